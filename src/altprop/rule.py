@@ -1,0 +1,143 @@
+"""What every learning rule promises: attach to a model in place, leave the loop alone, come off without a trace."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import nn
+
+_ATTACHMENT = "_altprop_attachment"
+
+
+class Attachment:
+    """A rule at work on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
+
+    It is a context manager too: leaving the ``with`` block removes the rule, also after an exception. It lives on
+    the model, so that ``copy.deepcopy`` and ``torch.save`` carry it along; :meth:`of` finds it again on the copy.
+
+    Attributes:
+        rule: the rule that is attached.
+        model: the module it is attached to.
+    """
+
+    def __init__(self, rule: Rule, model: nn.Module) -> None:
+        self.rule = rule
+        self.model = model
+        self._suspended = False
+
+    @staticmethod
+    def of(model: nn.Module) -> Attachment | None:
+        """The attachment on ``model`` (not on its submodules), or None."""
+        attachment = model.__dict__.get(_ATTACHMENT)
+        return attachment if isinstance(attachment, Attachment) else None
+
+    @property
+    def active(self) -> bool:
+        """Whether the rule carries the credit now: False while suspended and after :meth:`remove`."""
+        return not self._suspended and Attachment.of(self.model) is self
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Within this block the model is trained by plain backprop; the rule's state stays where it is."""
+        before, self._suspended = self._suspended, True
+        try:
+            yield
+        finally:
+            self._suspended = before
+
+    def remove(self) -> None:
+        """Take the rule off. The model is bit for bit what it was; a second call does nothing."""
+        if Attachment.of(self.model) is not self:
+            return
+        self.rule._uninstall(self.model)
+        del self.model.__dict__[_ATTACHMENT]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"Attachment({self.rule!r} on {type(self.model).__name__})"
+
+
+class Rule(ABC):
+    """A way to send credit backward through a network.
+
+    A subclass says what it changes in a model (:meth:`_install`) and how to undo it (:meth:`_uninstall`). Both get
+    the model, and must find all they need on it: a rule has no state of its own about any model, so that one rule
+    can be attached to many models and an attached model can be copied.
+    """
+
+    @abstractmethod
+    def _install(self, model: nn.Module) -> None:
+        """Change ``model`` in place so that ``backward()`` leaves this rule's update direction in ``.grad``."""
+
+    @abstractmethod
+    def _uninstall(self, model: nn.Module) -> None:
+        """Undo :meth:`_install` exactly."""
+
+    def attach(self, model: nn.Module) -> Attachment:
+        """Attach this rule to ``model``, in place.
+
+        Args:
+            model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and their kin wrap it, and
+                before the optimizer is made (some rules add parameters).
+
+        Returns:
+            The attachment: ``attachment.remove()`` or leaving ``with rule.attach(model):`` undoes it.
+
+        Raises:
+            TypeError: ``model`` is not a module.
+            ValueError: a rule is attached already, or the model is wrapped in a way that hides it.
+
+        Example:
+            >>> import altprop, torch
+            >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+            >>> with altprop.Backprop().attach(model) as attachment:
+            ...     print(attachment)
+            Attachment(Backprop() on Sequential)
+        """
+        _check_attachable(self, model)
+        self._install(model)
+        attachment = Attachment(self, model)
+        model.__dict__[_ATTACHMENT] = attachment
+        return attachment
+
+
+def _check_attachable(rule: Rule, model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{rule!r} attaches to a torch.nn.Module, got {type(model).__name__}.")
+    for name, module in model.named_modules():
+        attachment = Attachment.of(module)
+        if attachment is not None:
+            where = f"its submodule {name!r}" if name else "this model"
+            raise ValueError(
+                f"Cannot attach {rule!r}: {where} already has {attachment.rule!r}. One rule at a time: call "
+                f"remove() on that attachment first (altprop.Attachment.of(module) finds it)."
+            )
+    wrapper = _wrapper_of(model)
+    if wrapper:
+        raise ValueError(
+            f"Cannot attach {rule!r} to a {type(model).__name__}: {wrapper} hides the model. "
+            f"Attach to the inner model first, then wrap it."
+        )
+
+
+def _wrapper_of(model: nn.Module) -> str:
+    """Name what hides the model's operations or parameters from a rule; empty if nothing does."""
+    if isinstance(model, torch.jit.ScriptModule):
+        return "TorchScript"
+    if "_orig_mod" in model._modules or model._compiled_call_impl is not None:
+        return "torch.compile"
+    if type(model).__name__ in {"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"}:
+        return "data-parallel wrapping"
+    return ""
