@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -23,11 +23,15 @@ class Attachment:
     Attributes:
         rule: the rule that is attached.
         model: the module it is attached to.
+        warned: what the user was warned of already.
+        observer: told of each operation of the model and of its rule, for :func:`altprop.inspect`.
     """
 
     def __init__(self, rule: Rule, model: nn.Module) -> None:
         self.rule = rule
         self.model = model
+        self.warned: set[str] = set()
+        self.observer: Callable[[str, Any], None] | None = None
         self._suspended = False
 
     @staticmethod

@@ -1,0 +1,183 @@
+"""The arithmetic of LFP's credit: small autograd nodes that are the identity forward and LFP backward.
+
+What flows backward is g = R / a, the reward per unit of activation. In that form a weighted sum z = W a + b hands back
+
+    g_i = Σ_j w_ij · g_j · z_j / (z_j + ε·sign z_j)                            (sign 0 := 1)
+
+which is the ordinary gradient but for the factor z / (z + ε·sign z) = |z| / (|z| + ε). The factor is *deferred*: an
+operation marks its output z as still lacking it, operations that only move values pass the mark along, and the next
+operation that mixes values settles it. An activation settles it within its own factor, and a ReLU or a max pool carries
+it to where the values are saved anyway, so that it costs no memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+_DEFERRED = "_altprop_deferred_epsilon"
+
+
+def defer(z: Any, epsilon: float) -> Any:
+    """Mark ``z`` (a tensor or a sequence of them) as lacking its factor |z| / (|z| + ε)."""
+    if isinstance(z, tuple | list):
+        for part in z:
+            defer(part, epsilon)
+    elif isinstance(z, Tensor) and z.requires_grad:
+        setattr(z, _DEFERRED, epsilon)
+    return z
+
+
+def deferred(z: Tensor) -> float:
+    """The ε of the factor that ``z`` still lacks; 0 if it lacks none."""
+    epsilon: float = getattr(z, _DEFERRED, 0.0)
+    return epsilon
+
+
+def settle(z: Tensor) -> Tensor:
+    """``z`` with its deferred factor applied to the credit that comes back."""
+    epsilon = deferred(z)
+    if not epsilon:
+        return z
+    settled: Tensor = _Settle.apply(z, epsilon)
+    return settled
+
+
+def settle_output(z: Tensor) -> Tensor:
+    """Like :func:`settle` for a tensor that leaves the model, which its user may overwrite in place.
+
+    A view made inside an autograd node may not be overwritten, and a copy would cost memory; a hook does neither.
+    """
+    epsilon = deferred(z)
+    if not epsilon:
+        return z
+    if torch.compiler.is_compiling():
+        return settle(z)
+    setattr(z, _DEFERRED, 0.0)
+    z.register_hook(_OutputFactor(z.detach(), epsilon))
+    return z
+
+
+def scale(parameter: Tensor, minimum: float) -> Tensor:
+    """``parameter``, whose gradient will be multiplied by max(|w|, minimum): LFP's weight update."""
+    scaled: Tensor = _Scale.apply(parameter, minimum)
+    return scaled
+
+
+def share(a: Tensor, part: float) -> Tensor:
+    """``a``, to which only ``part`` of the credit comes back."""
+    shared: Tensor = _Share.apply(a, part)
+    return shared
+
+
+def secant_denominator(z: Tensor, epsilon: float) -> Tensor:
+    """z + ε·sign z, with sign 0 := 1."""
+    return torch.where(z < 0, z - epsilon, z + epsilon) if epsilon else z
+
+
+def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
+    """Connect a = φ(z) to ``z`` by the secant: g_z = g_a · a / (z + ε·sign z).
+
+    Args:
+        z: the input of the activation, in the graph.
+        a: its output, computed outside the graph of ``z`` (it may carry a graph of φ's own parameters), or ``z`` itself
+            where the activation worked in place.
+        denominator: z + ε·sign z, taken before any in-place work. Where it is zero no credit passes.
+    """
+    factor = torch.where(denominator == 0, 0, a.detach() / denominator)
+    if a is z:
+        result: Tensor = _SecantInPlace.apply(z, factor)
+        return defer(result, 0.0)
+    result = _Secant.apply(z, a, factor)
+    return result
+
+
+def is_parameter(value: object) -> bool:
+    """Whether ``value`` is a trainable parameter, whose update LFP scales by its magnitude."""
+    return isinstance(value, nn.Parameter) and value.requires_grad
+
+
+class _OutputFactor:
+    """The deferred factor as a hook. Once the output is overwritten its value is gone, and the factor is taken as 1."""
+
+    def __init__(self, z: Tensor, epsilon: float) -> None:
+        self.z = z
+        self.version = z._version
+        self.epsilon = epsilon
+
+    def __call__(self, g: Tensor) -> Tensor:
+        return g if self.z._version != self.version else _apply_factor(g, self.z, self.epsilon)
+
+
+def _apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
+    # g·|z| / (|z| + ε), written so that it takes one temporary and stays finite where z is infinite.
+    return torch.addcdiv(g, g, z.abs().add_(epsilon), value=-epsilon)
+
+
+class _Settle(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, epsilon: float) -> Tensor:
+        ctx.save_for_backward(z)
+        ctx.epsilon = epsilon
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (z,) = ctx.saved_tensors
+        return _apply_factor(g, z, ctx.epsilon), None
+
+
+class _Scale(Function):
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, minimum: float) -> Tensor:
+        ctx.save_for_backward(w)
+        ctx.minimum = minimum
+        return w.view_as(w)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (w,) = ctx.saved_tensors
+        magnitude = w.abs().clamp_(min=ctx.minimum) if ctx.minimum else w.abs()
+        # An embedding made with sparse=True has a sparse gradient, and stays sparse.
+        return (g * magnitude if g.is_sparse else magnitude.mul_(g)), None
+
+
+class _Share(Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, part: float) -> Tensor:
+        ctx.part = part
+        return a.view_as(a)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return g * ctx.part, None
+
+
+class _Secant(Function):
+    # Marking `a` as dirty puts this node on `a` itself: no copy, and no view that could not be overwritten later.
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, a: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        ctx.mark_dirty(a)
+        return a
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+        (factor,) = ctx.saved_tensors
+        return g * factor, g if ctx.needs_input_grad[1] else None, None
+
+
+class _SecantInPlace(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        ctx.mark_dirty(z)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (factor,) = ctx.saved_tensors
+        return g * factor, None

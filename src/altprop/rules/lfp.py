@@ -1,0 +1,195 @@
+"""Layer-wise feedback propagation: learning by distributing a reward in proportion to contributions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from inspect import signature
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from altprop._class_swap import restore_class, swap_class
+from altprop.ops.credit import settle_output
+from altprop.ops.interceptor import Interceptor, ModuleCall, OpRule, call_module
+from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, MODULE_TABLE, LFPSettings, activation, resolve
+from altprop.ops.lfp_updates import weighted_sum_rule
+from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS
+from altprop.rule import Attachment, Rule
+
+Update = Literal["reward", "hebbian", "oja"]
+
+
+class LFP(Rule):
+    """Layer-wise feedback propagation (LFP): credit flows in proportion to contribution, no derivative needed.
+
+    For a layer z = W a + b with reward R_j at output j, LFP-ε hands back and updates by
+
+        R_i   = Σ_j a_i w_ij R_j / (z_j + ε·sign z_j)                          (sign 0 := 1)
+        Δw_ij = |w_ij| · a_i · R_j / (z_j + ε·sign z_j)
+
+    while an activation passes R unchanged. Written for g = R / a this is backprop with the slope φ'(z) replaced by
+    the secant φ(z) / (z + ε·sign z), and the update is |w| times the weight gradient of that pass: it costs what
+    backprop costs. After ``loss.backward()``, ``.grad`` holds −Δw, ready for any optimizer. A differentiable loss works
+    as it is (cross-entropy is the paper's softmax reward); :mod:`altprop.rewards` has objectives without derivative.
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0. At 0 the linear operations are left alone and ReLU is its own rule.
+        gamma: γ ≥ 0 of LFP-γ: credit flows through the weights w + γ·w⁺ (for positive outputs; w + γ·w⁻ for negative
+            ones) of linear and convolutional layers; the update stays that of LFP-ε.
+        update: ``"reward"`` for the update above; ``"hebbian"`` for |w|·a·z·R; ``"oja"`` for |w|·z·(a − z·w)·R, both for
+            linear and convolutional layers. The credit that flows on is the same.
+        minimum_scale: the update is scaled by max(|w|, minimum_scale), so that weights at zero can move too.
+        activations: functions, and classes of modules, of your own that are activations (one value in, one value out,
+            with or without a derivative). torch's and altprop's are known already.
+        strict: raise on an operation that has no rule; otherwise it keeps its ordinary gradient, and warns once.
+
+    Raises:
+        ValueError: a parameter out of its range.
+
+    Example:
+        >>> import altprop, torch
+        >>> from torch.nn import functional as F
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), altprop.nn.Step(), torch.nn.Linear(8, 3))
+        >>> attachment = altprop.LFP().attach(model)
+        >>> F.cross_entropy(model(torch.randn(5, 4)), torch.tensor([0, 1, 2, 0, 1])).backward()
+        >>> bool(model[0].weight.grad.any())
+        True
+
+    Reference:
+        Weber et al., "Efficient and Flexible Neural Network Training through Layer-wise Feedback Propagation", TMLR 2025.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 1e-6,
+        *,
+        gamma: float = 0.0,
+        update: Update = "reward",
+        minimum_scale: float = 0.0,
+        activations: Iterable[type[nn.Module] | Callable[..., Any]] = (),
+        strict: bool = False,
+    ) -> None:
+        for name, value in {"epsilon": epsilon, "gamma": gamma, "minimum_scale": minimum_scale}.items():
+            if not 0.0 <= value < float("inf"):
+                raise ValueError(f"LFP's {name} must be a finite number >= 0, got {value!r}.")
+        if update not in ("reward", "hebbian", "oja"):
+            raise ValueError(f"LFP's update must be 'reward', 'hebbian' or 'oja', got {update!r}.")
+        if gamma and update != "reward":
+            raise ValueError(f"LFP's gamma changes how credit flows past the {update!r} update: choose one of the two.")
+        self.epsilon = epsilon
+        self.gamma = gamma
+        self.update = update
+        self.minimum_scale = minimum_scale
+        self.activations = tuple(activations)
+        self.strict = strict
+        self._table = self._make_table()
+
+    def __repr__(self) -> str:
+        defaults = {name: parameter.default for name, parameter in signature(LFP).parameters.items()}
+        changed = [f"{name}={getattr(self, name)!r}" for name in defaults if getattr(self, name) != defaults[name]]
+        return f"LFP({', '.join(changed)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The table holds torch's own functions, which need not be picklable: it is made anew.
+        return {name: value for name, value in vars(self).items() if name != "_table"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._table = self._make_table()
+
+    def _make_table(self) -> dict[Callable[..., Any], OpRule]:
+        own = [function for function in self.activations if not isinstance(function, type)]
+        weighted_sum = weighted_sum_rule(self.update, self.gamma)
+        changed = dict.fromkeys(own, activation)
+        if weighted_sum is not None:
+            changed |= resolve(dict.fromkeys((*WEIGHTED_SUMS, *TRANSPOSED_CONVOLUTIONS), weighted_sum))
+        return LFP_TABLE | changed if changed else LFP_TABLE
+
+    def _interceptor(self, attachment: Attachment) -> Interceptor:
+        settings = LFPSettings(self.epsilon, self.minimum_scale, self.gamma)
+        return Interceptor(self._table, settings, partial(self._unknown, attachment), attachment.observer)
+
+    def _unknown(self, attachment: Attachment, name: str) -> None:
+        if self.strict:
+            raise RuntimeError(
+                f"{self!r} has no rule for {name}, and strict=True forbids the ordinary gradient. If it is an "
+                f"activation, name it in LFP(activations=...); otherwise drop strict."
+            )
+        if name not in attachment.warned and not torch.compiler.is_compiling():
+            attachment.warned.add(name)
+            warnings.warn(
+                f"{self!r} has no rule for {name}: it keeps its ordinary gradient. altprop.inspect lists every such "
+                f"operation.",
+                stacklevel=2,
+            )
+
+    def _install(self, model: nn.Module) -> None:
+        _warn_of_zero_parameters(model, self.minimum_scale)
+        for module in model.modules():
+            rule = self._module_rule(module)
+            if rule is not None and module is not model:
+                swap_class(module, _OneOperation)
+                module.__dict__["_altprop_op_rule"] = rule
+        swap_class(model, _Intercepted)
+
+    def _uninstall(self, model: nn.Module) -> None:
+        restore_class(model, _Intercepted)
+        for module in model.modules():
+            restore_class(module, _OneOperation)
+            module.__dict__.pop("_altprop_op_rule", None)
+
+    def _module_rule(self, module: nn.Module) -> OpRule | None:
+        if isinstance(module, tuple(own for own in self.activations if isinstance(own, type))):
+            return MODULE_RULES["activation"]
+        named = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
+        kind = next((MODULE_TABLE[name] for name in named if name in MODULE_TABLE), None)
+        return None if kind is None else MODULE_RULES[kind]
+
+
+class _Intercepted:
+    """Laid over the class of an attached model: its operations are answered by the rule while it runs."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        attachment = Attachment.of(self)  # type: ignore[arg-type]
+        if attachment is None or not attachment.active or not torch.is_grad_enabled():
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        with attachment.rule._interceptor(attachment):  # type: ignore[attr-defined]
+            output = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if torch.compiler.is_compiling():
+            return tree_map_only(Tensor, settle_output, output)
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor):
+                settle_output(leaf)
+        return output
+
+
+class _OneOperation:
+    """Laid over the class of a module within an attached model that is one operation, whatever it is made of."""
+
+    _altprop_op_rule: OpRule
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = ModuleCall(self, self._altprop_op_rule, super().__call__)  # type: ignore[arg-type,misc]
+        return call_module(call, *args, **kwargs)
+
+
+def _warn_of_zero_parameters(model: nn.Module, minimum_scale: float) -> None:
+    if minimum_scale:
+        return
+    dead = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not is_lazy(parameter) and not parameter.is_meta and not parameter.any()
+    ]
+    if dead:
+        names = ", ".join(dead[:8]) + (f" and {len(dead) - 8} more" if len(dead) > 8 else "")
+        warnings.warn(
+            f"LFP scales each update by the weight's magnitude, so parameters that are all zero never move: {names}. "
+            f"Initialise them otherwise, or use LFP(minimum_scale=1e-3).",
+            stacklevel=4,
+        )
