@@ -67,6 +67,24 @@ def scale(parameter: Tensor, minimum: float) -> Tensor:
     return scaled
 
 
+def enter(
+    a: Tensor, w: Tensor, b: Tensor | None, minimum: float
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """:func:`settle` the input and :func:`scale` the weight and bias of a layer, in one node: the hot path."""
+    epsilon = deferred(a)
+    to_settle = a if epsilon else None
+    w_to_scale = w if w.requires_grad and w.is_leaf else None
+    b_to_scale = b if b is not None and b.requires_grad and b.is_leaf else None
+    if to_settle is None and w_to_scale is None and b_to_scale is None:
+        return a, settle(w), b
+    settled, w_scaled, b_scaled = _Enter.apply(to_settle, w_to_scale, b_to_scale, epsilon, minimum)
+    return (
+        a if settled is None else settled,
+        settle(w) if w_scaled is None else w_scaled,
+        b if b_scaled is None else b_scaled,
+    )
+
+
 def share(a: Tensor, part: float) -> Tensor:
     """``a``, to which only ``part`` of the credit comes back."""
     shared: Tensor = _Share.apply(a, part)
@@ -113,8 +131,46 @@ class _OutputFactor:
 
 
 def _apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
-    # g·|z| / (|z| + ε), written so that it takes one temporary and stays finite where z is infinite.
-    return torch.addcdiv(g, g, z.abs().add_(epsilon), value=-epsilon)
+    # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
+    denominator = z.abs().add_(epsilon)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.addcdiv(g, g, denominator, value=-epsilon)
+    # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
+    return torch.addcdiv(g, g, denominator, value=-epsilon, out=denominator)
+
+
+def _scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+    magnitude = w.abs().clamp_(min=minimum) if minimum else w.abs()
+    # An embedding made with sparse=True has a sparse gradient, and stays sparse.
+    return g * magnitude if g.is_sparse else magnitude.mul_(g)
+
+
+class _Enter(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        ctx.save_for_backward(a, w, b)
+        ctx.epsilon, ctx.minimum = epsilon, minimum
+        ctx.set_materialize_grads(False)
+        return (
+            None if a is None else a.view_as(a),
+            None if w is None else w.view_as(w),
+            None if b is None else b.view_as(b),
+        )
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, g_a: Tensor | None, g_w: Tensor | None, g_b: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        a, w, b = ctx.saved_tensors
+        return (
+            None if g_a is None else _apply_factor(g_a, a, ctx.epsilon),
+            None if g_w is None else _scale_gradient(g_w, w, ctx.minimum),
+            None if g_b is None else _scale_gradient(g_b, b, ctx.minimum),
+            None,
+            None,
+        )
 
 
 class _Settle(Function):
@@ -140,9 +196,7 @@ class _Scale(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (w,) = ctx.saved_tensors
-        magnitude = w.abs().clamp_(min=ctx.minimum) if ctx.minimum else w.abs()
-        # An embedding made with sparse=True has a sparse gradient, and stays sparse.
-        return (g * magnitude if g.is_sparse else magnitude.mul_(g)), None
+        return _scale_gradient(g, w, ctx.minimum), None
 
 
 class _Share(Function):

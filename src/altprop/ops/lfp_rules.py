@@ -19,6 +19,7 @@ from altprop.ops import names
 from altprop.ops.credit import (
     defer,
     deferred,
+    enter,
     is_parameter,
     scale,
     secant,
@@ -46,8 +47,8 @@ class LFPSettings:
 def _table() -> dict[str | Callable[..., Any], OpRule]:
     return {
         # z = W a + b, and whatever else mixes values: credit in proportion to contributions
-        **dict.fromkeys(names.WEIGHTED_SUMS, mixture),
-        **dict.fromkeys(names.TRANSPOSED_CONVOLUTIONS, mixture),
+        **dict.fromkeys(names.WEIGHTED_SUMS, weighted_sum),
+        **dict.fromkeys(names.TRANSPOSED_CONVOLUTIONS, weighted_sum),
         **dict.fromkeys(names.NORMALISATIONS, mixture),
         **dict.fromkeys(names.MIXTURES, mixture),
         "embedding": embedding,
@@ -121,6 +122,13 @@ def weight(lfp: LFPSettings, value: Any) -> Any:
 def ordinary(lfp: LFPSettings, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The ordinary gradient."""
     return function(*operands(lfp, args), **{key: operands(lfp, value) for key, value in kwargs.items()})
+
+
+def weighted_sum(
+    lfp: LFPSettings, function: Callable[..., Any], a: Tensor, w: Tensor, b: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Any:
+    """z = W a + b by LFP-ε: a :func:`mixture`, in fewer steps because most of the time goes here."""
+    return defer(function(*enter(a, w, b, lfp.minimum_scale), *args, **kwargs), lfp.epsilon)
 
 
 def mixture(lfp: LFPSettings, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from altprop.ops import names
-from altprop.ops.credit import defer, secant_denominator, settle
+from altprop.ops.credit import defer, enter, secant_denominator
 from altprop.ops.interceptor import OpRule
-from altprop.ops.lfp_rules import LFPSettings, weight
+from altprop.ops.lfp_rules import LFPSettings
 
 
 def gamma_sum(
@@ -31,7 +31,7 @@ def gamma_sum(
 
     in proportion to the summands, a negative one over the same with w⁺ and w⁻, b⁺ and b⁻ exchanged.
     """
-    a, weights, bias = settle(a), weight(lfp, w), weight(lfp, b)
+    a, weights, bias = enter(a, w, b, lfp.minimum_scale)
     if not a.requires_grad:
         return defer(function(a, weights, bias, *args, **kwargs), lfp.epsilon)
     z = function(a.detach(), weights, bias, *args, **kwargs)
@@ -52,7 +52,7 @@ def hebbian_sum(
     lfp: LFPSettings, function: Callable[..., Any], a: Tensor, w: Tensor, b: Tensor | None = None, *args: Any, **kwargs: Any
 ) -> Any:
     """The Hebbian update Δw_ij = |w_ij| · a_i · z_j · R_j; credit flows by LFP-ε."""
-    z, strength = _two_sums(lfp, function, settle(a), weight(lfp, w), weight(lfp, b), args, kwargs)
+    z, strength = _two_sums(lfp, function, *enter(a, w, b, lfp.minimum_scale), args, kwargs)
     return defer(_Hebbian.apply(*z, strength), lfp.epsilon)
 
 
@@ -63,8 +63,8 @@ def oja_sum(
 
     The sum over samples (and positions) of z_j² R_j, times w_ij, is the decay. A bias is a weight from an input of 1.
     """
-    weights, bias = weight(lfp, w), weight(lfp, b)
-    z, strength = _two_sums(lfp, function, settle(a), weights, bias, args, kwargs)
+    a, weights, bias = enter(a, w, b, lfp.minimum_scale)
+    z, strength = _two_sums(lfp, function, a, weights, bias, args, kwargs)
     groups = kwargs.get("groups", args[3] if function in _TRANSPOSED and len(args) > 3 else 1)
     layout = (function in _TRANSPOSED, groups)
     return defer(_Oja.apply(*z, strength, z[0].detach() * strength, weights, bias, layout), lfp.epsilon)
