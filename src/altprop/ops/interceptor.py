@@ -17,9 +17,7 @@ from torch.overrides import (
     resolve_name,
 )
 
-OpRule = Callable[..., Any]
-"""``rule(settings, function, *args, **kwargs)`` does what ``function(*args, **kwargs)`` does, forward; what it does
-backward is the rule's own. ``settings`` is whatever the learning rule gave its interceptor."""
+from altprop.ops.names import OpRule
 
 Observer = Callable[[str, OpRule | None], None]
 """Told of every operation that takes part in the backward pass: its name and its rule, None if no rule knows it."""
@@ -33,7 +31,7 @@ class Interceptor(TorchFunctionMode):
     own rule alone.
 
     Args:
-        rules: from torch function to its rule.
+        rules: from torch function to its rule, as :func:`altprop.ops.names.resolve` makes it.
         settings: handed to every rule.
         unknown: called with the name of each function that takes part in the backward pass and has no rule; such a
             function keeps its ordinary gradient.
@@ -42,7 +40,7 @@ class Interceptor(TorchFunctionMode):
 
     def __init__(
         self,
-        rules: Mapping[Callable[..., Any], OpRule],
+        rules: Mapping[Callable[..., Any] | str, OpRule],
         settings: object,
         unknown: Callable[[str], None],
         observer: Observer | None = None,
@@ -79,15 +77,24 @@ class Interceptor(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._silenced:
             return func(*args, **kwargs)
-        if not torch.compiler.is_compiling():
+        compiling = torch.compiler.is_compiling()
+        if not compiling:
             _refuse_checkpointing()
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        rule = args[0].rule if func is call_module else self._rules.get(func)
+        rule = args[0].rule if func is call_module else self._rule_of(func, compiling)
         result = func(*args, **kwargs) if rule is None else rule(self._settings, func, *args, **kwargs)
         if (rule is None or self._observer is not None) and _takes_credit(func, result):
             self._report(func, rule, args)
         return result
+
+    def _rule_of(self, func: Callable[..., Any], compiling: bool) -> OpRule | None:
+        if compiling:
+            named = getattr(func, "__wrapped__", func)
+            rule = self._rules.get(getattr(named, "__name__", ""))
+            if rule is not None:
+                return rule
+        return self._rules.get(func)
 
     def _report(self, func: Callable[..., Any], rule: OpRule | None, args: tuple[Any, ...]) -> None:
         name = type(args[0].module).__name__ if func is call_module else _name(func)
@@ -122,6 +129,8 @@ def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
 
 
 def _name(func: Callable[..., Any]) -> str:
+    if torch.compiler.is_compiling():
+        return getattr(func, "__name__", "an operation")
     return resolve_name(func) or getattr(func, "__qualname__", repr(func))
 
 

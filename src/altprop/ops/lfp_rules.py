@@ -6,7 +6,7 @@ A rule is ``rule(lfp, function, *arguments)``. It computes what ``function(*argu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,9 @@ from altprop.ops.credit import (
     settle,
     share,
 )
-from altprop.ops.interceptor import Interceptor, ModuleCall, OpRule
+from altprop.ops.interceptor import Interceptor, ModuleCall
 from altprop.ops.multi_head_attention import multi_head_attention_parts
+from altprop.ops.names import OpRule
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         "embedding": embedding,
         # values that only move keep their credit; the winner of a contest (max pool, ReLU) takes it all
         **dict.fromkeys(names.MOVES, move),
+        **dict.fromkeys(names.MOVING_ATTRIBUTES, move),
         **dict.fromkeys(names.CONTESTS, move),
         **dict.fromkeys(names.OVERWRITES, overwrite),
         # a' = φ(z): credit passes unchanged, whether φ has a derivative or not
@@ -331,15 +333,4 @@ class _Always(dict[Callable[..., Any], OpRule]):
         return self._rule
 
 
-def resolve(table: Mapping[str | Callable[..., Any], OpRule]) -> dict[Callable[..., Any], OpRule]:
-    """From names to the functions that bear them."""
-    resolved: dict[Callable[..., Any], OpRule] = {}
-    for key, rule in table.items():
-        for function in names.functions(key) if isinstance(key, str) else [key]:
-            resolved[function] = rule
-    for attribute in names.MOVING_ATTRIBUTES:
-        resolved.update(dict.fromkeys(names.getters(attribute), move))
-    return resolved
-
-
-LFP_TABLE = resolve(_table())
+LFP_TABLE = names.resolve(_table())

@@ -16,8 +16,8 @@ from torch.autograd import Function
 
 from altprop.ops import names
 from altprop.ops.credit import defer, enter, secant_denominator
-from altprop.ops.interceptor import OpRule
 from altprop.ops.lfp_rules import LFPSettings
+from altprop.ops.names import OpRule
 
 
 def gamma_sum(

@@ -6,12 +6,16 @@ A rule's table names functions as torch names them; :func:`functions` finds ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+OpRule = Callable[..., Any]
+"""``rule(settings, function, *args, **kwargs)`` does what ``function(*args, **kwargs)`` does, forward; what it does
+backward is the rule's own. ``settings`` is whatever the learning rule gave its interceptor."""
 
 WEIGHTED_SUMS = ("linear", "conv1d", "conv2d", "conv3d")
 TRANSPOSED_CONVOLUTIONS = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -45,7 +49,8 @@ MOVES = (
     "positive", "__pos__",
 )  # fmt: skip
 
-MOVING_ATTRIBUTES = ("T", "mT", "H", "mH", "real")
+# Attributes that are views, and what torch.compile's tracer calls the function that reads them.
+MOVING_ATTRIBUTES = {"T": "numpy_T", "mT": "mT", "H": "matrix_H", "mH": "mH", "real": "real"}
 
 # Each output is the input that won: the winner's value passes unchanged. ReLU is a contest against zero.
 CONTESTS = (
@@ -68,6 +73,7 @@ ACTIVATIONS = (
     "threshold_", "clamp", "clamp_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_", "clip", "clip_",
     "sign", "sgn", "round", "floor", "ceil", "trunc", "abs", "neg", "__neg__", "square", "sqrt", "rsqrt", "reciprocal",
     "exp", "exp2", "expm1", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "asinh", "atan", "pow", "__pow__",
+    "__rpow__", "__rtruediv__", "__rdiv__",
 )  # fmt: skip
 
 DROPOUTS = ("dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout")
@@ -112,6 +118,19 @@ def functions(name: str) -> list[Callable[..., Any]]:
     return found
 
 
-def getters(name: str) -> list[Callable[..., Any]]:
-    """The function that torch shows an interceptor when ``tensor.<name>`` is read."""
-    return [getattr(Tensor, name).__get__]
+def resolve(table: Mapping[str | Callable[..., Any], OpRule]) -> dict[Callable[..., Any] | str, OpRule]:
+    """A table keyed by the functions that torch shows an interceptor, and by their names.
+
+    The names are for ``torch.compile``: its tracer shows stand-ins for functions that are written in Python, and these
+    bear the name but are not the function.
+    """
+    resolved: dict[Callable[..., Any] | str, OpRule] = {}
+    for key, rule in table.items():
+        if key in MOVING_ATTRIBUTES:
+            found = [getattr(Tensor, str(key)).__get__]
+            resolved[MOVING_ATTRIBUTES[str(key)]] = rule
+        else:
+            found = functions(key) if isinstance(key, str) else [key]
+            resolved.update(dict.fromkeys((function.__name__ for function in found), rule))
+        resolved.update(dict.fromkeys((key, *found), rule))
+    return resolved

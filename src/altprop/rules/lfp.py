@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop.ops.credit import settle_output
-from altprop.ops.interceptor import Interceptor, ModuleCall, OpRule, call_module
-from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, MODULE_TABLE, LFPSettings, activation, resolve
+from altprop.ops.interceptor import Interceptor, ModuleCall, call_module
+from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, MODULE_TABLE, LFPSettings, activation
 from altprop.ops.lfp_updates import weighted_sum_rule
-from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS
+from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
 from altprop.rule import Attachment, Rule
 
 Update = Literal["reward", "hebbian", "oja"]
@@ -102,10 +102,10 @@ class LFP(Rule):
         vars(self).update(state)
         self._table = self._make_table()
 
-    def _make_table(self) -> dict[Callable[..., Any], OpRule]:
+    def _make_table(self) -> dict[Callable[..., Any] | str, OpRule]:
         own = [function for function in self.activations if not isinstance(function, type)]
         weighted_sum = weighted_sum_rule(self.update, self.gamma)
-        changed = dict.fromkeys(own, activation)
+        changed: dict[Callable[..., Any] | str, OpRule] = dict.fromkeys(own, activation)
         if weighted_sum is not None:
             changed |= resolve(dict.fromkeys((*WEIGHTED_SUMS, *TRANSPOSED_CONVOLUTIONS), weighted_sum))
         return LFP_TABLE | changed if changed else LFP_TABLE
