@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import handle_torch_function, has_torch_function_unary
+
+from altprop.ops.interceptor import one_operation
 
 
+@one_operation
 def step(z: Tensor) -> Tensor:
     """1 where z > 0, else 0; its gradient is zero everywhere.
 
@@ -16,12 +18,10 @@ def step(z: Tensor) -> Tensor:
     Returns:
         A tensor of the same shape and dtype.
     """
-    if has_torch_function_unary(z):
-        result: Tensor = handle_torch_function(step, (z,), z)
-        return result
     return torch.sign(z).clamp(min=0)
 
 
+@one_operation
 def sign(z: Tensor) -> Tensor:
     """+1 where z ≥ 0, else −1; its gradient is zero everywhere. (``torch.sign`` gives 0 at 0.)
 
@@ -31,9 +31,6 @@ def sign(z: Tensor) -> Tensor:
     Returns:
         A tensor of the same shape and dtype.
     """
-    if has_torch_function_unary(z):
-        result: Tensor = handle_torch_function(sign, (z,), z)
-        return result
     return 2 * torch.sign(torch.sign(z) + 0.5).clamp(min=0) - 1
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import (
     TorchFunctionMode,
     _get_current_function_mode_stack,
-    handle_torch_function,
-    has_torch_function,
     resolve_name,
 )
 
 from altprop.ops.names import OpRule
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Observer = Callable[[str, OpRule | None], None]
 """Told of every operation that takes part in the backward pass: its name and its rule, None if no rule knows it."""
@@ -77,47 +79,77 @@ class Interceptor(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._silenced:
             return func(*args, **kwargs)
-        compiling = torch.compiler.is_compiling()
-        if not compiling:
+        if not torch.compiler.is_compiling():
             _refuse_checkpointing()
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        rule = args[0].rule if func is call_module else self._rule_of(func, compiling)
-        result = func(*args, **kwargs) if rule is None else rule(self._settings, func, *args, **kwargs)
-        if (rule is None or self._observer is not None) and _takes_credit(func, result):
-            self._report(func, rule, args)
+        return self._answer(func, self.rule_of(func), func, args, kwargs)
+
+    def answer(
+        self,
+        function: Callable[..., Any],
+        rule: OpRule | None,
+        key: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Answer a call of ``function``, which torch does not show, by ``rule``, and see none of its parts.
+
+        ``key`` is what the call is reported as.
+        """
+        self._silenced += 1
+        try:
+            return self._answer(key, rule, function, args, kwargs)
+        finally:
+            self._silenced -= 1
+
+    def _answer(
+        self,
+        key: Callable[..., Any],
+        rule: OpRule | None,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        result = function(*args, **kwargs) if rule is None else rule(self._settings, function, *args, **kwargs)
+        if (rule is None or self._observer is not None) and _takes_credit(key, result):
+            name = _name(key)
+            if self._observer is not None:
+                self._observer(name, rule)
+            if rule is None:
+                self._unknown(name)
         return result
 
-    def _rule_of(self, func: Callable[..., Any], compiling: bool) -> OpRule | None:
-        if compiling:
+    def rule_of(self, func: Callable[..., Any]) -> OpRule | None:
+        """The rule that the table has for ``func``."""
+        if torch.compiler.is_compiling():
             named = getattr(func, "__wrapped__", func)
             rule = self._rules.get(getattr(named, "__name__", ""))
             if rule is not None:
                 return rule
         return self._rules.get(func)
 
-    def _report(self, func: Callable[..., Any], rule: OpRule | None, args: tuple[Any, ...]) -> None:
-        name = type(args[0].module).__name__ if func is call_module else _name(func)
-        if self._observer is not None:
-            self._observer(name, rule)
-        if rule is None:
-            self._unknown(name)
+
+def active_interceptor() -> Interceptor | None:
+    """The interceptor that answers on this thread now, if one does."""
+    if not torch.is_grad_enabled():
+        return None
+    modes = [mode for mode in _get_current_function_mode_stack() if isinstance(mode, Interceptor)]
+    return modes[-1] if modes and not modes[-1]._silenced else None
 
 
-class ModuleCall:
-    """A module whose whole forward is one operation to the interceptor: the module and its rule."""
+def one_operation(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function so that an interceptor sees it as one operation, and none of its parts."""
 
-    def __init__(self, module: nn.Module, rule: OpRule, forward: Callable[..., Any]) -> None:
-        self.module = module
-        self.rule = rule
-        self.forward = forward
+    @wraps(function)
+    def visible(*args: P.args, **kwargs: P.kwargs) -> T:
+        interceptor = active_interceptor()
+        if interceptor is None:
+            return function(*args, **kwargs)
+        result: T = interceptor.answer(function, interceptor.rule_of(visible), visible, args, kwargs)
+        return result
 
-
-def call_module(call: ModuleCall, *args: Any, **kwargs: Any) -> Any:
-    """Run a module in a way that an interceptor sees as one torch function, with none of its parts."""
-    if has_torch_function(args):
-        return handle_torch_function(call_module, args, call, *args, **kwargs)
-    return call.forward(*args, **kwargs)
+    return visible
 
 
 def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
@@ -131,7 +163,7 @@ def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
 def _name(func: Callable[..., Any]) -> str:
     if torch.compiler.is_compiling():
         return getattr(func, "__name__", "an operation")
-    return resolve_name(func) or getattr(func, "__qualname__", repr(func))
+    return resolve_name(func) or getattr(func, "__qualname__", type(func).__name__)
 
 
 _CHECKPOINT = "torch.utils.checkpoint"

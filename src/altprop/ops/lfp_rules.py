@@ -27,7 +27,7 @@ from altprop.ops.credit import (
     settle,
     share,
 )
-from altprop.ops.interceptor import Interceptor, ModuleCall
+from altprop.ops.interceptor import Interceptor
 from altprop.ops.multi_head_attention import multi_head_attention_parts
 from altprop.ops.names import OpRule
 
@@ -299,20 +299,20 @@ def multi_head_attention(
 # Modules that are one operation.
 
 
-def activation_module(lfp: LFPSettings, function: Callable[..., Any], call: ModuleCall, z: Any, *args: Any, **kwargs: Any) -> Any:
-    """A module that is an activation, whatever it is made of."""
+def activation_module(lfp: LFPSettings, forward: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+    """A module that is an activation, whatever it is made of: the reward passes unchanged."""
     if not (isinstance(z, Tensor) and z.requires_grad):
-        return mixture_module(lfp, function, call, z, *args, **kwargs)
+        return mixture_module(lfp, forward, z, *args, **kwargs)
     denominator = secant_denominator(z.detach(), deferred(z) or lfp.epsilon)
     with _all_ordinary(lfp):
-        a = call.forward(z.detach().clone(), *args, **kwargs)
+        a = forward(z.detach().clone(), *args, **kwargs)
     return secant(z, a, denominator)
 
 
-def mixture_module(lfp: LFPSettings, function: Callable[..., Any], call: ModuleCall, *args: Any, **kwargs: Any) -> Any:
-    """A module that mixes values (a normalisation), whatever it is made of: the ordinary gradient of the whole."""
+def mixture_module(lfp: LFPSettings, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A module that mixes values (a normalisation), whatever it is made of: LFP-ε on the whole."""
     with _all_ordinary(lfp):
-        return defer(call.forward(*operands(lfp, args), **kwargs), lfp.epsilon)
+        return defer(forward(*operands(lfp, args), **kwargs), lfp.epsilon)
 
 
 MODULE_RULES: dict[str, OpRule] = {"activation": activation_module, "mixture": mixture_module}

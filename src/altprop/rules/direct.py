@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from altprop.rule import Rule
+from altprop.rule import Attachment, Rule
 
 _HANDLE = "_altprop_cut"
 
@@ -19,7 +19,7 @@ class Shallow(Rule):
 
     def _install(self, model: nn.Module) -> None:
         last = last_layer(model)
-        last.__dict__[_HANDLE] = last.register_forward_pre_hook(_detach_inputs, with_kwargs=False)
+        last.__dict__[_HANDLE] = last.register_forward_pre_hook(_Cut(model))
 
     def _uninstall(self, model: nn.Module) -> None:
         for module in model.modules():
@@ -43,5 +43,14 @@ def last_layer(model: nn.Module) -> nn.Module:
     raise ValueError(f"{type(model).__name__} has no layer with a weight matrix: there is nothing to train.")
 
 
-def _detach_inputs(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
-    return tuple(value.detach() if isinstance(value, Tensor) else value for value in inputs)
+class _Cut:
+    """A forward pre-hook that lets no credit past a layer while ``model``'s attachment is active."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self, module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
+        attachment = Attachment.of(self.model)
+        if attachment is None or not attachment.active:
+            return inputs
+        return tuple(value.detach() if isinstance(value, Tensor) else value for value in inputs)

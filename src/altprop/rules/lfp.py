@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop.ops.credit import settle_output
-from altprop.ops.interceptor import Interceptor, ModuleCall, call_module
+from altprop.ops.interceptor import Interceptor, active_interceptor
 from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, MODULE_TABLE, LFPSettings, activation
 from altprop.ops.lfp_updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
@@ -115,6 +115,8 @@ class LFP(Rule):
         return Interceptor(self._table, settings, partial(self._unknown, attachment), attachment.observer)
 
     def _unknown(self, attachment: Attachment, name: str) -> None:
+        if attachment.observer is not None:
+            return
         if self.strict:
             raise RuntimeError(
                 f"{self!r} has no rule for {name}, and strict=True forbids the ordinary gradient. If it is an "
@@ -174,8 +176,11 @@ class _OneOperation:
     _altprop_op_rule: OpRule
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        call = ModuleCall(self, self._altprop_op_rule, super().__call__)  # type: ignore[arg-type,misc]
-        return call_module(call, *args, **kwargs)
+        forward = super().__call__  # type: ignore[misc]
+        interceptor = active_interceptor()
+        if interceptor is None:
+            return forward(*args, **kwargs)
+        return interceptor.answer(forward, self._altprop_op_rule, type(self), args, kwargs)
 
 
 def _warn_of_zero_parameters(model: nn.Module, minimum_scale: float) -> None:

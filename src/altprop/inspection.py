@@ -1,0 +1,141 @@
+"""A look before the flight: which rule will handle which operation of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from altprop._preserve import preserved
+from altprop.ops.interceptor import Interceptor
+from altprop.ops.names import OpRule
+from altprop.rule import Attachment, Rule
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a model's forward pass that takes part in the backward pass.
+
+    Attributes:
+        name: the torch function, or the class of a module that is handled as a whole.
+        module: the name of the module that called it, as in ``named_modules()``; empty for the model itself.
+        rule: the name of the rule that will handle it; ``"gradient"`` where it keeps its ordinary gradient.
+        known: False where the attached rule has none for this operation and falls back to the ordinary gradient.
+        summary: what the rule does, in a line.
+    """
+
+    name: str
+    module: str
+    rule: str
+    known: bool
+    summary: str
+
+
+class Inspection(list[Operation]):
+    """The operations of a model in the order in which they run; printed, a table."""
+
+    @property
+    def unknown(self) -> list[Operation]:
+        """The operations that have no rule and fall back to the ordinary gradient."""
+        return [operation for operation in self if not operation.known]
+
+    def __str__(self) -> str:
+        header = ("module", "operation", "rule", "what it does")
+        rows = [(o.module or "(model)", o.name, o.rule if o.known else f"! {o.rule}", o.summary) for o in self]
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
+        lines = [
+            "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]])
+            for row in (header, *rows)
+        ]
+        count = len(self.unknown)
+        note = f"{count} of {len(self)} operations have no rule and keep their ordinary gradient (marked !)."
+        return "\n".join([*lines, note] if count else lines)
+
+
+def inspect(model: nn.Module, example_inputs: Any, rule: Rule) -> Inspection:
+    """Run one forward pass and list every operation with the rule that will handle it.
+
+    Args:
+        model: any module. If no rule is attached, ``rule`` is attached for this one pass; buffers, gradients and random
+            state are left as they were.
+        example_inputs: one input, a tuple of positional inputs, or a dict of keyword inputs.
+        rule: the rule to ask.
+
+    Returns:
+        A list of :class:`Operation` that prints as a table.
+
+    Raises:
+        ValueError: another rule is attached to the model.
+
+    Example:
+        >>> import altprop, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> for operation in altprop.inspect(model, torch.randn(2, 4), altprop.LFP()):
+        ...     print(operation.module, operation.name.split(".")[-1], operation.rule)
+        0 linear weighted_sum
+        1 tanh activation
+        2 linear weighted_sum
+    """
+    attached = Attachment.of(model)
+    if attached is not None and repr(attached.rule) != repr(rule):
+        raise ValueError(f"Cannot inspect the model for {rule!r}: {attached.rule!r} is attached. Remove it first.")
+    found = Inspection()
+    inside: list[str] = []
+
+    def observe(name: str, op_rule: OpRule | None) -> None:
+        known = op_rule is not None or not hasattr(rule, "_interceptor")
+        summary = (op_rule.__doc__ or "").partition("\n")[0] if op_rule else "The ordinary gradient."
+        found.append(Operation(name, inside[-1] if inside else "", _label(op_rule), known, summary))
+
+    with preserved(model), torch.enable_grad(), _calls_tracked(model, inside):
+        if hasattr(rule, "_interceptor"):
+            attachment = attached or rule.attach(model)
+            attachment.observer = observe
+            try:
+                _run(model, example_inputs)
+            finally:
+                attachment.observer = None
+                if attached is None:
+                    attachment.remove()
+        else:
+            with Interceptor({}, None, unknown=lambda name: None, observer=observe):
+                _run(model, example_inputs)
+    return found
+
+
+def _label(rule: OpRule | None) -> str:
+    return "gradient" if rule is None else rule.__name__
+
+
+def _run(model: nn.Module, example_inputs: Any) -> None:
+    if isinstance(example_inputs, Mapping):
+        model(**example_inputs)
+    elif isinstance(example_inputs, tuple):
+        model(*example_inputs)
+    else:
+        model(example_inputs)
+
+
+@contextmanager
+def _calls_tracked(model: nn.Module, inside: list[str]) -> Iterator[None]:
+    """Keep the name of the module that is running at the end of ``inside``."""
+
+    def track(name: str) -> tuple[Any, Any]:
+        return (lambda module, args: inside.append(name)), (lambda module, args, output: inside.pop() and None)
+
+    handles = []
+    for name, module in model.named_modules():
+        enter, leave = track(name)
+        handles += [
+            module.register_forward_pre_hook(enter, prepend=True),
+            module.register_forward_hook(leave, always_call=True),
+        ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

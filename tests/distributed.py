@@ -1,0 +1,54 @@
+"""Train a model under a rule in one process, or under DistributedDataParallel in several, on the same data."""
+
+import os
+from datetime import timedelta
+
+import torch
+from torch import multiprocessing
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+STEPS = 3
+
+
+def _batches():
+    generator = torch.Generator().manual_seed(2)
+    return [(torch.randn(4, 1, 8, 8, generator=generator), torch.arange(4) % 3) for _ in range(STEPS)]
+
+
+def _train(model, batches):
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    for x, y in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def train_alone(rule, network):
+    """The weights after a few steps in one process on whole batches."""
+    model = network().eval()  # batch statistics would differ between half a batch and a whole one
+    rule.attach(model)
+    _train(model, _batches())
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def train_in_processes(rule, network, folder, processes):
+    """The weights after the same steps in several processes, each on its part of every batch."""
+    multiprocessing.spawn(_worker, (rule, network, folder, processes), nprocs=processes)
+    return torch.load(folder / "weights.pt")
+
+
+def _worker(rank, rule, network, folder, processes):
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = torch.distributed.FileStore(str(folder / "store"), processes)
+    torch.distributed.init_process_group(
+        "gloo", store=store, rank=rank, world_size=processes, timeout=timedelta(seconds=60)
+    )
+    model = network().eval()
+    rule.attach(model)
+    wrapped = DistributedDataParallel(model, find_unused_parameters=True)
+    _train(wrapped, [(x.chunk(processes)[rank], y.chunk(processes)[rank]) for x, y in _batches()])
+    if rank == 0:
+        torch.save({name: p.detach() for name, p in model.named_parameters()}, folder / "weights.pt")
+    torch.distributed.destroy_process_group()
