@@ -1,7 +1,8 @@
 """LFP as the paper states it: reward by reward, in float64, with loops. Slow and obvious; nothing of altprop is used.
 
-A model is an ``nn.Sequential`` of layers and of :class:`Residual` blocks. ``lfp`` runs it forward, keeps what every layer
-saw and gave, and walks back: R_i = Σ_j c_ij R_j / (z_j + ε·sign z_j), where c_ij is the contribution of input i to z_j.
+A model is an ``nn.Sequential`` of layers and of :class:`Residual` blocks. ``lfp`` runs it forward, keeps what every
+layer saw and gave, and walks back: R_i = Σ_j c_ij R_j / (z_j + ε·sign z_j), where c_ij is the contribution of input i
+to z_j.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import threading
 import warnings
 
@@ -167,7 +168,9 @@ def test_gradient_accumulation_adds_up(rule):
         assert_same(found, whole, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", [RULES[name] for name in ("backprop", "shallow", "lfp", "lfp-0", "lfp-gamma")], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [RULES[name] for name in ("backprop", "shallow", "lfp", "lfp-0", "lfp-gamma")], ids=repr
+)
 def test_any_optimizer_and_clipping_drive_the_loss_down(rule):
     x, y = batch(12)
     for make in (torch.optim.SGD, torch.optim.AdamW):
@@ -324,7 +327,7 @@ def _seedless_network():
 def test_attach_and_remove_leave_any_architecture_as_it_was(widths, act, name, seed):
     torch.manual_seed(seed)
     sizes = [3, *widths, 2]
-    layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), act())]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), act())]
     model = nn.Sequential(*layers[:-1])
     x, y = torch.randn(4, 3), torch.arange(4) % 2
     before, plain = snapshot(model), gradients(copy.deepcopy(model), x, y)

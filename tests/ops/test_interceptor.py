@@ -1,4 +1,4 @@
-"""The traps on the way of an op interceptor: overwritten values, composites, checkpointing, nesting, unknown operations."""
+"""The traps of an op interceptor: overwritten values, composites, checkpointing, nesting, unknown operations."""
 
 import copy
 import pickle
@@ -227,17 +227,20 @@ def test_an_unknown_operation_warns_once_by_name_or_raises():
     model = Run(lambda x: torch.erfinv(torch.tanh(x)))
     x = torch.randn(3, 4)
     with altprop.LFP().attach(model):
-        with pytest.warns(UserWarning, match="has no rule for torch.erfinv"):
+        with pytest.warns(UserWarning, match=r"has no rule for torch\.erfinv"):
             model(x)
         model(x)  # warnings are errors here: a second one would fail
-    with altprop.LFP(strict=True).attach(model), pytest.raises(RuntimeError, match="no rule for torch.erfinv"):
+    with (
+        altprop.LFP(strict=True).attach(model),
+        pytest.raises(RuntimeError, match=r"no rule for torch\.erfinv"),
+    ):
         model(x)
     model(x)
 
 
 def test_recurrent_layers_fall_back_to_the_gradient_with_a_warning():
     model = nn.LSTM(4, 3)
-    with altprop.LFP().attach(model), pytest.warns(UserWarning, match="has no rule for torch.lstm"):
+    with altprop.LFP().attach(model), pytest.warns(UserWarning, match=r"has no rule for torch\.lstm"):
         model(torch.randn(5, 2, 4))[0].sum().backward()
     assert model.weight_ih_l0.grad is not None
 

@@ -1,7 +1,6 @@
 """LFP against the loop over its formula, and what it promises to a user's loop."""
 
 import copy
-import itertools
 import warnings
 
 import pytest
@@ -50,7 +49,9 @@ def assert_equals_oracle(model, x, epsilon):
     found["input"], expected["input"] = -x.grad * x.detach(), expected_input
     scale = max(float(value.abs().max()) for value in expected.values())
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10 * scale, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-10, atol=1e-10 * scale, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def _randomise(model):
@@ -104,10 +105,15 @@ LAYERS = {
     "instance-norm": (nn.Conv2d(2, 4, 3), nn.InstanceNorm2d(4, affine=True), nn.ReLU(), nn.Flatten()),
     "layer-norm": (nn.Flatten(), nn.Linear(50, 6), nn.LayerNorm(6), nn.GELU()),
     "rms-norm": (nn.Flatten(), nn.Linear(50, 6), nn.RMSNorm(6), nn.GELU()),
-    "residual": (Residual(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1)), nn.ReLU(), nn.Flatten()),
+    "residual": (
+        Residual(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1)), nn.ReLU(), nn.Flatten(),
+    ),
     "residual-batch-norm": (
         nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU(),
-        Residual(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)),
+        Residual(
+            nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(),
+            nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3),
+        ),
         nn.ReLU(), nn.Flatten(),
     ),
     "pixel-shuffle": (nn.Conv2d(2, 4, 3), nn.PixelShuffle(2), nn.ReLU(), nn.ZeroPad2d(1), nn.Flatten()),
@@ -146,3 +152,49 @@ def test_equals_the_formula_in_one_and_three_dimensions(layer, shape):
     x = torch.randn(shape)
     width = copy.deepcopy(layer)(x).flatten(1).shape[1]
     assert_equals_oracle(nn.Sequential(layer, nn.Flatten(), nn.Linear(width, 6), nn.Tanh(), nn.Linear(6, 3)), x, 1e-3)
+
+
+@st.composite
+def bias_free_networks(draw):
+    """A random architecture without biases, for inputs of shape (n, 2, 6, 6)."""
+    torch.manual_seed(draw(st.integers(0, 10_000)))
+    layers, channels = [], 2
+    for kind in draw(st.lists(st.sampled_from(["conv", "residual", "max", "average"]), max_size=4)):
+        act = draw(st.sampled_from([nn.ReLU, nn.Tanh, nn.GELU, altprop.nn.Sign, nn.Identity]))()
+        if kind == "conv":
+            width = draw(st.integers(1, 4))
+            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), act]
+            channels = width
+        elif kind == "residual":
+            layers += [Residual(nn.Conv2d(channels, channels, 3, padding=1, bias=False), act)]
+        else:
+            layers += [(nn.MaxPool2d if kind == "max" else nn.AvgPool2d)(3, stride=1, padding=1)]
+    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return nn.Sequential(*body, nn.Linear(4 * channels, 3, bias=False)).double()
+
+
+@given(bias_free_networks(), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_reward_is_conserved_through_bias_free_networks(model, seed):
+    torch.manual_seed(seed)
+    x = torch.randn(2, 2, 6, 6, dtype=torch.float64, requires_grad=True)
+    with altprop.LFP(epsilon=0).attach(model):
+        output = model(x)
+        g = torch.randn_like(output)
+        output.backward(g)
+    given_out, arrived = (g * output).sum().item(), (x.grad * x).sum().item()
+    scale = (g * output).abs().sum().item()
+    assert arrived == pytest.approx(given_out, rel=1e-7, abs=1e-7 * scale)
+
+
+def test_equals_backprop_but_for_the_scaling_where_theory_says_so():
+    """With ε = 0, a ReLU net is positively homogeneous: LFP's update is |w| times the gradient."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 3))
+    x, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    F.cross_entropy(model(x), labels, reduction="sum").backward()
+    expected = {name: -p.grad * p.detach().abs() for name, p in model.named_parameters()}
+    model.zero_grad()
+    found = updates_of(model, x, labels, altprop.LFP(epsilon=0))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)

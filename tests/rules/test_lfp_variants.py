@@ -183,7 +183,9 @@ def test_each_factor_of_a_product_gets_half_of_the_reward(combine):
         output.backward(g)
     first, second = ((seen[layer].grad * seen[layer]).sum() for layer in (model.first, model.second))
     total = (g * output).sum()
-    torch.testing.assert_close(torch.stack([first, second]), torch.stack([total / 2, total / 2]).detach(), rtol=1e-8, atol=0)
+    torch.testing.assert_close(
+        torch.stack([first, second]), torch.stack([total / 2, total / 2]).detach(), rtol=1e-8, atol=0
+    )
 
 
 def eager_attention(q, k, v):
@@ -232,7 +234,10 @@ def test_multi_head_attention_is_computed_as_torch_computes_it(options, need_wei
         {"attn_mask": torch.ones(3, 3, dtype=torch.bool).triu(1)},
         {"attn_mask": torch.randn(6, 3, 3, dtype=torch.float64)},
         {"key_padding_mask": torch.tensor([[False, False, True]] * 3)},
-        {"attn_mask": torch.randn(3, 3, dtype=torch.float64), "key_padding_mask": torch.zeros(3, 3, dtype=torch.float64)},
+        {
+            "attn_mask": torch.randn(3, 3, dtype=torch.float64),
+            "key_padding_mask": torch.zeros(3, 3, dtype=torch.float64),
+        },
     ]
     for call in calls:
         expected = layer(query, key, value, need_weights=need_weights, **call)

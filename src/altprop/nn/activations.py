@@ -23,7 +23,7 @@ def step(z: Tensor) -> Tensor:
 
 @one_operation
 def sign(z: Tensor) -> Tensor:
-    """+1 where z ≥ 0, else −1; its gradient is zero everywhere. (``torch.sign`` gives 0 at 0.)
+    """+1 where z ≥ 0, else −1 (``torch.sign`` gives 0 at 0); its gradient is zero everywhere.
 
     Args:
         z: any shape, floating point.

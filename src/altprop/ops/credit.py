@@ -57,7 +57,7 @@ def settle_output(z: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return settle(z)
     setattr(z, _DEFERRED, 0.0)
-    z.register_hook(_OutputFactor(z.detach(), epsilon))
+    z.register_hook(_OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
     return z
 
 
@@ -67,9 +67,7 @@ def scale(parameter: Tensor, minimum: float) -> Tensor:
     return scaled
 
 
-def enter(
-    a: Tensor, w: Tensor, b: Tensor | None, minimum: float
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def enter(a: Tensor, w: Tensor, b: Tensor | None, minimum: float) -> tuple[Tensor, Tensor, Tensor | None]:
     """:func:`settle` the input and :func:`scale` the weight and bias of a layer, in one node: the hot path."""
     epsilon = deferred(a)
     to_settle = a if epsilon else None
@@ -107,10 +105,10 @@ def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
     """
     factor = torch.where(denominator == 0, 0, a.detach() / denominator)
     if a is z:
-        result: Tensor = _SecantInPlace.apply(z, factor)
-        return defer(result, 0.0)
-    result = _Secant.apply(z, a, factor)
-    return result
+        overwritten: Tensor = defer(_SecantInPlace.apply(z, factor), 0.0)
+        return overwritten
+    connected: Tensor = _Secant.apply(z, a, factor)
+    return connected
 
 
 def is_parameter(value: object) -> bool:
@@ -160,7 +158,7 @@ class _Enter(Function):
         )
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, g_a: Tensor | None, g_w: Tensor | None, g_b: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         a, w, b = ctx.saved_tensors
@@ -181,7 +179,7 @@ class _Settle(Function):
         return z.view_as(z)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors
         return _apply_factor(g, z, ctx.epsilon), None
 
@@ -194,7 +192,7 @@ class _Scale(Function):
         return w.view_as(w)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (w,) = ctx.saved_tensors
         return _scale_gradient(g, w, ctx.minimum), None
 
@@ -206,7 +204,7 @@ class _Share(Function):
         return a.view_as(a)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         return g * ctx.part, None
 
 
@@ -219,7 +217,7 @@ class _Secant(Function):
         return a
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (factor,) = ctx.saved_tensors
         return g * factor, g if ctx.needs_input_grad[1] else None, None
 
@@ -232,6 +230,6 @@ class _SecantInPlace(Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (factor,) = ctx.saved_tensors
         return g * factor, None

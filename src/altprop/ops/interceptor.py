@@ -56,17 +56,18 @@ class Interceptor(TorchFunctionMode):
         self._outer: list[Interceptor] = []
 
     def __enter__(self) -> Self:
-        self._outer = [mode for mode in _get_current_function_mode_stack() if isinstance(mode, Interceptor)]
+        self._outer = _entered()
         for mode in self._outer:
             mode._silenced += 1
-        return super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for mode in self._outer:
             mode._silenced -= 1
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self,
@@ -134,8 +135,14 @@ def active_interceptor() -> Interceptor | None:
     """The interceptor that answers on this thread now, if one does."""
     if not torch.is_grad_enabled():
         return None
-    modes = [mode for mode in _get_current_function_mode_stack() if isinstance(mode, Interceptor)]
+    modes = _entered()
     return modes[-1] if modes and not modes[-1]._silenced else None
+
+
+def _entered() -> list[Interceptor]:
+    """The interceptors entered on this thread, the innermost last."""
+    stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return [mode for mode in stack if isinstance(mode, Interceptor)]
 
 
 def one_operation(function: Callable[P, T]) -> Callable[P, T]:
@@ -162,8 +169,8 @@ def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
 
 def _name(func: Callable[..., Any]) -> str:
     if torch.compiler.is_compiling():
-        return getattr(func, "__name__", "an operation")
-    return resolve_name(func) or getattr(func, "__qualname__", type(func).__name__)
+        return str(getattr(func, "__name__", "an operation"))
+    return resolve_name(func) or str(getattr(func, "__qualname__", type(func).__name__))
 
 
 _CHECKPOINT = "torch.utils.checkpoint"

@@ -115,7 +115,7 @@ def operands(lfp: LFPSettings, values: Any) -> Any:
 
 
 def weight(lfp: LFPSettings, value: Any) -> Any:
-    """A weight or bias of a layer: a parameter, or the plain leaf that ``torch.func.functional_call`` puts in its place."""
+    """A weight or bias of a layer: a parameter, or the leaf that ``torch.func.functional_call`` puts in its place."""
     if isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
         return scale(value, lfp.minimum_scale)
     return operand(lfp, value)
@@ -127,7 +127,13 @@ def ordinary(lfp: LFPSettings, function: Callable[..., Any], *args: Any, **kwarg
 
 
 def weighted_sum(
-    lfp: LFPSettings, function: Callable[..., Any], a: Tensor, w: Tensor, b: Tensor | None = None, *args: Any, **kwargs: Any
+    lfp: LFPSettings,
+    function: Callable[..., Any],
+    a: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """z = W a + b by LFP-ε: a :func:`mixture`, in fewer steps because most of the time goes here."""
     return defer(function(*enter(a, w, b, lfp.minimum_scale), *args, **kwargs), lfp.epsilon)
@@ -208,7 +214,13 @@ def gated_linear_unit(lfp: LFPSettings, function: Callable[..., Any], z: Tensor,
 
 
 def dropout(
-    lfp: LFPSettings, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = True, *args: Any, **kwargs: Any
+    lfp: LFPSettings,
+    function: Callable[..., Any],
+    a: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """The kept values, scaled by 1/(1 − p), keep their credit; a deferred ε is scaled like them."""
     kept = 1.0 - p if training and p < 1.0 else 1.0
@@ -251,7 +263,13 @@ def _shared(lfp: LFPSettings, value: Any, part: float) -> Any:
 
 
 def attention(
-    lfp: LFPSettings, function: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    lfp: LFPSettings,
+    function: Callable[..., Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """softmax(q kᵀ) v: half to v; of the other half, which the softmax passes on, half to each of q and k.
 
@@ -265,7 +283,7 @@ def attention(
 
 
 def in_place(twin: str, rule: OpRule) -> OpRule:
-    """A rule for ``x.twin_(y)``: computes out of place from a copy of x, which is about to be lost, and writes into x."""
+    """A rule for ``x.twin_(y)``: compute out of place from a copy of x, which is about to be lost; write into x."""
     function = getattr(torch, twin)
 
     def in_place_rule(lfp: LFPSettings, original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -322,14 +340,14 @@ def _all_ordinary(lfp: LFPSettings) -> Interceptor:
     return Interceptor(_Always(ordinary), lfp, unknown=lambda name: None)
 
 
-class _Always(dict[Callable[..., Any], OpRule]):
+class _Always(dict[Callable[..., Any] | str, OpRule]):
     """A table with one rule for every function."""
 
     def __init__(self, rule: OpRule) -> None:
         super().__init__()
         self._rule = rule
 
-    def get(self, key: object, default: object = None) -> OpRule:  # type: ignore[override]
+    def get(self, key: object, default: object = None) -> OpRule:
         return self._rule
 
 

@@ -1,8 +1,8 @@
 """LFP's variants for weighted sums z = W a + b: the γ rule, and the Hebbian and Oja updates.
 
-Each computes z twice: once to teach the weights, and once, with the weights held constant, to hand credit back. One node
-joins the two and sends each the credit it needs. What arrives there is g·z/(z + ε·sign z) = R / (z + ε·sign z), because
-z's own factor is deferred to its successors.
+Each computes z twice: once to teach the weights, and once, with the weights held constant, to hand credit back. One
+node joins the two and sends each the credit it needs. What arrives there is g·z/(z + ε·sign z) = R / (z + ε·sign z),
+because z's own factor is deferred to its successors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from altprop.ops.names import OpRule
 
 
 def gamma_sum(
-    lfp: LFPSettings, function: Callable[..., Any], a: Tensor, w: Tensor, b: Tensor | None = None, *args: Any, **kwargs: Any
+    lfp: LFPSettings,
+    function: Callable[..., Any],
+    a: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """LFP-γ: credit flows through the γ-modified weights, the update is that of LFP-ε.
 
@@ -49,7 +55,13 @@ def gamma_sum(
 
 
 def hebbian_sum(
-    lfp: LFPSettings, function: Callable[..., Any], a: Tensor, w: Tensor, b: Tensor | None = None, *args: Any, **kwargs: Any
+    lfp: LFPSettings,
+    function: Callable[..., Any],
+    a: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """The Hebbian update Δw_ij = |w_ij| · a_i · z_j · R_j; credit flows by LFP-ε."""
     z, strength = _two_sums(lfp, function, *enter(a, w, b, lfp.minimum_scale), args, kwargs)
@@ -57,7 +69,13 @@ def hebbian_sum(
 
 
 def oja_sum(
-    lfp: LFPSettings, function: Callable[..., Any], a: Tensor, w: Tensor, b: Tensor | None = None, *args: Any, **kwargs: Any
+    lfp: LFPSettings,
+    function: Callable[..., Any],
+    a: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """Oja's update Δw_ij = |w_ij| · z_j · (a_i − z_j w_ij) · R_j: the Hebbian one with a decay that bounds the weights.
 
@@ -107,7 +125,7 @@ class _Gamma(Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         to_up, to_down = ctx.saved_tensors
         return g if ctx.needs_input_grad[0] else None, g * to_up, g * to_down, None, None
 
@@ -120,7 +138,7 @@ class _Hebbian(Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         (strength,) = ctx.saved_tensors
         return g if ctx.needs_input_grad[0] else None, g * strength, None
 
@@ -143,7 +161,7 @@ class _Oja(Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         strength, decay, w, b = ctx.saved_tensors
         spatial = w.dim() - 2
         channels_last = (g * decay).movedim(-1 - spatial, -1)

@@ -71,7 +71,7 @@ def multi_head_attention_parts(
     mask = _mask(attn_mask, key_padding_mask, added, batch, num_heads, q.dtype)
 
     # (length, batch, width) -> (batch, heads, length, width of a head)
-    q, k, v = (tensor.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3) for tensor in (q, k, v))
+    q, k, v = (tensor.view(*tensor.shape[:2], num_heads, -1).permute(1, 2, 0, 3) for tensor in (q, k, v))
     dropout_p = dropout_p if training else 0.0
     weights_out: Tensor | None = None
     if need_weights:
@@ -96,7 +96,7 @@ def _mask(
     """Both masks as one tensor to add to the scores, which broadcasts to (batch, heads, target, source)."""
     if attention is not None:
         attention = F.pad(_additive(attention, dtype), (0, added))
-        attention = attention.unflatten(0, (batch, heads)) if attention.dim() == 3 else attention
+        attention = attention.view(batch, heads, *attention.shape[1:]) if attention.dim() == 3 else attention
     if padding is not None:
         padding = F.pad(_additive(padding, dtype), (0, added))[:, None, None, :]
     if attention is None or padding is None:

@@ -72,15 +72,27 @@ ACTIVATIONS = (
     "tanh_", "logsigmoid", "softplus", "softsign", "tanhshrink", "hardshrink", "softshrink", "threshold",
     "threshold_", "clamp", "clamp_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_", "clip", "clip_",
     "sign", "sgn", "round", "floor", "ceil", "trunc", "abs", "neg", "__neg__", "square", "sqrt", "rsqrt", "reciprocal",
-    "exp", "exp2", "expm1", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "asinh", "atan", "pow", "__pow__",
-    "__rpow__", "__rtruediv__", "__rdiv__",
+    "exp", "exp2", "expm1", "log", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh", "asinh", "atan",
+    "pow", "__pow__", "__rpow__", "__rtruediv__", "__rdiv__",
 )  # fmt: skip
 
 DROPOUTS = ("dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout")
 
 ELEMENTWISE_PRODUCTS = ("mul", "multiply", "__mul__", "__rmul__")
 QUOTIENTS = ("div", "divide", "true_divide", "__truediv__")
-MATRIX_PRODUCTS = ("matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "dot", "inner", "outer", "einsum", "tensordot")
+MATRIX_PRODUCTS = (
+    "matmul",
+    "__matmul__",
+    "__rmatmul__",
+    "mm",
+    "bmm",
+    "mv",
+    "dot",
+    "inner",
+    "outer",
+    "einsum",
+    "tensordot",
+)
 
 SOFTMAXES = ("softmax", "log_softmax", "softmin", "gumbel_softmax", "logsumexp")
 

@@ -25,7 +25,7 @@ Update = Literal["reward", "hebbian", "oja"]
 
 
 class LFP(Rule):
-    """Layer-wise feedback propagation (LFP): credit flows in proportion to contribution, no derivative needed.
+    """Layer-wise feedback propagation (LFP): credit flows in proportion to contribution, without derivatives.
 
     For a layer z = W a + b with reward R_j at output j, LFP-ε hands back and updates by
 
@@ -41,8 +41,8 @@ class LFP(Rule):
         epsilon: the stabiliser ε ≥ 0. At 0 the linear operations are left alone and ReLU is its own rule.
         gamma: γ ≥ 0 of LFP-γ: credit flows through the weights w + γ·w⁺ (for positive outputs; w + γ·w⁻ for negative
             ones) of linear and convolutional layers; the update stays that of LFP-ε.
-        update: ``"reward"`` for the update above; ``"hebbian"`` for |w|·a·z·R; ``"oja"`` for |w|·z·(a − z·w)·R, both for
-            linear and convolutional layers. The credit that flows on is the same.
+        update: ``"reward"`` for the update above; ``"hebbian"`` for |w|·a·z·R; ``"oja"`` for |w|·z·(a − z·w)·R, both
+            for linear and convolutional layers. The credit that flows on is the same.
         minimum_scale: the update is scaled by max(|w|, minimum_scale), so that weights at zero can move too.
         activations: functions, and classes of modules, of your own that are activations (one value in, one value out,
             with or without a derivative). torch's and altprop's are known already.
@@ -61,7 +61,8 @@ class LFP(Rule):
         True
 
     Reference:
-        Weber et al., "Efficient and Flexible Neural Network Training through Layer-wise Feedback Propagation", TMLR 2025.
+        Weber et al., "Efficient and Flexible Neural Network Training through Layer-wise Feedback Propagation",
+        TMLR 2025: the LFP-ε rule and its update; the Hebbian and Oja forms are those of its published code.
     """
 
     def __init__(
