@@ -1,0 +1,53 @@
+# Every target sets up what it needs: a clean clone, Python >= 3.11 and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PARITY := .venv-parity
+PARITY_READY := $(PARITY)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test lint format bench parity clean
+
+help:  ## say what the targets do
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(READY)  ## train every rule on handwritten digits, side by side
+	$(BIN)/altprop compare --data digits --model 256-256 --name demo --overwrite
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## measure step time and memory against backprop
+	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/memory.py
+
+parity: $(PARITY_READY)  ## compare with lfprop 1.0.0, in an environment of its own
+	$(PARITY)/bin/python -m pytest -c tests/parity/pytest.ini tests/parity
+
+clean:  ## remove the environments and what the tools left
+	rm -rf $(VENV) $(PARITY) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "altprop needs Python >= 3.11; name one with: make PYTHON=/path/to/python ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(PARITY_READY): tests/parity/constraints.txt pyproject.toml
+	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	PIP_CONSTRAINT=tests/parity/constraints.txt $(PARITY)/bin/pip install --quiet \
+		lfprop transformers snntorch zennit lxt pytest
+	PIP_CONSTRAINT=constraints.txt $(PARITY)/bin/pip install --quiet --no-deps --editable .
+	@touch $@

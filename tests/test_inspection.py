@@ -1,0 +1,74 @@
+"""altprop.inspect lists what will happen, and changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import altprop
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
+        self.block = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(48, 4))
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x, *, scale=1.0):
+        x = F.relu(self.norm(self.convolution(x)))
+        return torch.erfinv(torch.tanh(self.block(x) * scale))
+
+
+def short(inspection):
+    return [(o.module, o.name.rsplit(".", 1)[-1], o.rule, o.known) for o in inspection]
+
+
+def test_every_operation_is_listed_with_its_module_and_rule():
+    found = altprop.inspect(Net(), torch.randn(2, 1, 6, 6), altprop.LFP())
+    assert short(found) == [
+        ("convolution", "conv2d", "weighted_sum", True),
+        ("norm", "batch_norm", "mixture", True),
+        ("", "relu", "move", True),
+        ("block.0", "dropout", "dropout", True),
+        ("block.1", "flatten", "move", True),
+        ("block.2", "linear", "weighted_sum", True),
+        ("", "mul", "elementwise_product", True),
+        ("", "tanh", "activation", True),
+        ("", "erfinv", "gradient", False),
+    ]
+    assert [operation.name for operation in found.unknown] == ["torch.erfinv"]
+    text = str(found)
+    assert "! gradient" in text
+    assert "1 of 9 operations have no rule" in text
+
+
+@pytest.mark.parametrize("rule", [altprop.LFP(strict=True), altprop.Backprop(), altprop.Shallow()], ids=repr)
+@pytest.mark.parametrize("inputs", [(torch.randn(2, 1, 6, 6),), {"x": torch.randn(2, 1, 6, 6), "scale": 2.0}], ids=type)
+def test_inspecting_leaves_the_model_and_the_random_state_alone(rule, inputs):
+    model = Net()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    found = altprop.inspect(model, inputs, rule)
+    assert len(found) == 9
+    assert type(model) is Net
+    assert altprop.Attachment.of(model) is None
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_rule_without_a_table_lists_plain_gradients():
+    found = altprop.inspect(Net(), torch.randn(2, 1, 6, 6), altprop.Backprop())
+    assert {operation.rule for operation in found} == {"gradient"}
+    assert not found.unknown
+
+
+def test_an_attached_model_can_be_inspected_for_its_own_rule_only():
+    model = Net()
+    with altprop.LFP().attach(model) as attachment:
+        assert len(altprop.inspect(model, torch.randn(2, 1, 6, 6), altprop.LFP())) == 9
+        assert attachment.active
+        assert attachment.observer is None
+        with pytest.raises(ValueError, match=r"LFP\(\) is attached"):
+            altprop.inspect(model, torch.randn(2, 1, 6, 6), altprop.Backprop())
