@@ -80,11 +80,16 @@ class Interceptor(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._silenced:
             return func(*args, **kwargs)
-        if not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            rule = self.rule_of(func)
+        else:
             _refuse_checkpointing()
+            rule = self._rules.get(func)
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        return self._answer(func, self.rule_of(func), func, args, kwargs)
+        if rule is not None and self._observer is None:
+            return rule(self._settings, func, *args, **kwargs)
+        return self._answer(func, rule, func, args, kwargs)
 
     def answer(
         self,

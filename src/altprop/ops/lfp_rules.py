@@ -156,12 +156,12 @@ def activation(lfp: LFPSettings, function: Callable[..., Any], z: Tensor, *args:
 
 def move(lfp: LFPSettings, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Values that move unchanged carry their credit, and a deferred factor, along."""
-    factors = _factors(args, set()) | _factors(kwargs.values(), set())
-    if factors <= {0.0}:
-        return function(*args, **kwargs)
+    factors = _factors(args, set())
+    if kwargs:
+        factors = _factors(kwargs.values(), factors)
     if len(factors) == 1 and None not in factors:
         return defer(function(*args, **kwargs), factors.pop() or 0.0)
-    return ordinary(lfp, function, *args, **kwargs)
+    return ordinary(lfp, function, *args, **kwargs) if factors else function(*args, **kwargs)
 
 
 def _factors(values: Any, found: set[float | None]) -> set[float | None]:

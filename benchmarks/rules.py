@@ -1,0 +1,65 @@
+"""One training step of each rule, the way its users would write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import altprop
+
+RULES: dict[str, Callable[[], altprop.Rule]] = {
+    "backprop": altprop.Backprop,
+    "lfp": altprop.LFP,
+    "lfp ε=0": lambda: altprop.LFP(epsilon=0),
+    "shallow": altprop.Shallow,
+}
+PEER = "lfprop 1.0.0"
+
+
+def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = False) -> Callable[[], None]:
+    """A function that does one whole step: zero_grad, forward, loss, backward, SGD."""
+    if rule == PEER:
+        return _lfprop_step(model, x, y)
+    RULES[rule]().attach(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    run = torch.compile(model) if compiled else model
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(run(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def peer_is_installed() -> bool:
+    """Whether lfprop 1.0.0 can be measured beside altprop (it needs an environment of its own: ``make parity``)."""
+    try:
+        from lfprop.propagation import propagator_lxt  # noqa: F401, PLC0415
+    except ImportError:
+        return False
+    return True
+
+
+def _lfprop_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """The step of lfprop's own README: a composite around the forward pass, and its feedback written into .grad."""
+    from lfprop.propagation.propagator_lxt import LFPEpsilonComposite  # noqa: PLC0415
+    from lfprop.rewards.reward_functions import SoftmaxLossReward  # noqa: PLC0415
+
+    composite, reward = LFPEpsilonComposite(), SoftmaxLossReward(device=x.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with composite.context(model) as modified:
+            inputs = x.detach().requires_grad_()
+            outputs = modified(inputs)
+            torch.autograd.grad((outputs,), (inputs,), grad_outputs=(reward(outputs, y).detach() / len(y),))
+        for parameter in model.parameters():
+            parameter.grad = -parameter.feedback
+        optimizer.step()
+
+    return step
