@@ -281,7 +281,7 @@ def test_credit_times_output_is_the_reward_given(name, seed, rows, classes):
     target = target.double() if name in PER_OUTPUT else target
     R = ALL[name]().reward(output.detach(), target)
     g = gradient_of(ALL[name]()(output, target), output)
-    torch.testing.assert_close((g * output).sum(), -R.sum() / rows, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(g * output.detach(), -R / rows, rtol=2e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "feedback"])
@@ -431,6 +431,20 @@ def test_leaves_output_and_target_alone(name):
     ALL[name]()(output, target).backward()
     assert torch.equal(output, before[0])
     assert torch.equal(target, before[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("name", ALL)
+def test_does_not_wait_for_the_device(name):
+    output, target = output_and_target(name, 3, 4)
+    on_device, target_there = output.detach().cuda().requires_grad_(), target.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        g = gradient_of(ALL[name]()(on_device, target_there), on_device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(g.cpu(), gradient_of(ALL[name]()(output, target), output))
 
 
 def test_an_empty_batch_has_no_value_and_no_gradient():

@@ -1,12 +1,12 @@
 """altprop trains any PyTorch network by any rule for sending credit backward, and explains it the same way."""
 
-from altprop import nn, rewards
+from altprop import measure, nn, rewards
 from altprop.inspection import inspect
 from altprop.rule import Attachment, Rule
 from altprop.rules.backprop import Backprop
 from altprop.rules.direct import Shallow
 from altprop.rules.lfp import LFP
 
-__all__ = ["LFP", "Attachment", "Backprop", "Rule", "Shallow", "inspect", "nn", "rewards"]
+__all__ = ["LFP", "Attachment", "Backprop", "Rule", "Shallow", "inspect", "measure", "nn", "rewards"]
 
 __version__ = "0.1.0"

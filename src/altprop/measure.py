@@ -1,0 +1,348 @@
+"""How a rule's updates compare with backprop's gradients, and feedback weights with forward weights.
+
+The comparisons are those by which learning rules are judged in the literature: the angle between what a rule does to
+the weights and what backprop would do, the ratio of their lengths, how much of an update is exactly zero, and whether
+the feedback weights turn to the forward weights ("alignment"). Sums are taken in float64.
+
+A cosine is 0 if one of the vectors is zero, and nan, undefined, if both are. A ratio of lengths is inf if only the
+denominator is zero, and nan if both are. Averages leave out the batches where a value is undefined.
+
+Reference:
+    Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning", Nature
+    Communications 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from altprop._preserve import preserved
+from altprop.rule import Attachment
+
+Step = Callable[[nn.Module, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One measure of a model, from the whole down to each parameter.
+
+    Attributes:
+        total: over all parameters together, as one long vector.
+        biases: over all biases together (parameters with "bias" in their own name); nan if there are none.
+        layers: by the name of the module that owns the parameters, all of them together; "" is the model itself.
+        parameters: by the name of the parameter, as in ``named_parameters()``.
+    """
+
+    total: float
+    biases: float
+    layers: dict[str, float]
+    parameters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A rule's updates against backprop's gradients, averaged over batches.
+
+    Attributes:
+        batches: how many batches were compared.
+        cosine: the cosine of the angle between update and gradient: 1 for the same direction, 0 for unrelated ones.
+        norm_ratio: |update| / |gradient|.
+        sparsity: the fraction of the update's entries that are zero.
+    """
+
+    batches: int
+    cosine: Scores
+    norm_ratio: Scores
+    sparsity: Scores
+
+
+def compare_with_backprop(
+    model: nn.Module,
+    objective: Callable[[Any, Any], Tensor] | None = None,
+    batches: Iterable[Any] = (),
+    max_batches: int | None = None,
+    *,
+    step: Step | None = None,
+    threshold: float = 0.0,
+) -> Comparison:
+    """Compare the updates of the rule that is attached to ``model`` with backprop's gradients.
+
+    For each batch both are computed from the same state: the same weights, the same dropout masks. Afterwards the
+    model, its gradients and the random state are as before. Parameters with ``requires_grad=False`` are left out, and
+    so are those that the rule trains and backprop does not reach: they are the rule's own, such as feedback weights.
+    Otherwise a parameter without a gradient counts as one with a gradient of zero.
+
+    Args:
+        model: a model with a rule attached (to it, or to modules within it), on its device and in the mode, training or
+            evaluation, that you want compared.
+        objective: the loss or reward, called as ``objective(model(x), y)``.
+        batches: pairs (x, y); for other kinds of batches pass ``step``.
+        max_batches: how many batches to take; by default all.
+        step: called as ``step(model, batch)`` in place of the objective; returns the loss.
+        threshold: entries of an update up to this magnitude count as zero, for the sparsity.
+
+    Returns:
+        The comparison. The cosine is 1, and the ratio of lengths too, where the rule does what backprop does.
+
+    Raises:
+        ValueError: no rule is attached, there is no batch, or not one of ``objective`` and ``step`` is given.
+        TypeError: a batch is not a pair, or the loss is not a scalar tensor.
+
+    Example:
+        >>> import altprop, torch
+        >>> from torch.nn import functional as F
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        >>> batches = [(torch.randn(16, 4), torch.randint(3, (16,))) for _ in range(2)]
+        >>> with altprop.Shallow().attach(model):
+        ...     comparison = altprop.measure.compare_with_backprop(model, F.cross_entropy, batches)
+        >>> {layer: round(cosine, 6) for layer, cosine in comparison.cosine.layers.items()}
+        {'0': 0.0, '2': 1.0}
+        >>> comparison.sparsity.layers["0"]
+        1.0
+    """
+    attachments = _attachments(model)
+    run = _step(objective, step)
+    found = []
+    with preserved(model), torch.enable_grad():
+        for batch in islice(batches, max_batches):
+            # Backprop first and taken back, so that the rule starts from the same state, random state included.
+            with preserved(model), _suspended(attachments):
+                gradients = _gradients(model, run, batch)
+            updates = _gradients(model, run, batch)
+            found.append(_pairs(model, updates, gradients, threshold))
+    if not found:
+        raise ValueError("There is no batch to compare on: batches is empty, or an iterator that has run out.")
+    return Comparison(len(found), _scores(found, _cosine), _scores(found, _norm_ratio), _scores(found, _sparsity))
+
+
+def update_sparsity(model: nn.Module, threshold: float = 0.0) -> Scores:
+    """The fraction of the entries of ``.grad`` that are zero: of the weights that the update leaves alone.
+
+    Args:
+        model: any module after ``backward()``. A parameter that got no gradient counts as all zero; one with
+            ``requires_grad=False`` is left out.
+        threshold: entries up to this magnitude count as zero.
+
+    Returns:
+        The sparsities, from 0 to 1; nan where there are no entries at all.
+
+    Raises:
+        ValueError: no parameter has a gradient.
+
+    Example:
+        >>> import altprop, torch
+        >>> model = torch.nn.Linear(2, 1)
+        >>> model(torch.tensor([[3.0, 0.0]])).sum().backward()
+        >>> altprop.measure.update_sparsity(model).parameters
+        {'weight': 0.5, 'bias': 0.0}
+    """
+    updates = _current_gradients(model)
+    if all(update is None for update in updates.values()):
+        raise ValueError("No parameter of the model has a gradient. Call this after backward(), before zero_grad().")
+    return _scores([_pairs(model, updates, updates, threshold)], _sparsity)
+
+
+def weight_alignment(model: nn.Module) -> dict[str, float]:
+    """The cosine of the angle between forward and feedback weights, for each layer that has both.
+
+    Args:
+        model: any module. A layer has both if its ``weight`` and its ``feedback_weight`` are tensors of one shape.
+
+    Returns:
+        The cosine by module name, "" being the model itself; empty if no layer has feedback weights.
+
+    Example:
+        >>> import altprop, torch
+        >>> layer = torch.nn.Linear(2, 2, bias=False)
+        >>> layer.feedback_weight = 2 * layer.weight.detach()
+        >>> round(altprop.measure.weight_alignment(layer)[""], 6)
+        1.0
+    """
+    return {name: _mean([_cosine(pair)]) for name, pair in _weight_pairs(model)}
+
+
+def weight_norm_ratio(model: nn.Module) -> dict[str, float]:
+    """The ratio |feedback weights| / |forward weights|, for each layer that has both.
+
+    Args:
+        model: as in :func:`weight_alignment`.
+
+    Returns:
+        The ratio by module name, "" being the model itself; empty if no layer has feedback weights.
+
+    Example:
+        >>> import altprop, torch
+        >>> layer = torch.nn.Linear(2, 2, bias=False)
+        >>> layer.feedback_weight = 2 * layer.weight.detach()
+        >>> round(altprop.measure.weight_norm_ratio(layer)[""], 6)
+        2.0
+    """
+    return {name: _mean([_norm_ratio(pair)]) for name, pair in _weight_pairs(model)}
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """All that is measured of a vector u beside a vector v, as sums over entries: those of a layer's parts add up."""
+
+    dot: float
+    uu: float
+    vv: float
+    zeros: float
+    size: float
+
+    @classmethod
+    def of(cls, u: Tensor, v: Tensor, threshold: float = 0.0) -> _Pair:
+        u, v = _flat(u), _flat(v)
+        count = (u.abs() <= threshold).sum()
+        # Stacked, so that a device is waited for once.
+        dot, uu, vv, zeros = torch.stack([u.dot(v), u.dot(u), v.dot(v), count]).tolist()
+        return cls(dot, uu, vv, zeros, u.numel())
+
+    def __add__(self, other: _Pair) -> _Pair:
+        return _Pair(
+            self.dot + other.dot,
+            self.uu + other.uu,
+            self.vv + other.vv,
+            self.zeros + other.zeros,
+            self.size + other.size,
+        )
+
+
+def _flat(v: Tensor) -> Tensor:
+    v = v.detach()
+    return (v if v.layout == torch.strided else v.to_dense()).flatten().double()
+
+
+# A measure is None where it is undefined, and left out of averages; a nan in the gradients shows as nan.
+_Measure = Callable[[_Pair], float | None]
+
+
+def _cosine(pair: _Pair) -> float | None:
+    if pair.uu == 0 or pair.vv == 0:
+        return None if pair.uu == pair.vv else 0.0
+    return pair.dot / (math.sqrt(pair.uu) * math.sqrt(pair.vv))
+
+
+def _norm_ratio(pair: _Pair) -> float | None:
+    if pair.vv == 0:
+        return None if pair.uu == 0 else math.inf
+    return math.sqrt(pair.uu) / math.sqrt(pair.vv)
+
+
+def _sparsity(pair: _Pair) -> float | None:
+    return pair.zeros / pair.size if pair.size else None
+
+
+def _scores(batches: list[dict[str, _Pair]], measure: _Measure) -> Scores:
+    def averages(group: Callable[[str], Any]) -> dict[Any, float]:
+        grouped = [_sums(pairs, group) for pairs in batches]
+        names = dict.fromkeys(name for sums in grouped for name in sums)
+        return {name: _mean([measure(sums[name]) for sums in grouped if name in sums]) for name in names}
+
+    return Scores(
+        total=averages(lambda name: "all").get("all", math.nan),
+        biases=averages(lambda name: "bias" in name.rpartition(".")[2]).get(True, math.nan),
+        layers=averages(lambda name: name.rpartition(".")[0]),
+        parameters=averages(str),
+    )
+
+
+def _sums(pairs: dict[str, _Pair], group: Callable[[str], Any]) -> dict[Any, _Pair]:
+    """Add up the pairs of the names that ``group`` puts together."""
+    sums: dict[Any, _Pair] = {}
+    for name, pair in pairs.items():
+        key = group(name)
+        sums[key] = sums[key] + pair if key in sums else pair
+    return sums
+
+
+def _mean(values: list[float | None]) -> float:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _pairs(
+    model: nn.Module, updates: dict[str, Tensor | None], gradients: dict[str, Tensor | None], threshold: float
+) -> dict[str, _Pair]:
+    """Pair update and gradient of each parameter, but for those that only the rule trains."""
+    pairs = {}
+    for name, parameter in model.named_parameters():
+        update, gradient = updates.get(name), gradients.get(name)
+        owned_by_rule = gradient is None and update is not None
+        if parameter.requires_grad and not owned_by_rule:
+            zero = torch.zeros_like(parameter)
+            u, v = (zero if value is None else value for value in (update, gradient))
+            pairs[name] = _Pair.of(u, v, threshold)
+    return pairs
+
+
+def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, _Pair]]:
+    for name, module in model.named_modules():
+        feedback, forward = getattr(module, "feedback_weight", None), getattr(module, "weight", None)
+        if isinstance(feedback, Tensor) and isinstance(forward, Tensor) and feedback.shape == forward.shape:
+            yield name, _Pair.of(feedback, forward)
+
+
+def _gradients(model: nn.Module, run: Step, batch: Any) -> dict[str, Tensor | None]:
+    """What one backward pass leaves in ``.grad``."""
+    model.zero_grad(set_to_none=True)
+    loss = run(model, batch)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise TypeError(f"The objective must give one number as a tensor, got {kind}. Reduce it: loss.mean().")
+    loss.backward()  # type: ignore[no-untyped-call]
+    return _current_gradients(model)
+
+
+def _current_gradients(model: nn.Module) -> dict[str, Tensor | None]:
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _step(objective: Callable[[Any, Any], Tensor] | None, step: Step | None) -> Step:
+    if step is not None and objective is None:
+        return step
+    if objective is None or step is not None:
+        given = "neither" if objective is None else "both"
+        raise ValueError(
+            f"compare_with_backprop needs either objective, called as objective(model(x), y), or step, called as "
+            f"step(model, batch); got {given}."
+        )
+
+    def supervised(model: nn.Module, batch: Any) -> Tensor:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise TypeError(
+                f"An objective needs batches that are pairs (x, y), got a {type(batch).__name__}{size}. For other "
+                f"batches pass step=lambda model, batch: ..., which returns the loss."
+            )
+        x, y = batch
+        return objective(model(x), y)
+
+    return supervised
+
+
+def _attachments(model: nn.Module) -> list[Attachment]:
+    """Those of the model and of modules within it: a wrapper such as ``torch.compile`` has the attached one inside."""
+    found = [attachment for module in model.modules() if (attachment := Attachment.of(module)) is not None]
+    if not found:
+        raise ValueError(
+            f"No rule is attached to this {type(model).__name__}, so there is nothing to compare with backprop. Attach "
+            f"one first: altprop.LFP().attach(model)."
+        )
+    return found
+
+
+@contextmanager
+def _suspended(attachments: list[Attachment]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for attachment in attachments:
+            stack.enter_context(attachment.suspended())
+        yield
