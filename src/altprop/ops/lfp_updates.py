@@ -51,7 +51,7 @@ def gamma_sum(
     reward_over_g = secant_denominator(z.detach(), lfp.epsilon)
     to_up = torch.where(z > 0, reward_over_g / secant_denominator(up.detach(), lfp.epsilon), 0)
     to_down = torch.where(z < 0, reward_over_g / secant_denominator(down.detach(), lfp.epsilon), 0)
-    return defer(_Gamma.apply(z, up, down, to_up.detach(), to_down.detach()), lfp.epsilon)
+    return _deferred_join(lfp, _Gamma, z, up, down, to_up.detach(), to_down.detach())
 
 
 def hebbian_sum(
@@ -65,7 +65,7 @@ def hebbian_sum(
 ) -> Any:
     """The Hebbian update Δw_ij = |w_ij| · a_i · z_j · R_j; credit flows by LFP-ε."""
     z, strength = _two_sums(lfp, function, *enter(a, w, b, lfp.minimum_scale), args, kwargs)
-    return defer(_Hebbian.apply(*z, strength), lfp.epsilon)
+    return _deferred_join(lfp, _Hebbian, *z, strength)
 
 
 def oja_sum(
@@ -85,7 +85,7 @@ def oja_sum(
     z, strength = _two_sums(lfp, function, a, weights, bias, args, kwargs)
     groups = kwargs.get("groups", args[3] if function in _TRANSPOSED and len(args) > 3 else 1)
     layout = (function in _TRANSPOSED, groups)
-    return defer(_Oja.apply(*z, strength, z[0].detach() * strength, weights, bias, layout), lfp.epsilon)
+    return _deferred_join(lfp, _Oja, *z, strength, z[0].detach() * strength, weights, bias, layout)
 
 
 _TRANSPOSED = {function for name in names.TRANSPOSED_CONVOLUTIONS for function in names.functions(name)}
@@ -105,6 +105,12 @@ def _two_sums(
     for_weights = function(a.detach(), w, b, *args, **kwargs)
     z = for_credit.detach()
     return (for_credit, for_weights), z * secant_denominator(z, lfp.epsilon)
+
+
+def _deferred_join(lfp: LFPSettings, node: type[Function], *args: Any) -> Any:
+    z = node.apply(*args)
+    # The tracer of torch 2.10 cannot mark what a node returns, but it can mark a view of it.
+    return defer(z.view_as(z) if torch.compiler.is_compiling() else z, lfp.epsilon)
 
 
 def weighted_sum_rule(update: str, gamma: float) -> OpRule | None:
