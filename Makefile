@@ -7,11 +7,16 @@ PARITY := .venv-parity
 PARITY_READY := $(PARITY)/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# The pins hold for what builds the package too: older versions of pip read the first name for that, newer ones the second.
+export PIP_CONSTRAINT = constraints.txt
+export PIP_BUILD_CONSTRAINT = constraints.txt
 
-.PHONY: help demo test lint format bench parity clean
+.PHONY: help venv demo test lint format bench parity clean
 
 help:  ## say what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(READY)  ## make .venv, with all that work on altprop needs
 
 demo: $(READY)  ## train every rule on handwritten digits, side by side
 	$(BIN)/altprop compare --data digits --model 256-256 --name demo --overwrite
@@ -42,12 +47,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "altprop needs Python >= 3.11; name one with: make PYTHON=/path/to/python ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-$(PARITY_READY): tests/parity/constraints.txt pyproject.toml
+$(PARITY_READY): tests/parity/requirements.txt tests/parity/constraints.txt constraints.txt pyproject.toml
 	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
-	PIP_CONSTRAINT=tests/parity/constraints.txt $(PARITY)/bin/pip install --quiet \
-		lfprop transformers snntorch zennit lxt pytest
-	PIP_CONSTRAINT=constraints.txt $(PARITY)/bin/pip install --quiet --no-deps --editable .
+	$(PARITY)/bin/pip install --quiet -r tests/parity/requirements.txt -c tests/parity/constraints.txt
+	$(PARITY)/bin/pip install --quiet --no-deps --editable .
 	@touch $@

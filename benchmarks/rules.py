@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,10 @@ import altprop
 RULES: dict[str, Callable[[], altprop.Rule]] = {
     "backprop": altprop.Backprop,
     "lfp": altprop.LFP,
-    "lfp ε=0": lambda: altprop.LFP(epsilon=0),
+    "lfp-0": lambda: altprop.LFP(epsilon=0),
     "shallow": altprop.Shallow,
 }
-PEER = "lfprop 1.0.0"
+PEER = "lfprop"
 
 
 def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = False) -> Callable[[], None]:
@@ -35,13 +37,9 @@ def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = 
     return step
 
 
-def peer_is_installed() -> bool:
-    """Whether lfprop 1.0.0 can be measured beside altprop (it needs an environment of its own: ``make parity``)."""
-    try:
-        from lfprop.propagation import propagator_lxt  # noqa: F401, PLC0415
-    except ImportError:
-        return False
-    return True
+def available() -> list[str]:
+    """The rules that can be measured here: lfprop 1.0.0 too where it is installed (``make parity`` installs it)."""
+    return [*RULES, *([PEER] if find_spec(PEER) else [])]
 
 
 def _lfprop_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
@@ -49,6 +47,7 @@ def _lfprop_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
     from lfprop.propagation.propagator_lxt import LFPEpsilonComposite  # noqa: PLC0415
     from lfprop.rewards.reward_functions import SoftmaxLossReward  # noqa: PLC0415
 
+    warnings.filterwarnings("ignore", "This functionality is not yet fully tested", UserWarning)
     composite, reward = LFPEpsilonComposite(), SoftmaxLossReward(device=x.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 

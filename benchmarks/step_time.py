@@ -1,6 +1,6 @@
 """Time of one training step of each rule, as a ratio to plain backprop's on the same network.
 
-All rules run in one process, turn by turn, each round in another order, so that a machine that slows down slows all of
+All rules run in one process, turn by turn, each round begun by another, so that a machine that slows down slows all of
 them. The figure is the median over rounds of the ratio within the round.
 
     python benchmarks/step_time.py
@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-
 from networks import NETWORKS, make
-from rules import PEER, RULES, peer_is_installed, step_of
+from rules import PEER, available, step_of
 
 ROUNDS = {"mlp": 1500, "lenet": 300, "vgg": 60}
 
@@ -31,19 +28,17 @@ def measure(net: str, rules: list[str], rounds: int, device: str, compiled: bool
     """Median step time in milliseconds and median ratio to backprop, for each rule."""
     steps = {rule: step_of(rule, *make(net, device), compiled) for rule in rules}
     times: dict[str, list[float]] = {rule: [] for rule in rules}
-    order = list(rules)
-    for turn in range(rounds + max(3, rounds // 10)):
-        random.shuffle(order)
-        seconds = {rule: _timed(steps[rule], device) for rule in order}
-        if turn >= max(3, rounds // 10):
-            for rule in rules:
-                times[rule].append(seconds[rule])
+    warm_up = max(3, rounds // 10)
+    for turn in range(warm_up + rounds):
+        first = turn % len(rules)
+        for rule in rules[first:] + rules[:first]:
+            seconds = _timed(steps[rule], device)
+            if turn >= warm_up:
+                times[rule].append(seconds)
     return {
         rule: {
             "ms": 1e3 * statistics.median(times[rule]),
-            "ratio": statistics.median(
-                own / base for own, base in zip(times[rule], times["backprop"], strict=True)
-            ),
+            "ratio": statistics.median(own / base for own, base in zip(times[rule], times["backprop"], strict=True)),
         }
         for rule in rules
     }
@@ -62,17 +57,20 @@ def _timed(step: Callable[[], None], device: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--rules", nargs="+", choices=[*RULES, PEER], help="default: all that are installed")
+    parser.add_argument("--rules", nargs="+", choices=available(), default=available())
     parser.add_argument("--rounds", type=int, help="default: enough for a steady median on each network")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--compile", action="store_true", help="torch.compile the attached models")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the attached models (not lfprop's, which changes its model in every step)",
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
     torch.set_num_threads(args.threads)
-    rules = args.rules or [*RULES, *([PEER] if peer_is_installed() and not args.compile else [])]
-    rules = ["backprop", *(rule for rule in rules if rule != "backprop")]
+    others = [rule for rule in args.rules if rule != "backprop" and not (args.compile and rule == PEER)]
+    rules = ["backprop", *others]
     results = {}
     print(f"torch {torch.__version__}, {args.device}, {args.threads} threads; ratio to backprop (milliseconds)")
     print(f"{'':8}" + "".join(f"{rule:>20}" for rule in rules))

@@ -284,6 +284,12 @@ def test_an_embedding_is_a_weighted_sum_over_a_one_hot_input(options):
     torch.testing.assert_close(found.to_dense() if options.get("sparse") else found, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_replicas_of_data_parallel_are_refused():
+    model = nn.Linear(4, 3)
+    with altprop.LFP().attach(model), pytest.raises(RuntimeError, match="DistributedDataParallel"):
+        model._replicate_for_data_parallel()(torch.randn(2, 4))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -161,6 +161,11 @@ class _Intercepted:
         attachment = Attachment.of(self)  # type: ignore[arg-type]
         if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if "_is_replica" in self.__dict__:
+            raise RuntimeError(
+                "nn.DataParallel hands its replicas copies in place of parameters, and LFP cannot tell them from "
+                "activations. Use torch.nn.parallel.DistributedDataParallel."
+            )
         with attachment.rule._interceptor(attachment):  # type: ignore[attr-defined]
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         if torch.compiler.is_compiling():
