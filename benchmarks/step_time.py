@@ -1,6 +1,6 @@
 """Time of one training step of each rule, as a ratio to plain backprop's on the same network.
 
-All rules run in one process, turn by turn, each round begun by another, so that a machine that slows down slows all of
+All rules run in one process, turn by turn, each round in another order, so that a machine that slows down slows all of
 them. The figure is the median over rounds of the ratio within the round.
 
     python benchmarks/step_time.py
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -28,10 +29,9 @@ def measure(net: str, rules: list[str], rounds: int, device: str, compiled: bool
     """Median step time in milliseconds and median ratio to backprop, for each rule."""
     steps = {rule: step_of(rule, *make(net, device), compiled) for rule in rules}
     times: dict[str, list[float]] = {rule: [] for rule in rules}
-    warm_up = max(3, rounds // 10)
+    warm_up, shuffled = max(3, rounds // 10), random.Random(0)
     for turn in range(warm_up + rounds):
-        first = turn % len(rules)
-        for rule in rules[first:] + rules[:first]:
+        for rule in shuffled.sample(rules, len(rules)):
             seconds = _timed(steps[rule], device)
             if turn >= warm_up:
                 times[rule].append(seconds)

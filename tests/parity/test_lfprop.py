@@ -1,6 +1,7 @@
 """altprop.LFP hands back what lfprop 1.0.0 hands back, on the same weights. Run by ``make parity``."""
 
 import copy
+import operator
 import warnings
 
 import pytest
@@ -10,7 +11,6 @@ from lfprop.model.custom_resnet import Sum
 from lfprop.propagation.propagator_lxt import LFPEpsilonComposite, LFPHebbianEpsilonComposite
 from lfprop.rewards import reward_functions
 from torch import nn
-from torch.nn import functional as F
 
 import altprop
 
@@ -18,28 +18,30 @@ EPSILON = 1e-6
 
 
 class Residual(nn.Module):
-    """lfprop sees a sum only as a module of its own."""
+    """lfprop sees a sum only as a module of its own, its ``Sum``; altprop sees the ``+``."""
 
-    def __init__(self, act):
+    def __init__(self, act, add):
         super().__init__()
         self.stem = nn.Conv2d(1, 4, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(4)
         self.body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), act, nn.Conv2d(4, 4, 3, padding=1))
-        self.sum, self.act, self.act_after = Sum(), copy.deepcopy(act), copy.deepcopy(act)
+        self.add, self.act, self.act_after = add, copy.deepcopy(act), copy.deepcopy(act)
         self.pool, self.head = nn.AdaptiveAvgPool2d(2), nn.Linear(16, 10)
 
     def forward(self, x):
         x = self.act(self.norm(self.stem(x)))
-        x = self.act_after(self.sum(self.body(x), x))
+        x = self.act_after(self.add(self.body(x), x))
         return self.head(self.pool(x).flatten(1))
 
 
-def mlp(act):
-    return nn.Sequential(nn.Flatten(), nn.Linear(144, 20), act, nn.Linear(20, 15), copy.deepcopy(act), nn.Linear(15, 10))
+def mlp(act, add):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(144, 20), act, nn.Linear(20, 15), copy.deepcopy(act), nn.Linear(15, 10)
+    )
 
 
 def lenet(pool):
-    def make(act):
+    def make(act, add):
         return nn.Sequential(
             nn.Conv2d(1, 4, 3), act, pool(2), nn.Conv2d(4, 6, 2), copy.deepcopy(act), pool(2), nn.Flatten(),
             nn.Linear(24, 12), copy.deepcopy(act), nn.Linear(12, 10),
@@ -53,10 +55,11 @@ ACTIVATIONS = {"ReLU": nn.ReLU, "Tanh": nn.Tanh, "Sigmoid": nn.Sigmoid, "GELU": 
 
 
 def pair(model, activation):
-    """The same network for lfprop and for altprop: only their Step is a class of each package's own."""
+    """The same network for lfprop, with its own Step and Sum, and for altprop."""
     torch.manual_seed(0)
-    theirs = MODELS[model](Step() if activation == "Step" else ACTIVATIONS[activation]()).double()
-    ours = MODELS[model](altprop.nn.Step() if activation == "Step" else ACTIVATIONS[activation]()).double()
+    act = ACTIVATIONS[activation]
+    theirs = MODELS[model]((act or Step)(), Sum()).double()
+    ours = MODELS[model]((act or altprop.nn.Step)(), operator.add).double()
     for parameter in theirs.parameters():
         if parameter.dim() == 1:
             nn.init.normal_(parameter)
