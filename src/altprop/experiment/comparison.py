@@ -1,0 +1,221 @@
+"""Train by one rule or by several side by side, on the same batches, and write down what came out."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import product
+from typing import Literal
+
+import torch
+from torch import nn
+
+from altprop.experiment.data import load_data
+from altprop.experiment.dataset import Dataset
+from altprop.experiment.errors import InputError
+from altprop.experiment.folder import Folder, new_folder, plain_name
+from altprop.experiment.objectives import DEFAULT_OBJECTIVE
+from altprop.experiment.output import write_results
+from altprop.experiment.registry import REFERENCE, make_rule
+from altprop.experiment.results import DataFacts, Results, Run, Trial
+from altprop.experiment.search import best_rate, try_rate
+from altprop.experiment.seeding import seeded
+from altprop.experiment.settings import Settings
+from altprop.experiment.timing import step_times
+from altprop.experiment.training import Job, train_network
+from altprop.experiment.watching import Watch
+
+_PACKAGES = ("altprop", "torch", "numpy", "scikit-learn", "torchmetrics")
+
+
+class Interrupted(KeyboardInterrupt):
+    """An experiment was stopped by Ctrl-C; what it had so far was kept.
+
+    Attributes:
+        results: what there is.
+    """
+
+    def __init__(self, results: Results) -> None:
+        super().__init__("The experiment was interrupted; its results so far were kept.")
+        self.results = results
+
+
+def compare(settings: Settings | None = None, *, data: Dataset | None = None, watch: Watch | None = None) -> Results:
+    """Train one network by several rules, from the same weights and on the same batches, with several seeds.
+
+    Backprop and the control, Shallow, take part in any case: a rule that does not beat Shallow has taught the hidden
+    layers nothing. A run that diverges is marked, and the others go on.
+
+    Args:
+        settings: what to train, and how; by default all rules on the digits.
+        data: a data set of your own, in place of the one that the settings name.
+        watch: told how it gets on.
+
+    Returns:
+        The results. They are also written to the folder ``results.folder``, with curves and a report, unless
+        ``settings.out`` is None.
+
+    Raises:
+        InputError: (a ValueError) the settings do not fit the data, or the folder exists; nothing was trained.
+        Interrupted: (a KeyboardInterrupt) Ctrl-C; what there is was written, and is on the exception.
+    """
+    return _run("compare", (settings or Settings()).with_baselines(), data, watch or Watch())
+
+
+def train(settings: Settings, *, data: Dataset | None = None, watch: Watch | None = None) -> Results:
+    """Train one network by one rule, and keep its weights.
+
+    Args:
+        settings: as for :func:`compare`, with a single rule.
+        data: as for :func:`compare`.
+        watch: as for :func:`compare`.
+
+    Returns:
+        The results, as from :func:`compare`; the folder also holds the weights, ``model.pt``. A run that diverged is
+        among them: see ``results.runs[0].divergence``.
+
+    Raises:
+        InputError: as for :func:`compare`.
+        Interrupted: as for :func:`compare`.
+    """
+    if len(settings.rules) != 1:
+        raise InputError(f"To train takes one rule, got {', '.join(settings.rules)}. Use compare for several.")
+    return _run("train", settings, data, watch or Watch())
+
+
+@dataclass
+class _Record:
+    """What there is so far, so that nothing is lost when the experiment is stopped."""
+
+    step_ratios: dict[str, float] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    models: dict[tuple[str, int], nn.Module] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset | None, watch: Watch) -> Results:
+    _check_device(settings.device)
+    with _folder(command, settings, data) as folder:
+        data = (data or load_data(settings.data)).to(settings.device)
+        with _threads(settings.threads):
+            record = _train_all(settings, data, watch)
+            versions = _versions(settings)
+        results = Results(
+            command=command,
+            settings=settings,
+            objective=settings.objective or DEFAULT_OBJECTIVE[data.task],
+            data=DataFacts.of(data),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=versions,
+            **vars(record),
+        )
+        if folder is not None:
+            watch.stage("writing the report")
+            write_results(results, data, folder.path)
+            results.folder = folder.publish()
+    if results.interrupted:
+        raise Interrupted(results)
+    return results
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"The device {name!r} cannot be used: {reason}") from error
+
+
+def _train_all(settings: Settings, data: Dataset, watch: Watch) -> _Record:
+    record = _Record()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        for rule in settings.rules:
+            _try_once(Job(settings, data, rule, settings.seeds[0], settings.lr_of(rule)))
+        try:
+            _train_into(record, settings, data, watch)
+        except KeyboardInterrupt:
+            if not (record.runs or record.trials):
+                raise
+            record.interrupted = True
+    record.notes = list(dict.fromkeys(str(warning.message) for warning in caught))
+    return record
+
+
+def _try_once(job: Job) -> None:
+    """Take two samples forward and back, so that what does not fit is named before the first step."""
+    x, y = job.data.x_train[:2], job.data.y_train[:2]
+    model = job.model()
+    try:
+        with seeded(job.seed), make_rule(job.rule).attach(model):
+            job.objective()(model(x), y).backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, TypeError, ValueError) as error:
+        what = f"the model {job.settings.model!r} on {job.data.name} with the rule {job.rule!r}"
+        raise InputError(f"Cannot train {what}: {error}") from error
+
+
+def _train_into(record: _Record, settings: Settings, data: Dataset, watch: Watch) -> None:
+    jobs = {rule: Job(settings, data, rule, settings.seeds[0], settings.lr_of(rule)) for rule in settings.rules}
+    part = data.hold_out() if settings.lr_grid else data
+    trials = [replace(job, data=part, lr=lr) for job in jobs.values() for lr in settings.lr_grid]
+    steps = len(settings.seeds) * sum(job.steps for job in jobs.values()) + sum(job.steps for job in trials)
+    watch.begin(steps)
+    watch.stage("timing a step of each rule")
+    times = step_times(jobs | {REFERENCE: replace(next(iter(jobs.values())), rule=REFERENCE)})
+    record.step_ratios = {rule: times[rule] / times[REFERENCE] for rule in jobs}
+    done = 0
+    for job in trials:
+        watch.stage(f"{job.rule}, trying a learning rate of {job.lr:g}")
+        record.trials.append(try_rate(job, watch))
+        watch.reach(done := done + job.steps)
+    for seed, rule in product(settings.seeds, settings.rules):
+        rates = [trial for trial in record.trials if trial.rule == rule]
+        job = replace(jobs[rule], seed=seed, lr=best_rate(rates) if rates else jobs[rule].lr)
+        watch.stage(f"{rule}, seed {seed}")
+        _keep(record, job, *train_network(job, watch))
+        watch.reach(done := done + job.steps)
+
+
+def _keep(record: _Record, job: Job, run: Run, model: nn.Module) -> None:
+    if run.epochs or not run.interrupted:
+        record.runs.append(run)
+        record.models[job.rule, job.seed] = model
+    if run.interrupted:
+        raise KeyboardInterrupt
+
+
+def _folder(command: str, settings: Settings, data: Dataset | None) -> AbstractContextManager[Folder | None]:
+    if settings.out is None:
+        return nullcontext()
+    if settings.name:
+        return new_folder(settings.out, settings.name, overwrite=settings.overwrite)
+    rule = f"-{settings.rules[0]}" if command == "train" else ""
+    name = plain_name(f"{command}{rule}-{data.name if data else settings.data}-{settings.model}")
+    return new_folder(settings.out, name, numbered=True, overwrite=settings.overwrite)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _versions(settings: Settings) -> dict[str, str]:
+    device = torch.device(settings.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "Python": platform.python_version(),
+        **{package: version(package) for package in _PACKAGES},
+        "device": f"{device} ({name}), {torch.get_num_threads()} CPU threads",
+    }

@@ -1,0 +1,67 @@
+"""What a network is trained for: losses and rewards by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from altprop.experiment.dataset import Task
+from altprop.experiment.errors import InputError, unknown
+from altprop.rewards import REWARDS
+
+LOSSES: dict[str, tuple[Task, ...]] = {"cross-entropy": ("classification",), "mse": ("classification", "regression")}
+"""The losses by name, with the tasks that each is for."""
+
+_REGRESSION_REWARDS = {"regression"}
+
+DEFAULT_OBJECTIVE: dict[Task, str] = {"classification": "cross-entropy", "regression": "mse"}
+
+
+def check_objective_name(name: str) -> None:
+    """Check that ``name`` is a loss or a reward.
+
+    Raises:
+        InputError: it is not.
+    """
+    if name not in LOSSES and name not in REWARDS:
+        raise unknown("objective", name, [*LOSSES, *REWARDS])
+
+
+def tasks_of(name: str) -> tuple[Task, ...]:
+    """The tasks that an objective is for."""
+    if name in LOSSES:
+        return LOSSES[name]
+    return ("regression",) if name in _REGRESSION_REWARDS else ("classification",)
+
+
+def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
+    """Make the objective of a name, called as ``objective(output, target)``.
+
+    Args:
+        name: ``"cross-entropy"``, ``"mse"`` (for classes: the distance to their one-hot form) or one of
+            :data:`altprop.rewards.REWARDS`.
+        task: the task of the data.
+
+    Raises:
+        InputError: there is no such objective, or it is for another task.
+
+    Example:
+        >>> make_objective("correct-classification", "classification")
+        CorrectClassification(reduction='mean', epsilon=1e-06)
+    """
+    check_objective_name(name)
+    if task not in tasks_of(name):
+        fitting = [other for other in [*LOSSES, *REWARDS] if task in tasks_of(other)]
+        raise InputError(f"The objective {name!r} is not for {task}. For {task}: {', '.join(fitting)}.")
+    if name in REWARDS:
+        return REWARDS[name]()
+    if name == "mse":
+        return one_hot_mse if task == "classification" else nn.MSELoss()
+    return nn.CrossEntropyLoss()
+
+
+def one_hot_mse(output: Tensor, target: Tensor) -> Tensor:
+    """The squared error between outputs and the one-hot form of the classes, summed over classes."""
+    return (output - F.one_hot(target, output.shape[1])).square().sum(1).mean()

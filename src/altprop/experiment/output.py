@@ -1,0 +1,94 @@
+"""The files that an experiment leaves: tables for programs, pictures and a page for people, weights."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from altprop.experiment.dataset import Dataset
+from altprop.experiment.folder import RESULTS
+from altprop.experiment.results import Results
+
+
+def write_results(results: Results, data: Dataset, folder: Path) -> None:
+    """Write everything there is about an experiment into a folder.
+
+    * ``results.json``: all of it, to be read again by :meth:`Results.load`;
+    * ``results.csv``: a line for each run; ``curves.csv``: a line for each of its epochs;
+    * ``settings.json``: the settings as they were used, defaults filled in;
+    * ``report.html``: a page that needs no other file; its pictures, as PNG files beside it;
+    * ``model.pt``: after ``train``, the weights (``model-seed-1.pt`` for each seed if there are several).
+
+    Args:
+        results: what to write.
+        data: what the networks were trained on.
+        folder: where to write; it exists.
+    """
+    from altprop.experiment.figures import pictures  # noqa: PLC0415  (matplotlib is slow to import)
+    from altprop.experiment.report import render_report  # noqa: PLC0415
+
+    (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
+    used = results.used_settings.model_dump_json(indent=2, exclude={"out", "name", "overwrite"})
+    (folder / "settings.json").write_text(used, encoding="utf-8")
+    _write_csv(folder / "results.csv", _run_rows(results))
+    _write_csv(folder / "curves.csv", _epoch_rows(results))
+    drawn = pictures(results, data)
+    for picture in drawn:
+        (folder / f"{picture.name}.png").write_bytes(picture.light)
+    (folder / "report.html").write_text(render_report(results, drawn), encoding="utf-8")
+    if results.command == "train":
+        for (_, seed), model in results.models.items():
+            name = "model.pt" if len(results.models) == 1 else f"model-seed-{seed}.pt"
+            torch.save(model.state_dict(), folder / name)
+
+
+def _run_rows(results: Results) -> Iterable[Mapping[str, Any]]:
+    for run in results.runs:
+        yield {
+            "rule": run.rule,
+            "seed": run.seed,
+            "lr": run.lr,
+            "clip": run.clip,
+            "status": run.status,
+            "epochs": len(run.epochs),
+            f"test_{_column(results.metric)}": run.score,
+            "train_loss": run.epochs[-1].train_loss if run.epochs else None,
+            "step_time_ratio": results.step_ratios.get(run.rule),
+            "cosine": run.cosine,
+            "sparsity": run.sparsity,
+            "seconds": round(run.seconds, 3),
+            "message": run.message(),
+        }
+
+
+def _epoch_rows(results: Results) -> Iterable[Mapping[str, Any]]:
+    for run in results.runs:
+        for epoch in run.epochs:
+            yield {
+                "rule": run.rule,
+                "seed": run.seed,
+                "epoch": epoch.epoch,
+                "train_loss": epoch.train_loss,
+                f"test_{_column(results.metric)}": epoch.score,
+                "cosine": epoch.cosine,
+                "sparsity": epoch.sparsity,
+                **{f"cosine_{layer}": cosine for layer, cosine in epoch.layer_cosines.items()},
+            }
+
+
+def _column(metric: str) -> str:
+    return metric.replace("²", "2").lower()
+
+
+def _write_csv(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(rows)
+    # Rules may know layers of their own, so the rows need not have the same columns.
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,218 @@
+"""The settings of an experiment: checked when they are made, so that no run starts on a typing error."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from altprop.experiment.data import DATA
+from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.models import ACTIVATIONS, Norm, check_model_name
+from altprop.experiment.objectives import check_objective_name
+from altprop.experiment.registry import CONTROL, REFERENCE, RULES, base_name, make_rule, split_labels
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _parse_labels(value: Any) -> Any:
+    labels = split_labels(value) if isinstance(value, str) else value
+    return tuple(labels) if isinstance(labels, Iterable) else labels
+
+
+def _parse_rates(value: Any) -> Any:
+    """Numbers, or ``"rule=number, ..."`` for each rule its own."""
+    if not isinstance(value, str) or _is_number(value):
+        return value
+    pairs = [entry.rpartition("=") for entry in split_labels(value)]
+    for label, _, rate in pairs:
+        if not label or not _is_number(rate):
+            raise InputError(f"A learning rate is a number, or rule=number for each rule; got {value!r}.")
+    return {label: rate for label, _, rate in pairs}
+
+
+def _parse_numbers(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _parse_seeds(value: Any) -> Any:
+    """A count, or a list of seeds: ``3`` is 0, 1, 2; ``"7,"`` is the seed 7 alone."""
+    if isinstance(value, str):
+        value = _parse_numbers(value) if "," in value else int(value) if value.strip().isdecimal() else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tuple(range(value))
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Settings(BaseModel):
+    """What to train, on what, and how. Every setting has a default; they cannot be changed once made.
+
+    Lists may be given as text too, as on the command line: ``Settings(rules="lfp,backprop", seeds="0,1,7")``.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) a setting is unknown or has a wrong value; the message names it.
+
+    Example:
+        >>> settings = Settings(data="circles", rules="lfp:epsilon=0", lr="lfp=0.5,backprop=0.05", seeds=2)
+        >>> settings.rules, settings.seeds, settings.lr_of("backprop")
+        (('lfp:epsilon=0',), (0, 1), 0.05)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(default="digits", description="Data set; see `altprop data`.")
+    model: str = Field(
+        default="256-256", description="Network: hidden widths such as 256-256, or see `altprop models`."
+    )
+    rules: Annotated[tuple[str, ...], BeforeValidator(_parse_labels)] = Field(
+        default=tuple(RULES),
+        description="Learning rules, with arguments after a colon: lfp,lfp:epsilon=0. See `altprop rules`.",
+    )
+    lr: Annotated[Rate | dict[str, Rate] | None, BeforeValidator(_parse_rates)] = Field(
+        default=None,
+        description="Learning rate: one for all rules, or lfp=0.1,backprop=0.05. Unset: a default for each rule.",
+    )
+    lr_grid: Annotated[tuple[Rate, ...], BeforeValidator(_parse_numbers)] = Field(
+        default=(),
+        description="Learning rates to choose from, for each rule, on a part of the training data: 0.3,0.1,0.03.",
+    )
+    optimizer: Optimizer = Field(default="sgd", description="Optimizer: sgd, adam or adamw.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
+    clip: float = Field(default=3.0, ge=0, allow_inf_nan=False, description="Clip the norm of each update; 0: do not.")
+    activation: str = Field(default="relu", description=f"Activation: {', '.join(ACTIVATIONS)}.")
+    norm: Norm = Field(default="none", description="Normalisation: none, batch, or layer (fully connected networks).")
+    epochs: int = Field(default=40, ge=1, description="Passes through the training data.")
+    batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_parse_seeds)] = Field(
+        default=(0, 1, 2), description="How many seeds (3: seeds 0, 1, 2), or which: 0,1,7."
+    )
+    objective: str | None = Field(
+        default=None, description="cross-entropy, mse or a reward; see `altprop objectives`. Unset: as fits the data."
+    )
+    device: str = Field(default="cpu", description="Device: cpu, cuda, cuda:1, mps.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads. Unset: torch's default.")
+    out: Path | None = Field(default=Path("runs"), description="Folder of all results.")
+    name: str | None = Field(
+        default=None, description="Folder of these results, within --out. Unset: named for the contents."
+    )
+    overwrite: bool = Field(default=False, description="Replace earlier results of the same name.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in cls.model_fields:
+                raise unknown("setting", key, cls.model_fields)
+        return values
+
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, name: str) -> str:
+        if name not in DATA:
+            raise unknown("data set", name, DATA)
+        return name
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, name: str) -> str:
+        check_model_name(name)
+        return name
+
+    @field_validator("activation")
+    @classmethod
+    def _check_activation(cls, name: str) -> str:
+        if name not in ACTIVATIONS:
+            raise unknown("activation", name, ACTIVATIONS)
+        return name
+
+    @field_validator("objective")
+    @classmethod
+    def _check_objective(cls, name: str | None) -> str | None:
+        if name is not None:
+            check_objective_name(name)
+        return name
+
+    @field_validator("rules", "seeds", "lr_grid")
+    @classmethod
+    def _check_list(cls, values: tuple[Any, ...], info: Any) -> tuple[Any, ...]:
+        if not values and info.field_name != "lr_grid":
+            raise InputError("At least one is needed.")
+        twice = [value for number, value in enumerate(values) if value in values[:number]]
+        if twice:
+            raise InputError(f"{twice[0]!r} is named twice.")
+        return values
+
+    @field_validator("rules")
+    @classmethod
+    def _check_rules(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for label in labels:
+            make_rule(label)
+        return labels
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"\w[\w.+-]*", name):
+            raise InputError(f"A name is made of letters, digits and _ . + - and begins with a letter; got {name!r}.")
+        return name
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> Self:
+        if self.lr is not None and self.lr_grid:
+            raise InputError("Give either lr, or lr_grid to choose it from.")
+        for label in self.lr if isinstance(self.lr, dict) else ():
+            trained = {REFERENCE, CONTROL, *self.rules, *map(base_name, self.rules)}
+            if label not in trained:
+                raise unknown("rule in this run, to give a learning rate, called", label, sorted(trained))
+        return self
+
+    def lr_of(self, label: str) -> float:
+        """The learning rate of a rule: the one given for it, for its name, for all; or the rule's default."""
+        name = base_name(label)
+        given = self.lr.get(label, self.lr.get(name)) if isinstance(self.lr, dict) else self.lr
+        return given or RULES[name].lr["sgd" if self.optimizer == "sgd" else "adam"]
+
+    def with_baselines(self) -> Self:
+        """These settings with backprop and the control among the rules."""
+        names = set(map(base_name, self.rules))
+        before = (REFERENCE,) if REFERENCE not in names else ()
+        after = (CONTROL,) if CONTROL not in names else ()
+        return self.model_copy(update={"rules": before + self.rules + after})
+
+    def command(self, verb: str) -> str:
+        """The command line that repeats this experiment.
+
+        Args:
+            verb: ``"compare"`` or ``"train"``.
+
+        Example:
+            >>> Settings(data="sine", rules="lfp:gamma=0.1", lr=0.05).command("compare")
+            'altprop compare --data sine --rules lfp:gamma=0.1 --lr 0.05'
+        """
+        words = ["altprop", verb]
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if key not in ("out", "name", "overwrite") and value != type(self).model_fields[key].default:
+                words += [f"--{key.replace('_', '-')}", _as_text(key, value)]
+        return shlex.join(words)
+
+
+def _as_text(key: str, value: Any) -> str:
+    if key == "seeds":
+        return str(len(value)) if value == tuple(range(len(value))) else ",".join(map(str, value)) + ","
+    if isinstance(value, dict):
+        return ",".join(f"{name}={number}" for name, number in value.items())
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

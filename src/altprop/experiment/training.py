@@ -1,0 +1,175 @@
+"""The training loop: the one that a user of altprop would write, with its checks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from altprop.experiment.dataset import Dataset
+from altprop.experiment.metrics import score
+from altprop.experiment.models import Shape, build_model
+from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
+from altprop.experiment.registry import make_rule
+from altprop.experiment.results import Divergence, Epoch, Run
+from altprop.experiment.seeding import seeded
+from altprop.experiment.settings import Settings
+from altprop.experiment.watching import Watch
+from altprop.measure import compare_with_backprop
+
+_TEST_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to be trained by one rule, and all that it takes.
+
+    Attributes:
+        settings: of the experiment.
+        data: what to train on, on the device.
+        rule: the label of the rule.
+        seed: of the initial weights and of the order of the batches.
+        lr: the learning rate.
+    """
+
+    settings: Settings
+    data: Dataset
+    rule: str
+    seed: int
+    lr: float
+
+    def model(self) -> nn.Module:
+        """The network before training: the same for every rule."""
+        shape, settings = Shape(self.data.input_shape, self.data.outputs), self.settings
+        model = build_model(settings.model, shape, activation=settings.activation, norm=settings.norm, seed=self.seed)
+        return model.to(settings.device)
+
+    def objective(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """What is descended."""
+        return make_objective(self.settings.objective or DEFAULT_OBJECTIVE[self.data.task], self.data.task)
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer. Make it once the rule is attached: a rule may add parameters."""
+        match self.settings.optimizer:
+            case "sgd":
+                return torch.optim.SGD(model.parameters(), lr=self.lr, momentum=self.settings.momentum)
+            case "adam":
+                return torch.optim.Adam(model.parameters(), lr=self.lr)
+            case "adamw":
+                return torch.optim.AdamW(model.parameters(), lr=self.lr)
+
+    def batches(self) -> Iterator[Sequence[Tensor]]:
+        """For each epoch the indices of its batches: the same for every rule."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.settings.epochs):
+            order = torch.randperm(len(self.data.x_train), generator=generator).to(self.settings.device)
+            # Batch norm cannot take a single sample: one that is left over is left out.
+            yield torch.split(order, self.settings.batch_size)[: self.steps_per_epoch]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        whole, left_over = divmod(len(self.data.x_train), self.settings.batch_size)
+        return max(1, whole + (left_over > 1))
+
+    @property
+    def steps(self) -> int:
+        """How many steps of training the job takes."""
+        return self.settings.epochs * self.steps_per_epoch
+
+
+class _NotFiniteError(ArithmeticError):
+    def __init__(self, where: str, step: int) -> None:
+        super().__init__(f"{where} is not finite at step {step}")
+        self.where, self.step = where, step
+
+
+def train_network(job: Job, watch: Watch) -> tuple[Run, nn.Module]:
+    """Train one network. It stops at the first step whose loss or update is not finite, and on Ctrl-C.
+
+    Args:
+        job: what to train.
+        watch: told of each step.
+
+    Returns:
+        The run with every whole epoch, and the network as it was at the end, with the rule taken off.
+    """
+    start, epochs, end = time.perf_counter(), list[Epoch](), dict[str, Any]()
+    model = job.model()
+    with seeded(job.seed), make_rule(job.rule).attach(model):
+        try:
+            for epoch in _train(job, model, watch):
+                epochs.append(epoch)
+        except _NotFiniteError as error:
+            end["divergence"] = Divergence(step=error.step, epoch=len(epochs) + 1, where=error.where)
+        except KeyboardInterrupt:
+            end["interrupted"] = True
+    seconds = time.perf_counter() - start
+    run = Run(
+        rule=job.rule, seed=job.seed, lr=job.lr, clip=job.settings.clip, epochs=tuple(epochs), seconds=seconds, **end
+    )
+    return run, model
+
+
+def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
+    data, objective, optimizer, step = job.data, job.objective(), job.optimizer(model), 0
+    for number, batches in enumerate(job.batches(), 1):
+        x, y = data.x_train[batches[0]], data.y_train[batches[0]]
+        updates = compare_with_backprop(model, objective, [(x, y)])
+        losses = []
+        for batch in batches:
+            step += 1
+            optimizer.zero_grad()
+            loss = objective(model(data.x_train[batch]), data.y_train[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            _check_and_clip(model, loss, job.settings.clip, step)
+            optimizer.step()
+            losses.append(loss.item())
+            watch.advance()
+        yield Epoch(
+            epoch=number,
+            train_loss=fmean(losses),
+            score=_test(model, data, step),
+            cosine=_defined(updates.cosine.total),
+            layer_cosines={layer: _defined(cosine) for layer, cosine in updates.cosine.layers.items()},
+            sparsity=_defined(updates.sparsity.total),
+        )
+
+
+def _check_and_clip(model: nn.Module, loss: Tensor, limit: float, step: int) -> None:
+    updates = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    norm = get_total_norm(updates.values())
+    if not (loss + norm).isfinite():
+        raise _NotFiniteError(_culprit(loss, updates), step)
+    if limit:
+        clip_grads_with_norm_(model.parameters(), limit, norm)
+
+
+def _culprit(loss: Tensor, updates: dict[str, Tensor]) -> str:
+    if not loss.isfinite():
+        return "the loss"
+    for name, update in updates.items():
+        if not update.isfinite().all():
+            return f"the update of {name}"
+    return "the norm of the update"
+
+
+def _test(model: nn.Module, data: Dataset, step: int) -> float:
+    model.eval()
+    with torch.no_grad():
+        output = torch.cat([model(x) for x in torch.split(data.x_test, _TEST_BATCH)])
+    model.train()
+    if not output.isfinite().all():
+        raise _NotFiniteError("the output for the test data", step)
+    return score(data.task, output, data.y_test)
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
