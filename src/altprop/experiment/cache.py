@@ -25,7 +25,8 @@ def cached(name: str, make: Callable[[], Arrays]) -> Arrays:
         make: makes the arrays.
     """
     file = _folder() / f"{name}.npz"
-    with suppress(OSError, ValueError, EOFError, BadZipFile), np.load(file) as arrays:
+    # numpy leaves a file open that it cannot read, unless it was given it open.
+    with suppress(OSError, ValueError, EOFError, BadZipFile), file.open("rb") as source, np.load(source) as arrays:
         return dict(arrays)
     made = make()
     with suppress(OSError):

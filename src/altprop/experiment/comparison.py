@@ -117,12 +117,21 @@ def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset
             **vars(record),
         )
         if folder is not None:
-            watch.stage("writing the report")
-            write_results(results, data, folder.path)
-            results.folder = folder.publish()
+            _write(results, data, folder, watch)
     if results.interrupted:
         raise Interrupted(results)
     return results
+
+
+def _write(results: Results, data: Dataset, folder: Folder, watch: Watch) -> None:
+    try:
+        watch.stage("writing the report")
+        write_results(results, data, folder.path)
+    except KeyboardInterrupt:
+        # Hours of training are not to be lost for a Ctrl-C in the last second.
+        results.interrupted = True
+        write_results(results, data, folder.path)
+    results.folder = folder.publish()
 
 
 def _check_device(name: str) -> None:

@@ -26,7 +26,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         There is no rule 'lpf'. Did you mean 'lfp'? Known: backprop, lfp.
     """
     known = list(known)
-    close = get_close_matches(name.lower(), known, n=1)
+    close = get_close_matches(name.lower(), known, n=1) or [k for k in known if name and k.startswith(name.lower())]
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return InputError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 

@@ -126,6 +126,11 @@ def _style(theme: Theme) -> dict[str, Any]:
 
 
 def _curves(results: Results, data: Dataset, theme: Theme) -> Figure | None:
+    losses = [epoch.train_loss for run in results.runs for epoch in run.epochs]
+    if not losses:
+        return None
+    if not any(run.epochs for run in results.runs):
+        return None
     figure = Figure(figsize=(9, 3.5))
     right, left = figure.subplots(1, 2)[::-1]
     for rule, line in _lines(results, theme).items():
@@ -134,8 +139,7 @@ def _curves(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     left.set(title=f"Test {results.metric}", xlabel="epoch")
     left.set_ylim(**_limits(results))
     right.set(title=f"Training loss ({results.objective})", xlabel="epoch")
-    losses = [epoch.train_loss for run in results.runs for epoch in run.epochs]
-    if losses and min(losses) > 0 and max(losses) > 10 * min(losses):
+    if min(losses) > 0 and max(losses) > 10 * min(losses):
         right.set_yscale("log")
     left.legend(loc="lower right")
     return figure
@@ -180,7 +184,7 @@ def _lines(results: Results, theme: Theme) -> dict[str, dict[str, Any]]:
 def _alignment(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     lines = {rule: line for rule, line in _lines(results, theme).items() if base_name(rule) != REFERENCE}
     summaries = [summary for summary in results.summaries if summary.rule in lines and summary.layer_cosines]
-    if not summaries:
+    if not any(summary.cosine is not None for summary in summaries):
         return None
     figure = Figure(figsize=(9, 3.3))
     left, right = figure.subplots(1, 2)
@@ -206,8 +210,8 @@ def _boundaries(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     networks = _networks(results)
     if not (data.is_2d and data.task == "classification" and networks):
         return None
-    points, classes = data.x_test.cpu(), data.y_test.cpu()
-    reach = 1.1 * float(points.abs().max())
+    points, classes = data.x_test.cpu().numpy(), data.y_test.cpu().numpy()
+    reach = 1.1 * float(np.abs(points).max())
     axis = torch.linspace(-reach, reach, 240)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
     colors = ListedColormap([theme.series[n % len(theme.series)] for n in range(data.outputs)])
@@ -229,11 +233,12 @@ def _predictions(results: Results, data: Dataset, theme: Theme) -> Figure | None
     figure, panels = _panels(networks, width=2.9)
     lines = _lines(results, theme)
     for (rule, network), axes in zip(networks.items(), panels, strict=True):
-        predicted, target = _outputs(network, data.x_test.cpu(), data), data.y_test.cpu()
+        predicted, target = _outputs(network, data.x_test, data), data.y_test.cpu().numpy()
         if data.inputs == 1:
-            order = data.x_test.cpu().flatten().argsort()
-            axes.plot(data.x_test.cpu()[order].flatten(), target[order], color=theme.faint, linewidth=5)
-            axes.plot(data.x_test.cpu()[order].flatten(), predicted[order], color=lines[rule]["color"])
+            inputs = data.x_test.cpu().numpy().flatten()
+            order = inputs.argsort()
+            axes.plot(inputs[order], target[order], color=theme.faint, linewidth=5)
+            axes.plot(inputs[order], predicted[order], color=lines[rule]["color"])
             axes.set(title=rule, xlabel="input", ylabel="output" if axes is panels[0] else "")
         else:
             axes.scatter(
@@ -260,7 +265,7 @@ def _first_layer(results: Results, data: Dataset, theme: Theme, units: int = 14)
     grid = figure.subplots(len(rows), len(chosen), squeeze=False)
     for (label, maps), row in zip(rows.items(), grid, strict=True):
         for axes, picture in zip(row, maps[chosen], strict=True):
-            axes.imshow(picture, vmin=-float(picture.abs().max()), vmax=float(picture.abs().max()))
+            axes.imshow(picture.numpy(), vmin=-float(picture.abs().max()), vmax=float(picture.abs().max()))
             axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
@@ -284,8 +289,9 @@ def _networks(results: Results) -> dict[str, nn.Module]:
     return {rule: networks[rule] for rule in results.settings.rules if rule in networks}
 
 
-def _outputs(network: nn.Module, x: Tensor, data: Dataset) -> Tensor:
-    output: Tensor = network.eval()(x.to(data.x_train.device)).cpu()
+def _outputs(network: nn.Module, x: Tensor, data: Dataset) -> np.ndarray:
+    # Not as a tensor: matplotlib reads tensors in a way that numpy 2 warns of.
+    output: np.ndarray = network.eval()(x.to(data.x_train.device)).cpu().numpy()
     return output
 
 

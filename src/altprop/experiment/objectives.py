@@ -15,6 +15,7 @@ LOSSES: dict[str, tuple[Task, ...]] = {"cross-entropy": ("classification",), "ms
 """The losses by name, with the tasks that each is for."""
 
 _REGRESSION_REWARDS = {"regression"}
+_ONE_HOT_REWARDS = {"binary-sigmoid"}
 
 DEFAULT_OBJECTIVE: dict[Task, str] = {"classification": "cross-entropy", "regression": "mse"}
 
@@ -41,7 +42,7 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
 
     Args:
         name: ``"cross-entropy"``, ``"mse"`` (for classes: the distance to their one-hot form) or one of
-            :data:`altprop.rewards.REWARDS`.
+            :data:`altprop.rewards.REWARDS` (``"binary-sigmoid"`` for classes: of their one-hot form).
         task: the task of the data.
 
     Raises:
@@ -55,11 +56,17 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
     if task not in tasks_of(name):
         fitting = [other for other in [*LOSSES, *REWARDS] if task in tasks_of(other)]
         raise InputError(f"The objective {name!r} is not for {task}. For {task}: {', '.join(fitting)}.")
+    if name in _ONE_HOT_REWARDS:
+        return _of_one_hot(REWARDS[name]())
     if name in REWARDS:
         return REWARDS[name]()
     if name == "mse":
         return one_hot_mse if task == "classification" else nn.MSELoss()
     return nn.CrossEntropyLoss()
+
+
+def _of_one_hot(objective: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda output, target: objective(output, F.one_hot(target, output.shape[1]))
 
 
 def one_hot_mse(output: Tensor, target: Tensor) -> Tensor:

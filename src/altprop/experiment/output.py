@@ -21,7 +21,8 @@ def write_results(results: Results, data: Dataset, folder: Path) -> None:
     * ``results.csv``: a line for each run; ``curves.csv``: a line for each of its epochs;
     * ``settings.json``: the settings as they were used, defaults filled in;
     * ``report.html``: a page that needs no other file; its pictures, as PNG files beside it;
-    * ``model.pt``: after ``train``, the weights (``model-seed-1.pt`` for each seed if there are several).
+    * ``model.pt``: after ``train``, the weights (``model-seed-1.pt`` for each seed if there are several), unless the
+      run diverged.
 
     Args:
         results: what to write.
@@ -41,9 +42,11 @@ def write_results(results: Results, data: Dataset, folder: Path) -> None:
         (folder / f"{picture.name}.png").write_bytes(picture.light)
     (folder / "report.html").write_text(render_report(results, drawn), encoding="utf-8")
     if results.command == "train":
+        diverged = {run.seed for run in results.runs if run.divergence}
         for (_, seed), model in results.models.items():
             name = "model.pt" if len(results.models) == 1 else f"model-seed-{seed}.pt"
-            torch.save(model.state_dict(), folder / name)
+            if seed not in diverged:
+                torch.save(model.state_dict(), folder / name)
 
 
 def _run_rows(results: Results) -> Iterable[Mapping[str, Any]]:

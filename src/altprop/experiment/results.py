@@ -297,7 +297,7 @@ class Results(BaseModel):
         if not gains:
             return None
         gain, error = fmean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        if abs(gain) <= 2 * error:
+        if any(gains) and abs(gain) <= 2 * error:
             return "unclear"
         return "yes" if gain > 0 else "no"
 

@@ -170,6 +170,12 @@ class Settings(BaseModel):
         return name
 
     @model_validator(mode="after")
+    def _check_batches(self) -> Self:
+        if self.norm == "batch" and self.batch_size == 1:
+            raise InputError("Batch norm needs batches of 2 samples or more: raise batch_size, or take another norm.")
+        return self
+
+    @model_validator(mode="after")
     def _check_rates(self) -> Self:
         if self.lr is not None and self.lr_grid:
             raise InputError("Give either lr, or lr_grid to choose it from.")
@@ -206,11 +212,12 @@ class Settings(BaseModel):
         for key in type(self).model_fields:
             value = getattr(self, key)
             if key not in ("out", "name", "overwrite") and value != type(self).model_fields[key].default:
-                words += [f"--{key.replace('_', '-')}", _as_text(key, value)]
+                words += [f"--{key.replace('_', '-')}", as_text(key, value)]
         return shlex.join(words)
 
 
-def _as_text(key: str, value: Any) -> str:
+def as_text(key: str, value: Any) -> str:
+    """A setting as it is written on the command line."""
     if key == "seeds":
         return str(len(value)) if value == tuple(range(len(value))) else ",".join(map(str, value)) + ","
     if isinstance(value, dict):

@@ -10,7 +10,7 @@ _VERDICTS: dict[Verdict | None, str] = {
     "yes": "yes",
     "no": "no",
     "unclear": "unclear",
-    "control": "the control",
+    "control": "control",
     None: "–",
 }
 _STYLES = {"yes": "green", "no": "red", "unclear": "yellow"}
@@ -20,14 +20,7 @@ CONTROL_NOTE = "A rule that does not beat shallow, the control, has taught the h
 
 def header(results: Results) -> list[str]:
     """The heads of the columns."""
-    columns = [
-        "rule",
-        "learning rate",
-        f"test {results.metric}",
-        "step time",
-        "cosine with backprop",
-        "update sparsity",
-    ]
+    columns = ["rule", "lr", f"test {results.metric}", "step time", "cosine", "sparsity"]
     return columns + (["beats shallow"] if results.command == "compare" else [])
 
 
@@ -50,8 +43,11 @@ def terminal_table(results: Results) -> Table:
     seeds = f"{len(settings.seeds)} seed" + ("s" if len(settings.seeds) > 1 else "")
     title = f"{data.name} · {settings.model} · {settings.epochs} epochs · {seeds}"
     table = Table(title=title, caption=CONTROL_NOTE if results.command == "compare" else None)
+    scores_alone = not any(summary.trouble for summary in results.summaries)
     for number, name in enumerate(header(results)):
-        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        # A score is not torn apart; what went wrong may take more lines.
+        whole = number == 2 and scores_alone
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold", no_wrap=whole)
     for summary in results.summaries:
         *cells, last = row(results, summary)
         style = _STYLES.get(last)

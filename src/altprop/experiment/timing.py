@@ -9,6 +9,7 @@ from statistics import median
 import torch
 
 from altprop.experiment.registry import make_rule
+from altprop.experiment.seeding import seeded
 from altprop.experiment.training import Job
 
 _ROUNDS = 50
@@ -28,6 +29,12 @@ def step_times(jobs: Mapping[str, Job]) -> dict[str, float]:
     Returns:
         The seconds, by the keys of ``jobs``. Large networks are given fewer rounds.
     """
+    # Rules draw numbers, when they are attached or later: torch's own random state stays where it is.
+    with seeded(0):
+        return _step_times(jobs)
+
+
+def _step_times(jobs: Mapping[str, Job]) -> dict[str, float]:
     steps = {label: _stepper(job) for label, job in jobs.items()}
     seconds: dict[str, list[float]] = {label: [] for label in jobs}
     start = time.perf_counter()

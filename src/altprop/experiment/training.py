@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -128,8 +129,10 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
             step += 1
             optimizer.zero_grad()
             loss = objective(model(data.x_train[batch]), data.y_train[batch])
+            if not loss.isfinite():
+                raise _NotFiniteError(_culprit(model, data.x_train[batch]), step)
             loss.backward()  # type: ignore[no-untyped-call]
-            _check_and_clip(model, loss, job.settings.clip, step)
+            _check_and_clip(model, job.settings.clip, step)
             optimizer.step()
             losses.append(loss.item())
             watch.advance()
@@ -143,22 +146,34 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
         )
 
 
-def _check_and_clip(model: nn.Module, loss: Tensor, limit: float, step: int) -> None:
+def _check_and_clip(model: nn.Module, limit: float, step: int) -> None:
     updates = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     norm = get_total_norm(updates.values())
-    if not (loss + norm).isfinite():
-        raise _NotFiniteError(_culprit(loss, updates), step)
+    if not norm.isfinite():
+        broken = (f"the update of {name}" for name, update in updates.items() if not update.isfinite().all())
+        largest = max(updates, key=lambda name: float(updates[name].abs().amax()))
+        raise _NotFiniteError(next(broken, f"the norm of the update, largest in {largest},"), step)
     if limit:
         clip_grads_with_norm_(model.parameters(), limit, norm)
 
 
-def _culprit(loss: Tensor, updates: dict[str, Tensor]) -> str:
-    if not loss.isfinite():
-        return "the loss"
-    for name, update in updates.items():
-        if not update.isfinite().all():
-            return f"the update of {name}"
-    return "the norm of the update"
+def _culprit(model: nn.Module, x: Tensor) -> str:
+    """Words for the first output of a layer that is not finite, or for the loss if all of them are finite."""
+    finite: dict[str, bool] = {}
+
+    def look(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        finite[name] = bool(output.isfinite().all())
+
+    layers = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+    handles = [module.register_forward_hook(partial(look, name)) for name, module in layers]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    broken = (f"the output of {name}" for name, whole in finite.items() if not whole)
+    return next(broken, f"the loss of the output of {list(finite)[-1]}")
 
 
 def _test(model: nn.Module, data: Dataset, step: int) -> float:
@@ -167,8 +182,11 @@ def _test(model: nn.Module, data: Dataset, step: int) -> float:
         output = torch.cat([model(x) for x in torch.split(data.x_test, _TEST_BATCH)])
     model.train()
     if not output.isfinite().all():
-        raise _NotFiniteError("the output for the test data", step)
-    return score(data.task, output, data.y_test)
+        raise _NotFiniteError(f"{_culprit(model, data.x_test)} for the test data", step)
+    reached = score(data.task, output, data.y_test)
+    if not math.isfinite(reached):
+        raise _NotFiniteError("the score of the test data", step)
+    return reached
 
 
 def _defined(value: float) -> float | None:

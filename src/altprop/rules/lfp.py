@@ -88,7 +88,7 @@ class LFP(Rule):
         self.minimum_scale = minimum_scale
         self.activations = tuple(activations)
         self.strict = strict
-        self._table = self._make_table()
+        self._prepare()
 
     def __repr__(self) -> str:
         defaults = {name: parameter.default for name, parameter in signature(LFP).parameters.items()}
@@ -97,11 +97,15 @@ class LFP(Rule):
 
     def __getstate__(self) -> dict[str, Any]:
         # The table holds torch's own functions, which need not be picklable: it is made anew.
-        return {name: value for name, value in vars(self).items() if name != "_table"}
+        return {name: value for name, value in vars(self).items() if name not in ("_table", "_settings")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._table = self._make_table()
+        self._settings = LFPSettings(self.epsilon, self.minimum_scale, self.gamma)
 
     def _make_table(self) -> dict[Callable[..., Any] | str, OpRule]:
         own = [function for function in self.activations if not isinstance(function, type)]
@@ -112,8 +116,7 @@ class LFP(Rule):
         return LFP_TABLE | changed if changed else LFP_TABLE
 
     def _interceptor(self, attachment: Attachment) -> Interceptor:
-        settings = LFPSettings(self.epsilon, self.minimum_scale, self.gamma)
-        return Interceptor(self._table, settings, partial(self._unknown, attachment), attachment.observer)
+        return Interceptor(self._table, self._settings, partial(self._unknown, attachment), attachment.observer)
 
     def _unknown(self, attachment: Attachment, name: str) -> None:
         if attachment.observer is not None:
@@ -170,7 +173,7 @@ class _Intercepted:
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         if torch.compiler.is_compiling():
             return tree_map_only(Tensor, settle_output, output)
-        for leaf in tree_leaves(output):
+        for leaf in (output,) if isinstance(output, Tensor) else tree_leaves(output):
             if isinstance(leaf, Tensor):
                 settle_output(leaf)
         return output

@@ -1,0 +1,174 @@
+"""The command line: it says what the library says, and its errors are for the reader."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import altprop.cli
+from altprop.experiment import DATA, MODELS, RULES, Results, Settings
+from altprop.experiment.objectives import LOSSES
+from altprop.rewards import REWARDS
+
+QUICK = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "--threads", "1")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    return lambda *words: CliRunner().invoke(altprop.cli.app, [str(word) for word in words])
+
+
+def test_compare_prints_a_table_and_writes_the_report_it_names(run, tmp_path):
+    outcome = run("compare", *QUICK, "--rule", "lfp", "--out", tmp_path)
+    assert outcome.exit_code == 0
+    folder = tmp_path / "compare-circles-8"
+    assert f"Report: {folder / 'report.html'}" in outcome.stdout
+    assert (folder / "report.html").stat().st_size > 0
+    results = Results.load(folder)
+    assert [summary.rule for summary in results.summaries] == ["backprop", "lfp", "shallow"]
+    for summary in results.summaries:
+        assert f"{summary.score:.3f}" in outcome.stdout
+
+
+def test_every_option_reaches_the_settings(run, tmp_path):
+    given = {
+        "data": "blobs",
+        "model": "5-4",
+        "rules": "lfp:epsilon=0,gamma=0.5",
+        "lr": "lfp=0.25",
+        "optimizer": "adam",
+        "momentum": "0.5",
+        "clip": "1.5",
+        "activation": "tanh",
+        "norm": "layer",
+        "epochs": "2",
+        "batch_size": "50",
+        "seeds": "4,7",
+        "objective": "sigmoid",
+        "device": "cpu",
+        "threads": "1",
+        "out": str(tmp_path),
+        "name": "mine",
+    }
+    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite"}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert run("train", *words).exit_code == 0
+    asked = Settings(**given)
+    assert Results.load(tmp_path / "mine").settings == asked
+    assert (tmp_path / "mine" / "model-seed-4.pt").exists()
+
+
+def test_the_command_in_a_report_repeats_the_run(run, tmp_path):
+    assert run("compare", *QUICK, "--lr-grid", "0.3,0.1", "--out", tmp_path, "--name", "first").exit_code == 0
+    first = Results.load(tmp_path / "first")
+    _, *words = first.settings.command("compare").split()
+    assert run(*words, "--out", tmp_path, "--name", "again").exit_code == 0
+    again = Results.load(tmp_path / "again")
+    assert [(r.rule, r.lr, r.epochs) for r in first.runs] == [(r.rule, r.lr, r.epochs) for r in again.runs]
+
+
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_help_shows_the_options_with_defaults_and_examples(run, command):
+    text = run(command, "--help").stdout
+    assert "Examples" in text
+    assert f"altprop {command} " in text
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
+    assert "[default: 256-256]" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [("data", DATA), ("models", MODELS), ("rules", RULES), ("objectives", [*LOSSES, *REWARDS])],
+)
+def test_what_there_is_can_be_listed(run, command, names):
+    outcome = run(command)
+    assert outcome.exit_code == 0
+    assert all(name in outcome.stdout for name in names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "digit"], "--data: There is no data set 'digit'. Did you mean 'digits'?"),
+        (["--model", "lenett"], "--model: There is no model 'lenett'. Did you mean 'lenet'?"),
+        (["--rule", "lpf"], "--rules: There is no rule 'lpf'. Did you mean 'lfp'?"),
+        (["--rule", "lfp:epsilom=1"], "Did you mean 'epsilon'?"),
+        (["--objective", "softmx"], "--objective: There is no objective 'softmx'. Did you mean 'softmax'?"),
+        (["--activation", "rellu"], "--activation: There is no activation 'rellu'. Did you mean 'relu'?"),
+        (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got '0'."),
+        (["--optimizer", "sdg"], "--optimizer: Input should be 'sgd', 'adam' or 'adamw', got 'sdg'."),
+        (["--lr", "fast"], "--lr: A learning rate is a number, or rule=number for each rule; got 'fast'."),
+        (["--lr", "0.1", "--lr-grid", "0.1,0.2"], "Give either lr, or lr_grid to choose it from."),
+        (["--data", "circles", "--model", "lenet"], "The model 'lenet' takes images of at least 16×16 pixels"),
+        (["--objective", "regression"], "The objective 'regression' is not for classification."),
+        (["--device", "cuda:99"], "The device 'cuda:99' cannot be used"),
+    ],
+)
+def test_wrong_input_is_named_and_nothing_is_written(run, tmp_path, options, message):
+    outcome = run("compare", *options, "--out", tmp_path)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_wrong_options_are_named_at_once(run):
+    outcome = run("train", "--data", "digit", "--epochs", "many")
+    assert "--data: " in outcome.stderr
+    assert "--epochs: " in outcome.stderr
+
+
+def test_earlier_results_are_not_replaced_unless_asked(run, tmp_path):
+    once = ("train", *QUICK, "--out", tmp_path, "--name", "kept")
+    assert run(*once).exit_code == 0
+    refused = run(*once)
+    assert refused.exit_code == 2
+    assert "Choose another name (--name), or replace it (--overwrite)" in refused.stderr
+    assert run(*once, "--overwrite").exit_code == 0
+
+
+def test_a_training_run_that_diverges_ends_with_an_error_code(run, tmp_path):
+    outcome = run("train", *QUICK, "--lr", "1e30", "--clip", "0", "--out", tmp_path)
+    assert outcome.exit_code == 1
+    assert "note: lfp (seed 0) diverged at step 2" in outcome.stdout
+    assert not list(tmp_path.rglob("*.pt")), "weights that are not numbers are of no use"
+
+
+def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, monkeypatch):
+    class ImpatientBar(altprop.cli.Bar):
+        """Presses Ctrl-C in the middle of the second rule."""
+
+        def stage(self, text):
+            self.left = 5 if text.startswith("lfp") else 10**9
+
+        def advance(self):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(altprop.cli, "Bar", ImpatientBar)
+    outcome = run("compare", *QUICK, "--out", tmp_path)
+    assert outcome.exit_code == 130
+    assert "Interrupted: the results so far were kept." in outcome.stderr
+    kept = json.loads((tmp_path / "compare-circles-8" / "results.json").read_text())
+    assert kept["interrupted"]
+    assert [run["rule"] for run in kept["runs"]] == ["backprop"]
+
+
+def test_a_missing_package_names_the_extra_that_brings_it():
+    program = "import sys; sys.modules['pydantic'] = None; import altprop.cli"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "pip install 'altprop[experiments]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_command_is_installed():
+    command = Path(sys.executable).parent / "altprop"
+    ended = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    assert ended.stdout == f"altprop {altprop.cli.version('altprop')}\n"
