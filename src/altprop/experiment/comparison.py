@@ -18,9 +18,9 @@ from torch import nn
 from altprop.experiment.data import load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import Folder, new_folder, plain_name
+from altprop.experiment.folder import RESULTS, Folder, new_folder, plain_name
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
-from altprop.experiment.output import write_results
+from altprop.experiment.output import write_report, write_results
 from altprop.experiment.registry import REFERENCE, make_rule
 from altprop.experiment.results import DataFacts, Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
@@ -126,12 +126,16 @@ def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset
 def _write(results: Results, data: Dataset, folder: Folder, watch: Watch) -> None:
     try:
         watch.stage("writing the report")
-        write_results(results, data, folder.path)
+        write_results(results, folder.path)
+        write_report(results, data, folder.path)
     except KeyboardInterrupt:
-        # Hours of training are not to be lost for a Ctrl-C in the last second.
         results.interrupted = True
-        write_results(results, data, folder.path)
-    results.folder = folder.publish()
+        write_results(results, folder.path)
+        write_report(results, data, folder.path)
+    finally:
+        # Hours of training are not to be lost for a Ctrl-C in the last second, or for a picture that fails.
+        if (folder.path / RESULTS).exists():
+            results.folder = folder.publish()
 
 
 def _check_device(name: str) -> None:
@@ -195,7 +199,7 @@ def _train_into(record: _Record, settings: Settings, data: Dataset, watch: Watch
 def _keep(record: _Record, job: Job, run: Run, model: nn.Module) -> None:
     if run.epochs or not run.interrupted:
         record.runs.append(run)
-        record.models[job.rule, job.seed] = model
+        record.models[job.rule, job.seed] = model.eval()
     if run.interrupted:
         raise KeyboardInterrupt
 

@@ -134,6 +134,8 @@ def _check_numbers(data: Dataset, part: str) -> None:
         )
     if not y.isfinite().all():
         raise InputError(f"{data.name}: y_{part} holds values that are NaN or infinite.")
+    if part == "test" and len(y) < 2:
+        raise InputError(f"{data.name}: R² needs two test samples or more, y_test has {len(y)}.")
 
 
 def _describe(tensor: Tensor) -> str:

@@ -14,39 +14,52 @@ from altprop.experiment.folder import RESULTS
 from altprop.experiment.results import Results
 
 
-def write_results(results: Results, data: Dataset, folder: Path) -> None:
-    """Write everything there is about an experiment into a folder.
+def write_results(results: Results, folder: Path) -> None:
+    """Write what came out of an experiment, for programs.
 
-    * ``results.json``: all of it, to be read again by :meth:`Results.load`;
     * ``results.csv``: a line for each run; ``curves.csv``: a line for each of its epochs;
     * ``settings.json``: the settings as they were used, defaults filled in;
-    * ``report.html``: a page that needs no other file; its pictures, as PNG files beside it;
     * ``model.pt``: after ``train``, the weights (``model-seed-1.pt`` for each seed if there are several), unless the
-      run diverged.
+      run diverged;
+    * ``results.json``: all but the weights, to be read again by :meth:`Results.load`. It comes last: where it is, the
+      others are too.
 
     Args:
         results: what to write.
+        folder: where to write; it exists.
+    """
+    used = results.used_settings.model_dump_json(indent=2, exclude={"out", "name", "overwrite"})
+    (folder / "settings.json").write_text(used, encoding="utf-8")
+    _write_csv(folder / "results.csv", _run_rows(results))
+    _write_csv(folder / "curves.csv", _epoch_rows(results))
+    if results.command == "train":
+        _write_weights(results, folder)
+    (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
+
+
+def write_report(results: Results, data: Dataset, folder: Path) -> None:
+    """Write ``report.html``, a page that needs no other file; and its pictures, as PNG files beside it.
+
+    Args:
+        results: what to show, with its networks.
         data: what the networks were trained on.
         folder: where to write; it exists.
     """
     from altprop.experiment.figures import pictures  # noqa: PLC0415  (matplotlib is slow to import)
     from altprop.experiment.report import render_report  # noqa: PLC0415
 
-    (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
-    used = results.used_settings.model_dump_json(indent=2, exclude={"out", "name", "overwrite"})
-    (folder / "settings.json").write_text(used, encoding="utf-8")
-    _write_csv(folder / "results.csv", _run_rows(results))
-    _write_csv(folder / "curves.csv", _epoch_rows(results))
     drawn = pictures(results, data)
     for picture in drawn:
         (folder / f"{picture.name}.png").write_bytes(picture.light)
     (folder / "report.html").write_text(render_report(results, drawn), encoding="utf-8")
-    if results.command == "train":
-        diverged = {run.seed for run in results.runs if run.divergence}
-        for (_, seed), model in results.models.items():
-            name = "model.pt" if len(results.models) == 1 else f"model-seed-{seed}.pt"
-            if seed not in diverged:
-                torch.save(model.state_dict(), folder / name)
+
+
+def _write_weights(results: Results, folder: Path) -> None:
+    diverged = {run.seed for run in results.runs if run.divergence}
+    for (_, seed), model in results.models.items():
+        name = "model.pt" if len(results.models) == 1 else f"model-seed-{seed}.pt"
+        if seed not in diverged:
+            torch.save(model.state_dict(), folder / name)
 
 
 def _run_rows(results: Results) -> Iterable[Mapping[str, Any]]:

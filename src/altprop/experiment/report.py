@@ -43,8 +43,19 @@ def render_report(results: Results, pictures: Sequence[Picture]) -> str:
         pictures=pictures,
         messages=[run.message() for run in results.runs if run.divergence],
         rules={rule: repr(make_rule(rule)) for rule in results.settings.rules},
-        command=results.settings.command(results.command),
+        command=_command(results),
     )
+
+
+def _command(results: Results) -> str:
+    """What repeats the experiment: a command line, or a line of Python if the data were the user's own."""
+    if results.data.name == results.settings.data:
+        return results.settings.command(results.command)
+    changed = results.settings.model_dump(
+        mode="json", exclude={"data", "out", "name", "overwrite"}, exclude_defaults=True
+    )
+    arguments = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+    return f"altprop.experiment.{results.command}(Settings({arguments}), data=...)  # of {results.data.name}"
 
 
 def _title(results: Results) -> str:

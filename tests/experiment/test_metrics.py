@@ -1,0 +1,26 @@
+"""Accuracy and R² against their definitions."""
+
+import pytest
+import torch
+
+from altprop.experiment.metrics import score
+
+
+def test_accuracy_counts_every_sample_alike():
+    generator = torch.Generator().manual_seed(0)
+    output, classes = torch.randn(50, 3, generator=generator), torch.randint(2, (50,), generator=generator)
+    right = sum(
+        max(range(3), key=row.__getitem__) == c for row, c in zip(output.tolist(), classes.tolist(), strict=True)
+    )
+    assert score("classification", output, classes) == pytest.approx(right / 50)
+
+
+def test_r2_is_averaged_over_outputs():
+    generator = torch.Generator().manual_seed(0)
+    output, target = torch.randn(2, 40, 3, generator=generator)
+    target *= torch.tensor([1.0, 10.0, 0.1])
+    each = []
+    for o, y in zip(output.T.tolist(), target.T.tolist(), strict=True):
+        mean = sum(y) / 40
+        each.append(1 - sum((b - a) ** 2 for a, b in zip(o, y, strict=True)) / sum((b - mean) ** 2 for b in y))
+    assert score("regression", output, target) == pytest.approx(sum(each) / 3, rel=1e-5)

@@ -1,0 +1,177 @@
+"""The folder of results: its tables agree with the results, and its page needs nothing else."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from altprop.experiment import Results, Settings, compare, figures, train
+from altprop.experiment.output import write_report, write_results
+from tests.experiment.toys import own_data, results_of, run_of, tiny
+
+
+class Links(HTMLParser):
+    """Everything in a page that makes a browser fetch something, and the text that is shown."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.targets, self.tags, self.text = [], [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        fetching = {"src", "href", "srcset", "data", "action", "poster", "background", "xlink:href", "formaction"}
+        self.targets += [value for name, value in attrs if name in fetching]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return compare(tiny(out=tmp_path_factory.mktemp("runs"), seeds=2, lr_grid="0.1,0.3"))
+
+
+def read(results, name):
+    return (results.folder / name).read_text(encoding="utf-8")
+
+
+def table(results, name):
+    return list(csv.DictReader(read(results, name).splitlines()))
+
+
+def number(cell):
+    return float(cell) if cell else None
+
+
+def test_the_folder_holds_what_it_should_and_no_more(results):
+    names = {path.name for path in results.folder.iterdir()}
+    assert names == {
+        *("results.csv", "curves.csv", "results.json", "settings.json", "report.html"),
+        *("curves.png", "alignment.png", "boundaries.png"),
+    }
+
+
+def test_pictures_are_png(results):
+    for path in results.folder.glob("*.png"):
+        image = path.read_bytes()
+        assert image.startswith(b"\x89PNG\r\n\x1a\n")
+        assert image.endswith(b"IEND\xaeB`\x82")
+
+
+def test_the_json_gives_the_results_back(results):
+    loaded = Results.load(results.folder)
+    assert (loaded.runs, loaded.trials, loaded.settings) == (results.runs, results.trials, results.settings)
+    assert loaded.summaries == results.summaries
+    assert loaded.step_ratios == results.step_ratios
+
+
+def test_the_json_is_strict(results):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    for name in ("results.json", "settings.json"):
+        json.loads(read(results, name), parse_constant=refuse)
+
+
+def test_the_settings_as_used_repeat_the_runs(results):
+    used = Settings(**json.loads(read(results, "settings.json")), out=None)
+    assert [run.epochs for run in compare(used).runs] == [run.epochs for run in results.runs]
+
+
+def test_the_csv_has_a_line_for_each_run(results):
+    rows = table(results, "results.csv")
+    assert [(row["rule"], int(row["seed"])) for row in rows] == [(run.rule, run.seed) for run in results.runs]
+    for row, run in zip(rows, results.runs, strict=True):
+        assert number(row["test_accuracy"]) == run.score
+        assert number(row["lr"]) == run.lr
+        assert number(row["cosine"]) == run.cosine
+        assert number(row["step_time_ratio"]) == results.step_ratios[run.rule]
+        assert (row["status"], row["message"]) == ("finished", "")
+
+
+def test_the_curves_have_a_line_for_each_epoch(results):
+    rows = table(results, "curves.csv")
+    epochs = [(run, epoch) for run in results.runs for epoch in run.epochs]
+    assert len(rows) == len(epochs) == 12
+    for row, (run, epoch) in zip(rows, epochs, strict=True):
+        assert (row["rule"], int(row["seed"]), int(row["epoch"])) == (run.rule, run.seed, epoch.epoch)
+        assert number(row["test_accuracy"]) == epoch.score
+        assert number(row["train_loss"]) == epoch.train_loss
+        assert number(row["cosine_linear1"]) == epoch.layer_cosines["linear1"]
+
+
+def test_the_report_fetches_nothing(results):
+    page = read(results, "report.html")
+    links = Links(page)
+    assert links.targets, "there are pictures"
+    assert all(target.startswith("data:image/png;base64,") for target in links.targets)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(links.tags)
+    assert not re.search(r"https?:|@import|url\(|(?<![\w/+])//\w", re.sub(r"base64,[\w+/=]+", "", page))
+
+
+def test_the_report_holds_the_table_the_settings_and_the_way_to_repeat_it(results):
+    text = Links(read(results, "report.html")).text
+    for summary in results.summaries:
+        assert f"{summary.score:.3f} ± {summary.deviation:.3f}" in text
+    for word in ("lfp", "shallow", "circles", "cross-entropy", "Learning rates tried", "test data had no part"):
+        assert word in text
+    assert "altprop compare --data circles --model 4 --lr-grid 0.1,0.3 --epochs 2" in text
+    assert "altprop.LFP(" in text
+
+
+def test_the_report_shows_no_result_without_the_control(results):
+    text = Links(read(results, "report.html")).text
+    assert "beats shallow" in text
+    assert "does not beat shallow, the control, has taught the hidden layers nothing" in text
+
+
+def test_names_are_escaped_in_the_report(tmp_path):
+    data = own_data(name="<script>alert(1)</script>")
+    results = train(tiny(rules="lfp", epochs=1, out=tmp_path), data=data)
+    page = read(results, "report.html")
+    assert "script" not in Links(page).tags
+    assert "<script>alert(1)</script>" in Links(page).text
+
+
+def test_the_report_says_how_to_repeat_a_run_on_own_data(tmp_path):
+    page = read(train(tiny(rules="lfp", epochs=1, out=tmp_path), data=own_data(name="mine")), "report.html")
+    assert "altprop.experiment.train(Settings(" in Links(page).text
+    assert "data=...)  # of mine" in Links(page).text
+    assert "altprop train" not in Links(page).text
+
+
+def test_a_picture_that_fails_loses_no_results(tmp_path, monkeypatch):
+    def broken(results, data):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(figures, "pictures", broken)
+    with pytest.raises(OSError, match="no space"):
+        train(tiny(rules="lfp", epochs=1, out=tmp_path, name="kept"), data=own_data())
+    assert Results.load(tmp_path / "kept").runs
+    assert (tmp_path / "kept" / "model.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [run_of("lfp", 0, diverged=True), run_of("shallow", 0, 0.5)],
+        [run_of("lfp", 0, 0.5, interrupted=True)],
+        [],
+    ],
+    ids=["diverged", "interrupted", "nothing"],
+)
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_results_that_are_not_whole_are_written_too(command, runs, tmp_path):
+    results = results_of(*runs, command=command, interrupted=not runs)
+    write_results(results, tmp_path)
+    write_report(results, own_data(), tmp_path)
+    loaded = Results.load(tmp_path)
+    assert loaded.runs == results.runs
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for run in runs:
+        assert run.message() in page
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["message"] for row in csv.DictReader(file)] == [run.message() for run in runs]
