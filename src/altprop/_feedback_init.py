@@ -56,7 +56,7 @@ def spread_of(init: Init, fan_in: float, fan_out: float) -> tuple[str, float]:
 @torch.no_grad()
 def init_feedback_(
     tensor: Tensor,
-    init: Init = "kaiming_uniform",
+    init: Init = "lecun_uniform",
     *,
     fan_in: float,
     fan_out: float,

@@ -1,8 +1,8 @@
 """Layers with feedback weights: the error goes back through them, whatever the weights of the forward pass are.
 
-Each class here is laid over a class of torch's layers: by a learning rule in place (:mod:`altprop._class_swap`), or as a
-base class by the public layers of :mod:`altprop.nn`. It says what the feedback weights are and where they are kept; the
-forward pass of each kind of layer is in :mod:`altprop.nn._operations`.
+Each class here is laid over a class of torch's layers: by a learning rule in place (:mod:`altprop._class_swap`), or as
+a base class by the public layers of :mod:`altprop.nn`. It says what the feedback weights are and where they are kept;
+the forward pass of each kind of layer is in :mod:`altprop.nn._operations`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
 from altprop.nn._operations import Operation, fans, weight_names
-from altprop.ops.hashed_noise import hashed_magnitudes
+from altprop.ops.redrawn import draw_for, first_draw, magnitudes
 from altprop.rule import Attachment
 
 SignMode = Literal["uniform", "batchwise", "fixed"]
@@ -23,7 +23,7 @@ Shared = dict[Any, dict[str, Tensor]]
 """The state that was made for each weight parameter: layers that share a weight share its feedback weights."""
 
 _MODEL, _OPERATION, _VERSIONS = "_altprop_model", "_altprop_operation", "_altprop_versions"
-_STATE = ("feedback_weight", "feedback_magnitude", "feedback_scale", "feedback_seed")
+_STATE = ("feedback_weight", "feedback_magnitude", "feedback_scale", "feedback_draws")
 
 
 class FeedbackLayer:
@@ -130,18 +130,24 @@ class SignFeedback(FeedbackLayer):
         for name in weight_names(self):  # type: ignore[arg-type]
             weight = getattr(self, name).detach()
             if mode == "fixed":
-                magnitude = self._drawn(name, init or "kaiming_uniform", generator).abs_()
+                magnitude = self._drawn(name, init or "lecun_uniform", generator).abs_()
                 self._keep("feedback_magnitude", name, magnitude, shared)
                 continue
-            scale = weight.float().square().mean().sqrt()
+            scale = weight.to(torch.promote_types(weight.dtype, torch.float32)).square().mean().sqrt()
             if init is not None:
                 shape, deviation = spread_of(init, *fans(self, weight))  # type: ignore[arg-type]
                 scale = torch.full_like(scale, deviation)
             self._keep("feedback_scale", name, scale.to(weight.dtype), shared)
             if mode == "batchwise":
                 self.__dict__["feedback_distribution"] = "uniform" if init is None else shape
-                seed = torch.randint(2**31, (), generator=generator, device=generator.device if generator else "cpu")
-                self._keep("feedback_seed", name, seed.to(weight.device), shared)
+                self._keep("feedback_draws", name, first_draw(weight, generator), shared)
+
+    def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
+        """B; a training pass remembers for which weights M was drawn."""
+        if a.requires_grad and self.feedback_mode == "batchwise":
+            draws = self._kept("feedback_draws", name)
+            draws.copy_(draw_for(getattr(self, name).detach(), draws))
+        return super().feedback_for(name, a)
 
     @torch.no_grad()
     def feedback(self, name: str) -> Tensor:
@@ -152,8 +158,8 @@ class SignFeedback(FeedbackLayer):
         scale = self._kept("feedback_scale", name)
         if self.feedback_mode == "uniform":
             return torch.sign(weight).mul_(scale)
-        magnitudes = hashed_magnitudes(weight, self._kept("feedback_seed", name), self.feedback_distribution)
-        return torch.sign(weight).mul_(magnitudes.mul_(scale))
+        draw = draw_for(weight, self._kept("feedback_draws", name))
+        return torch.sign(weight).mul_(magnitudes(weight, draw, self.feedback_distribution).mul_(scale))
 
     @property
     def feedback_weight(self) -> Tensor:

@@ -24,7 +24,7 @@ class _Random:
     def __init__(
         self,
         *args: Any,
-        feedback_init: Init = "kaiming_uniform",
+        feedback_init: Init = "lecun_uniform",
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> None:

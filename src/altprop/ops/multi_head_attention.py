@@ -88,9 +88,11 @@ def attend(
     """The part between the input and the output projections; the arguments are those of the whole.
 
     ``q`` is (target, batch, width), ``k`` and ``v`` are (source, batch, width), all projected; ``dropout_p`` is the
-    probability that holds now: 0 in evaluation. Returned are the heads' values side by side, (target, batch, width), and
-    the attention's weights if they are needed.
+    probability that holds now: 0 in evaluation. Returned are the heads' values side by side, (target, batch, width),
+    and the attention's weights if they are needed.
     """
+    if is_causal and key_padding_mask is None and not need_weights:
+        attn_mask = None  # as torch does: the hint stands for the mask, and hides the keys that are added below
     batch = q.shape[1]
     added = 0
     if bias_k is not None and bias_v is not None:

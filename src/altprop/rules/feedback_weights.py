@@ -33,6 +33,7 @@ class _FeedbackRule(Rule):
     """What the three rules share: which layers they take, and where the state is drawn from."""
 
     _layer: type[FeedbackLayer]
+    _road: str
 
     def __init__(self, init: Init | None, seed: int | None, generator: torch.Generator | None) -> None:
         make_generator(seed, generator)  # refuses both
@@ -70,7 +71,7 @@ class _FeedbackRule(Rule):
 
     def _explain(self, module: nn.Module) -> tuple[str, str] | None:
         if isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None:
-            return self._layer.__name__, f"The error goes back through {type(self).__name__}'s weights."
+            return type(self).__name__, self._road
         return None
 
 
@@ -112,9 +113,10 @@ class FeedbackAlignment(_FeedbackRule):
     """
 
     _layer = FixedFeedback
+    _road = "The error goes back through fixed random weights."
 
     def __init__(
-        self, init: Init = "kaiming_uniform", *, seed: int | None = None, generator: torch.Generator | None = None
+        self, init: Init = "lecun_uniform", *, seed: int | None = None, generator: torch.Generator | None = None
     ) -> None:
         check_init(init)
         super().__init__(init, seed, generator)
@@ -130,16 +132,17 @@ class SignSymmetric(_FeedbackRule):
         ``"batchwise"``   B = |M| ∘ sign(W)     brSF; M drawn anew after each update of W
         ``"fixed"``       B = |M| ∘ sign(W)     frSF; M drawn once
 
-    Each layer keeps what B is made from as buffers: ``feedback_scale``; for ``"batchwise"`` also ``feedback_seed``; for
-    ``"fixed"`` ``feedback_magnitude``, |M|. Its property ``feedback_weight`` is B as it is now. The M of ``"batchwise"``
-    is a function of that seed and of the bits of W: new after each update, the same in all passes between two updates,
-    and the same again in a run that is repeated or resumed.
+    Each layer keeps what B is made from as buffers: ``feedback_scale``; for ``"batchwise"`` also ``feedback_draws``;
+    for ``"fixed"`` ``feedback_magnitude``, |M|. Its property ``feedback_weight`` is B as it is now. The M of
+    ``"batchwise"`` is drawn anew in the first training pass that finds W changed, as a function of the layer's seed and
+    of how many draws there were: the same in all passes between two updates, and again in a run that is repeated or
+    resumed.
 
     Args:
         mode: see above.
         init: the distribution of M, and for ``"uniform"`` the one whose standard deviation is s; see
             :class:`FeedbackAlignment`. By default s is the root mean square of W when the rule is attached, M of
-            ``"batchwise"`` is uniform with that spread, and M of ``"fixed"`` is drawn as ``"kaiming_uniform"``.
+            ``"batchwise"`` is uniform with that spread, and M of ``"fixed"`` is drawn as ``"lecun_uniform"``.
             A callable and ``"orthogonal"`` are for ``"fixed"`` alone.
         seed: as for :class:`FeedbackAlignment`.
         generator: as for :class:`FeedbackAlignment`.
@@ -156,11 +159,12 @@ class SignSymmetric(_FeedbackRule):
 
     Reference:
         Liao, Leibo and Poggio, "How important is weight symmetry in backpropagation?", AAAI 2016 (uSF, brSF, frSF); the
-        scale of uSF from Moskovitz et al. 2018 and Xiao et al., "Biologically-plausible learning algorithms can scale to
-        large datasets", ICLR 2019. Batch manhattan, which the first paper adds to them, is an optimizer's business.
+        scale of uSF from Xiao et al., "Biologically-plausible learning algorithms can scale to large datasets", ICLR
+        2019. Batch manhattan, which the first paper adds to them, is an optimizer's business.
     """
 
     _layer = SignFeedback
+    _road = "The error goes back through weights with the signs of the layer's own."
 
     def __init__(
         self,
@@ -213,9 +217,10 @@ class KolenPollack(_FeedbackRule):
     """
 
     _layer = LearnedFeedback
+    _road = "The error goes back through weights that learn as the layer's own do."
 
     def __init__(
-        self, init: Init = "kaiming_uniform", *, seed: int | None = None, generator: torch.Generator | None = None
+        self, init: Init = "lecun_uniform", *, seed: int | None = None, generator: torch.Generator | None = None
     ) -> None:
         check_init(init)
         super().__init__(init, seed, generator)
@@ -231,9 +236,7 @@ def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
     for name, module in model.named_modules():
         where = f"{name or 'the model itself'} ({type(module).__name__})"
         if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
-            raise ValueError(
-                f"Cannot attach {rule!r}: the weights of {where} are lazy. Call the model on a batch first."
-            )
+            raise ValueError(f"Cannot attach {rule!r}: {where} has lazy weights. Call the model on a batch first.")
         if type(module).__module__.startswith("torch.ao.nn."):
             raise ValueError(f"Cannot attach {rule!r}: {where} is quantised. Attach to the model before it is.")
         if isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None:
@@ -242,8 +245,8 @@ def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
             left.append(where)
     if not layers:
         raise ValueError(
-            f"Cannot attach {rule!r}: {type(model).__name__} has no layer for it. It handles linear layers, convolutions "
-            f"and nn.MultiheadAttention."
+            f"Cannot attach {rule!r}: {type(model).__name__} has no layer for it. It handles linear layers, "
+            f"convolutions and nn.MultiheadAttention."
         )
     if left:
         warnings.warn(f"{rule!r} does not handle these layers, which keep backprop: {', '.join(left)}.", stacklevel=4)
