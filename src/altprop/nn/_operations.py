@@ -150,12 +150,9 @@ def weight_names(layer: nn.Module) -> list[str]:
 
 
 def fans(layer: nn.Module, weight: Tensor) -> tuple[int, int]:
-    """How many values an output of the layer sums over, and how many outputs a value of its input reaches."""
+    """The layer's fan-in and fan-out: as ``torch.nn.init`` counts them, but for weights that are kept transposed."""
     field = weight[0, 0].numel()
     rows, columns = weight.shape[0] * field, weight.shape[1] * field
-    groups = getattr(layer, "groups", 1)
     if isinstance(layer, _TRANSPOSED):
-        return rows // groups, columns
-    if isinstance(layer, _CONVOLUTIONS):
-        return columns, rows // groups
+        return rows // layer.groups, columns
     return (rows, columns) if type(layer).__name__ == _CONV1D_OF_GPT[1] else (columns, rows)
