@@ -57,10 +57,11 @@ def share_feedback(theirs, ours, mode, monkeypatch):
         for own, other in pairs:
             other.weight_backward.data = own.feedback_magnitude.clone()
     if mode == "brsf":  # drawn in each forward pass, layer after layer
-        drawn = iter([own.feedback_weight.abs() for own, _ in pairs])
+        ours_drawn = [own.feedback_weight.float().double() for own, _ in pairs]  # theirs are in float32
+        drawn = iter([B.abs() for B in ours_drawn])
         monkeypatch.setattr(nn.init, "xavier_uniform_", lambda tensor: tensor.set_(next(drawn).float()))
-        for own, _ in pairs:
-            monkeypatch.setattr(own, "feedback", lambda name, B=own.feedback_weight.float().double(): B)
+        for (own, _), B in zip(pairs, ours_drawn, strict=True):
+            monkeypatch.setattr(own, "_redrawn", lambda name, draws, B=B: B)
 
 
 def gradients(model, x):

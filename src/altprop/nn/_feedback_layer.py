@@ -142,24 +142,30 @@ class SignFeedback(FeedbackLayer):
                 self.__dict__["feedback_distribution"] = "uniform" if init is None else shape
                 self._keep("feedback_draws", name, first_draw(weight, generator), shared)
 
+    @torch.no_grad()
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
         """B; a training pass remembers for which weights M was drawn."""
-        if a.requires_grad and self.feedback_mode == "batchwise":
-            draws = self._kept("feedback_draws", name)
-            draws.copy_(draw_for(getattr(self, name).detach(), draws))
-        return super().feedback_for(name, a)
+        if not a.requires_grad:
+            return None
+        if self.feedback_mode != "batchwise":
+            return self.feedback(name)
+        draws = self._kept("feedback_draws", name)
+        draws.copy_(draw_for(getattr(self, name), draws))
+        return self._redrawn(name, draws)
 
     @torch.no_grad()
     def feedback(self, name: str) -> Tensor:
         """B = sign(W) · magnitude, where sign 0 is 0: a weight that is cut sends no error back."""
-        weight = getattr(self, name).detach()
-        if self.feedback_mode == "fixed":
-            return torch.sign(weight).mul_(self._kept("feedback_magnitude", name))
-        scale = self._kept("feedback_scale", name)
-        if self.feedback_mode == "uniform":
-            return torch.sign(weight).mul_(scale)
-        draw = draw_for(weight, self._kept("feedback_draws", name))
-        return torch.sign(weight).mul_(magnitudes(weight, draw, self.feedback_distribution).mul_(scale))
+        weight = getattr(self, name)
+        if self.feedback_mode == "batchwise":
+            return self._redrawn(name, draw_for(weight, self._kept("feedback_draws", name)))
+        kind = "feedback_scale" if self.feedback_mode == "uniform" else "feedback_magnitude"
+        return torch.sign(weight).mul_(self._kept(kind, name))
+
+    def _redrawn(self, name: str, draws: Tensor) -> Tensor:
+        weight = getattr(self, name)
+        drawn = magnitudes(weight, draws, self.feedback_distribution)
+        return torch.sign(weight).mul_(drawn).mul_(self._kept("feedback_scale", name))
 
     @property
     def feedback_weight(self) -> Tensor:

@@ -40,10 +40,13 @@ def magnitudes(weight: Tensor, draws: Tensor, distribution: str) -> Tensor:
     """
     index = torch.arange(weight.numel(), dtype=torch.int32, device=weight.device)
     key = _mixed(_mixed(draws[0].to(torch.int32)) + draws[1].to(torch.int32))
-    hashed = _mixed(_mixed(index) ^ key)
+    hashed = _mixed(index ^ key)
     # 23 bits, so that the halves below are exact in float32 and the result is never 1.
-    unit = (((hashed >> 9) & 0x7FFFFF).float() + 0.5) / 2**23
-    drawn = torch.erfinv(unit) * math.sqrt(2) if distribution == "normal" else unit * math.sqrt(3)
+    unit = hashed.bitwise_right_shift_(9).bitwise_and_(0x7FFFFF).float().add_(0.5)
+    if distribution == "normal":
+        drawn = torch.erfinv(unit.mul_(2.0**-23)).mul_(math.sqrt(2))
+    else:
+        drawn = unit.mul_(math.sqrt(3) * 2.0**-23)
     return drawn.view(weight.shape).to(weight.dtype)
 
 
@@ -55,6 +58,8 @@ def _fingerprint(weight: Tensor) -> Tensor:
 
 def _mixed(x: Tensor) -> Tensor:
     """A hash of 32 bits: shifts and products, each of which can be undone, so that no two numbers meet."""
-    x = (x ^ ((x >> 16) & 0xFFFF)) * 0x7FEB352D
-    x = (x ^ ((x >> 15) & 0x1FFFF)) * -0x7B935975
-    return x ^ ((x >> 16) & 0xFFFF)
+    x = (x ^ (x >> 16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
+    x ^= (x >> 15).bitwise_and_(0x1FFFF)
+    x *= -0x7B935975
+    x ^= (x >> 16).bitwise_and_(0xFFFF)
+    return x
