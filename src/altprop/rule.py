@@ -97,7 +97,7 @@ class Rule(ABC):
     def __repr__(self) -> str:
         # The arguments are kept under their own names; those that differ from their defaults are shown.
         parameters = signature(type(self)).parameters.values()
-        changed = [p.name for p in parameters if getattr(self, p.name) != p.default]
+        changed = [p.name for p in parameters if getattr(self, p.name, p.default) != p.default]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def attach(self, model: nn.Module) -> Attachment:

@@ -108,8 +108,8 @@ class FeedbackAlignment(_FeedbackRule):
 
     Reference:
         Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning", Nature
-        Communications 2016, equation of the method in "Results"; for convolutions Moskovitz, Litwin-Kumar and Abbott,
-        "Feedback alignment in deep convolutional networks", 2018.
+        Communications 2016, its equation for the update of the hidden weights; for convolutions Moskovitz,
+        Litwin-Kumar and Abbott, "Feedback alignment in deep convolutional networks", 2018.
     """
 
     _layer = FixedFeedback
@@ -213,7 +213,7 @@ class KolenPollack(_FeedbackRule):
 
     Reference:
         Kolen and Pollack, "Backpropagation without weight transport", ICNN 1994; Akrout et al., "Deep learning without
-        weight transport", NeurIPS 2019, equations 13 to 16.
+        weight transport", NeurIPS 2019, its section on the Kolen–Pollack algorithm.
     """
 
     _layer = LearnedFeedback
