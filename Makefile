@@ -37,7 +37,7 @@ bench: $(READY)  ## measure step time and memory against backprop
 	$(BIN)/python benchmarks/step_time.py
 	$(BIN)/python benchmarks/memory.py
 
-parity: $(PARITY_READY)  ## compare with lfprop 1.0.0, in an environment of its own
+parity: $(PARITY_READY)  ## compare with lfprop 1.0.0 and biotorch 0.0.16, in an environment of its own
 	$(PARITY)/bin/python -m pytest -c tests/parity/pytest.ini tests/parity
 
 clean:  ## remove the environments and what the tools left
@@ -53,5 +53,6 @@ $(READY): pyproject.toml constraints.txt
 $(PARITY_READY): tests/parity/requirements.txt tests/parity/constraints.txt constraints.txt pyproject.toml
 	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/pip install --quiet -r tests/parity/requirements.txt -c tests/parity/constraints.txt
+	$(PARITY)/bin/pip install --quiet --no-deps biotorch==0.0.16  # what we compare with needs torch alone
 	$(PARITY)/bin/pip install --quiet --no-deps --editable .
 	@touch $@

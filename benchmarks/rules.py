@@ -16,6 +16,11 @@ RULES: dict[str, Callable[[], altprop.Rule]] = {
     "backprop": altprop.Backprop,
     "lfp": altprop.LFP,
     "lfp-0": lambda: altprop.LFP(epsilon=0),
+    "fa": altprop.FeedbackAlignment,
+    "usf": altprop.SignSymmetric,
+    "brsf": lambda: altprop.SignSymmetric("batchwise"),
+    "frsf": lambda: altprop.SignSymmetric("fixed"),
+    "kp": altprop.KolenPollack,
     "shallow": altprop.Shallow,
 }
 PEER = "lfprop"

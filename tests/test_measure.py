@@ -443,27 +443,41 @@ def test_weight_measures_equal_the_loop():
     model[2][0].register_buffer("feedback_weight", torch.randn(5, 6))
     model[3].feedback_weight = nn.Parameter(-model[3].weight.detach())
     layers = {"0": model[0], "2.0": model[2][0], "3": model[3]}
-    for measured, oracle in ((measure.weight_alignment, cosine), (measure.weight_norm_ratio, norm_ratio)):
+    found = measure.weight_alignment(model)
+    for scores, oracle in ((found.cosine, cosine), (found.norm_ratio, norm_ratio)):
         expected = {n: oracle(entries([m.feedback_weight]), entries([m.weight])) for n, m in layers.items()}
-        assert measured(model) == pytest.approx(expected)
-    assert measure.weight_alignment(model)["3"] == pytest.approx(-1)
+        assert scores.layers == pytest.approx(expected)
+        feedback = entries(m.feedback_weight for m in layers.values())
+        assert scores.total == pytest.approx(oracle(feedback, entries(m.weight for m in layers.values())))
+    assert found.cosine.layers["3"] == pytest.approx(-1)
+
+
+def test_weight_measures_take_an_attentions_input_projections_together():
+    model = nn.TransformerEncoderLayer(4, 2, 6)
+    with altprop.FeedbackAlignment().attach(model):
+        found = measure.weight_alignment(model)
+        attention = model.self_attn
+        expected = cosine(entries([attention.in_proj_feedback_weight]), entries([attention.in_proj_weight]))
+    assert list(found.cosine.layers) == ["self_attn", "self_attn.out_proj", "linear1", "linear2"]
+    assert found.cosine.layers["self_attn"] == pytest.approx(expected)
 
 
 def test_weight_measures_pass_over_layers_without_matching_feedback():
     model = plain_net()
-    assert measure.weight_alignment(model) == measure.weight_norm_ratio(model) == {}
+    assert measure.weight_alignment(model).cosine.layers == {}
+    assert math.isnan(measure.weight_alignment(model).cosine.total)
     model[0].feedback_weight = None
     model[1].feedback_weight = torch.ones(2)
     model[3].feedback_weight = torch.ones(5, 3)
-    assert measure.weight_alignment(model) == measure.weight_norm_ratio(model) == {}
+    assert measure.weight_alignment(model).norm_ratio.layers == {}
 
 
 def test_weight_measures_of_zero_weights():
     layer = nn.Linear(2, 2)
     layer.feedback_weight = torch.zeros(2, 2)
-    assert measure.weight_alignment(layer) == {"": 0.0}
+    assert measure.weight_alignment(layer).cosine.layers == {"": 0.0}
     nn.init.zeros_(layer.weight)
-    assert math.isnan(measure.weight_alignment(layer)[""])
+    assert math.isnan(measure.weight_alignment(layer).cosine.layers[""])
 
 
 def test_preserved_restores_whatever_the_block_does():

@@ -19,6 +19,11 @@ from tests import distributed
 RULES = {
     "backprop": altprop.Backprop(),
     "shallow": altprop.Shallow(),
+    "fa": altprop.FeedbackAlignment(seed=0),
+    "usf": altprop.SignSymmetric(seed=0),
+    "brsf": altprop.SignSymmetric("batchwise", seed=0),
+    "frsf": altprop.SignSymmetric("fixed", seed=0),
+    "kp": altprop.KolenPollack(seed=0),
     "lfp": altprop.LFP(),
     "lfp-0": altprop.LFP(epsilon=0),
     "lfp-gamma": altprop.LFP(gamma=0.1),
@@ -246,9 +251,24 @@ def test_a_state_dict_goes_into_a_plain_model_and_back(rule):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.1)
-        plain.load_state_dict(model.state_dict())
-        model.load_state_dict(plain.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+        # Not strict: the rule's own state is in the state dict too.
+        unknown = plain.load_state_dict(model.state_dict(), strict=False)
+        assert not unknown.missing_keys
+        missing = model.load_state_dict(plain.state_dict(), strict=False)
+        assert missing.missing_keys == unknown.unexpected_keys
+        assert not missing.unexpected_keys
+        state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in plain.state_dict().items())
+
+
+def test_a_state_dict_carries_the_rules_own_state(rule):
+    model, other, (x, y) = network(), network(), batch()
+    with rule.attach(model), rule.attach(other):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor.add_(1 if not tensor.is_floating_point() else 0.1)
+        other.load_state_dict(model.state_dict())
+        assert_same(gradients(other, x, y), gradients(model, x, y), rtol=0, atol=0)
 
 
 def test_moving_and_assigning_parameters_keeps_the_rule(rule):
@@ -268,9 +288,11 @@ def test_a_frozen_parameter_gets_no_update(rule):
         model[0].weight.requires_grad_(False)
         model[4].bias.requires_grad_(False)
         expected.pop("0.weight", None)
+        expected.pop("0.feedback_weight", None)
         expected.pop("4.bias", None)
         found = gradients(model, x, y)
-    assert model[0].weight.grad is None or not model[0].weight.requires_grad
+    assert "0.weight" not in found
+    assert "0.feedback_weight" not in found
     assert_same({k: v for k, v in found.items() if k in expected}, expected)
 
 

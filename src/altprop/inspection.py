@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from altprop._preserve import preserved
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.names import OpRule
+from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule
 from altprop.rule import Attachment, Rule
 
 
@@ -85,8 +85,13 @@ def inspect(model: nn.Module, example_inputs: Any, rule: Rule) -> Inspection:
         raise ValueError(f"Cannot inspect the model for {rule!r}: {attached.rule!r} is attached. Remove it first.")
     found = Inspection()
     inside: list[str] = []
+    modules = dict(model.named_modules())
 
     def observe(name: str, op_rule: OpRule | None) -> None:
+        explained = rule._explain(modules[inside[-1]]) if inside and _is_weighted_sum(name) else None
+        if explained is not None:
+            found.append(Operation(name, inside[-1], explained[0], True, explained[1]))
+            return
         known = op_rule is not None or not hasattr(rule, "_interceptor")
         summary = (op_rule.__doc__ or "").partition("\n")[0] if op_rule else "The ordinary gradient."
         found.append(Operation(name, inside[-1] if inside else "", _label(op_rule), known, summary))
@@ -102,9 +107,17 @@ def inspect(model: nn.Module, example_inputs: Any, rule: Rule) -> Inspection:
                 if attached is None:
                     attachment.remove()
         else:
-            with Interceptor({}, None, unknown=lambda name: None, observer=observe):
+            with (
+                attached.suspended() if attached else nullcontext(),
+                Interceptor({}, None, unknown=lambda name: None, observer=observe),
+            ):
                 _run(model, example_inputs)
     return found
+
+
+def _is_weighted_sum(name: str) -> bool:
+    function = name.rpartition(".")[2]
+    return function in {*WEIGHTED_SUMS, *TRANSPOSED_CONVOLUTIONS, "addmm", "multi_head_attention_forward"}
 
 
 def _label(rule: OpRule | None) -> str:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._preserve import preserved
+from altprop.nn._feedback_layer import FeedbackLayer
 from altprop.rule import Attachment
 
 Step = Callable[[nn.Module, Any], Tensor]
@@ -150,42 +152,60 @@ def update_sparsity(model: nn.Module, threshold: float = 0.0) -> Scores:
     return _scores([_pairs(model, updates, updates, threshold)], _sparsity)
 
 
-def weight_alignment(model: nn.Module) -> dict[str, float]:
-    """The cosine of the angle between forward and feedback weights, for each layer that has both.
+@dataclass(frozen=True)
+class WeightScores:
+    """One measure of a model's feedback weights.
 
-    Args:
-        model: any module. A layer has both if its ``weight`` and its ``feedback_weight`` are tensors of one shape.
-
-    Returns:
-        The cosine by module name, "" being the model itself; empty if no layer has feedback weights.
-
-    Example:
-        >>> import altprop, torch
-        >>> layer = torch.nn.Linear(2, 2, bias=False)
-        >>> layer.feedback_weight = 2 * layer.weight.detach()
-        >>> round(altprop.measure.weight_alignment(layer)[""], 6)
-        1.0
+    Attributes:
+        total: over all layers together, as one long vector; nan if there are none.
+        layers: by the name of the module that owns the weights, all of them together; "" is the model itself.
     """
-    return {name: _mean([_cosine(pair)]) for name, pair in _weight_pairs(model)}
+
+    total: float
+    layers: dict[str, float]
 
 
-def weight_norm_ratio(model: nn.Module) -> dict[str, float]:
-    """The ratio |feedback weights| / |forward weights|, for each layer that has both.
+@dataclass(frozen=True)
+class WeightAlignment:
+    """Feedback weights against forward weights.
+
+    Attributes:
+        cosine: the cosine of the angle between them: 1 where the error goes back as in backprop, but for its scale.
+        norm_ratio: |feedback weights| / |forward weights|.
+    """
+
+    cosine: WeightScores
+    norm_ratio: WeightScores
+
+
+def weight_alignment(model: nn.Module) -> WeightAlignment:
+    """Compare forward and feedback weights, for each layer that has both.
 
     Args:
-        model: as in :func:`weight_alignment`.
+        model: any module. A layer has both while one of the rules with feedback weights is attached, if it is one of
+            those of :mod:`altprop.nn`, or if its ``weight`` and ``feedback_weight`` are tensors of one shape.
 
     Returns:
-        The ratio by module name, "" being the model itself; empty if no layer has feedback weights.
+        Cosines and ratios of lengths; without layers if no layer has feedback weights. The weights of an attention's
+        input projections count as one layer, named as the attention is.
 
     Example:
         >>> import altprop, torch
-        >>> layer = torch.nn.Linear(2, 2, bias=False)
-        >>> layer.feedback_weight = 2 * layer.weight.detach()
-        >>> round(altprop.measure.weight_norm_ratio(layer)[""], 6)
+        >>> model = torch.nn.Sequential(altprop.nn.FALinear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> _ = model[0].feedback_weight.copy_(2 * model[0].weight.detach())
+        >>> alignment = altprop.measure.weight_alignment(model)
+        >>> {layer: round(cosine, 6) for layer, cosine in alignment.cosine.layers.items()}
+        {'0': 1.0}
+        >>> round(alignment.norm_ratio.total, 6)
         2.0
     """
-    return {name: _mean([_norm_ratio(pair)]) for name, pair in _weight_pairs(model)}
+    pairs = {name: reduce(_Pair.__add__, own) for name, own in _weight_pairs(model)}
+
+    def scores(measure: _Measure) -> WeightScores:
+        total = [measure(reduce(_Pair.__add__, pairs.values()))] if pairs else []
+        return WeightScores(_mean(total), {name: _mean([measure(pair)]) for name, pair in pairs.items()})
+
+    return WeightAlignment(scores(_cosine), scores(_norm_ratio))
 
 
 @dataclass(frozen=True)
@@ -284,11 +304,14 @@ def _pairs(
     return pairs
 
 
-def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, _Pair]]:
+def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, list[_Pair]]]:
     for name, module in model.named_modules():
+        if isinstance(module, FeedbackLayer):
+            yield name, [_Pair.of(feedback, forward) for forward, feedback in module.feedback_pairs()]
+            continue
         feedback, forward = getattr(module, "feedback_weight", None), getattr(module, "weight", None)
         if isinstance(feedback, Tensor) and isinstance(forward, Tensor) and feedback.shape == forward.shape:
-            yield name, _Pair.of(feedback, forward)
+            yield name, [_Pair.of(feedback, forward)]
 
 
 def _gradients(model: nn.Module, run: Step, batch: Any) -> dict[str, Tensor | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from types import TracebackType
 from typing import Any, Self
 
@@ -88,6 +89,16 @@ class Rule(ABC):
     @abstractmethod
     def _uninstall(self, model: nn.Module) -> None:
         """Undo :meth:`_install` exactly."""
+
+    def _explain(self, module: nn.Module) -> tuple[str, str] | None:
+        """How the rule changes ``module``'s way back: a label and a line, or None. For :func:`altprop.inspect`."""
+        return None
+
+    def __repr__(self) -> str:
+        # The arguments are kept under their own names; those that differ from their defaults are shown.
+        parameters = signature(type(self)).parameters.values()
+        changed = [p.name for p in parameters if getattr(self, p.name, p.default) != p.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def attach(self, model: nn.Module) -> Attachment:
         """Attach this rule to ``model``, in place.

@@ -1,5 +1,52 @@
 """Layers that a user can build models with."""
 
 from altprop.nn.activations import Sign, Step
+from altprop.nn.feedback import (
+    FAConv1d,
+    FAConv2d,
+    FAConv3d,
+    FAConvTranspose1d,
+    FAConvTranspose2d,
+    FAConvTranspose3d,
+    FALinear,
+    KPConv1d,
+    KPConv2d,
+    KPConv3d,
+    KPConvTranspose1d,
+    KPConvTranspose2d,
+    KPConvTranspose3d,
+    KPLinear,
+    SignSymmetricConv1d,
+    SignSymmetricConv2d,
+    SignSymmetricConv3d,
+    SignSymmetricConvTranspose1d,
+    SignSymmetricConvTranspose2d,
+    SignSymmetricConvTranspose3d,
+    SignSymmetricLinear,
+)
 
-__all__ = ["Sign", "Step"]
+__all__ = [
+    "FAConv1d",
+    "FAConv2d",
+    "FAConv3d",
+    "FAConvTranspose1d",
+    "FAConvTranspose2d",
+    "FAConvTranspose3d",
+    "FALinear",
+    "KPConv1d",
+    "KPConv2d",
+    "KPConv3d",
+    "KPConvTranspose1d",
+    "KPConvTranspose2d",
+    "KPConvTranspose3d",
+    "KPLinear",
+    "Sign",
+    "SignSymmetricConv1d",
+    "SignSymmetricConv2d",
+    "SignSymmetricConv3d",
+    "SignSymmetricConvTranspose1d",
+    "SignSymmetricConvTranspose2d",
+    "SignSymmetricConvTranspose3d",
+    "SignSymmetricLinear",
+    "Step",
+]

@@ -60,6 +60,39 @@ def multi_head_attention_parts(
         F.linear(tensor, weight, bias)  # type: ignore[arg-type]
         for tensor, weight, bias in zip((query, key, value), weights, biases, strict=True)
     )
+    attended, weights_out = attend(
+        q, k, v, bias_k, bias_v, add_zero_attn, num_heads, dropout_p if training else 0.0, key_padding_mask,
+        need_weights, attn_mask, average_attn_weights, is_causal,
+    )  # fmt: skip
+    output = F.linear(attended, out_proj_weight, out_proj_bias)
+    if unbatched:
+        return output.squeeze(1), None if weights_out is None else weights_out.squeeze(0)
+    return output, weights_out
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    num_heads: int,
+    dropout_p: float,
+    key_padding_mask: Tensor | None,
+    need_weights: bool,
+    attn_mask: Tensor | None,
+    average_attn_weights: bool,
+    is_causal: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The part between the input and the output projections; the arguments are those of the whole.
+
+    ``q`` is (target, batch, width), ``k`` and ``v`` are (source, batch, width), all projected; ``dropout_p`` is the
+    probability that holds now: 0 in evaluation. Returned are the heads' values side by side, (target, batch, width),
+    and the attention's weights if they are needed.
+    """
+    if is_causal and key_padding_mask is None and not need_weights:
+        attn_mask = None  # as torch does: the hint stands for the mask, and hides the keys that are added below
     batch = q.shape[1]
     added = 0
     if bias_k is not None and bias_v is not None:
@@ -72,7 +105,6 @@ def multi_head_attention_parts(
 
     # (length, batch, width) -> (batch, heads, length, width of a head)
     q, k, v = (tensor.view(*tensor.shape[:2], num_heads, -1).permute(1, 2, 0, 3) for tensor in (q, k, v))
-    dropout_p = dropout_p if training else 0.0
     weights_out: Tensor | None = None
     if need_weights:
         scores = torch.matmul(q / math.sqrt(q.shape[-1]), k.transpose(-2, -1))
@@ -84,10 +116,7 @@ def multi_head_attention_parts(
         attended = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal and mask is None
         )
-    output = F.linear(attended.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
-    if unbatched:
-        return output.squeeze(1), None if weights_out is None else weights_out.squeeze(0)
-    return output, weights_out
+    return attended.permute(2, 0, 1, 3).flatten(2), weights_out
 
 
 def _mask(

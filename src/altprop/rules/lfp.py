@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
-from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -89,11 +88,6 @@ class LFP(Rule):
         self.activations = tuple(activations)
         self.strict = strict
         self._prepare()
-
-    def __repr__(self) -> str:
-        defaults = {name: parameter.default for name, parameter in signature(LFP).parameters.items()}
-        changed = [f"{name}={getattr(self, name)!r}" for name in defaults if getattr(self, name) != defaults[name]]
-        return f"LFP({', '.join(changed)})"
 
     def __getstate__(self) -> dict[str, Any]:
         # The table holds torch's own functions, which need not be picklable: it is made anew.
