@@ -54,12 +54,17 @@ def test_every_option_reaches_the_settings(run, tmp_path):
         "out": str(tmp_path),
         "name": "mine",
     }
-    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite"}
+    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite", "task"}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert run("train", *words).exit_code == 0
     asked = Settings(**given)
     assert Results.load(tmp_path / "mine").settings == asked
     assert (tmp_path / "mine" / "model-seed-4.pt").exists()
+
+
+def test_an_autoencoder_is_judged_by_its_error(run, tmp_path):
+    outcome = run("compare", *QUICK, "--task", "reconstruction", "--rules", "lfp", "--out", tmp_path)
+    assert "test squared error" in outcome.stdout
 
 
 def test_the_command_in_a_report_repeats_the_run(run, tmp_path):

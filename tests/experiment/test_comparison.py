@@ -260,3 +260,9 @@ def test_cuda_trains_as_the_cpu_does():
     cpu, cuda = (compare(tiny(device=device, lr=0.01)) for device in ("cpu", "cuda"))
     for one, other in zip(cpu.runs, cuda.runs, strict=True):
         assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-3)
+
+
+def test_any_data_can_be_reconstructed():
+    results = compare(tiny(task="reconstruction", model="8"))
+    assert (results.data.task, results.data.outputs, results.metric) == ("reconstruction", 2, "squared error")
+    assert all(0 < summary.score < 2 for summary in results.summaries)

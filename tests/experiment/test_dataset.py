@@ -23,7 +23,7 @@ BAD = {
     "classes for numbers": ({"task": "regression"}, r"y_train must be float32 of shape \(samples, 2\).*int64"),
     "numbers in a row": (NUMBERS | {"y_test": torch.zeros(20)}, r"y_test must be.*\(samples, 2\).*\(20,\)"),
     "infinite numbers": (NUMBERS | {"y_train": torch.full((40, 2), torch.inf)}, "y_train holds values that are NaN"),
-    "another task": ({"task": "ranking"}, "'classification' or 'regression', got 'ranking'"),
+    "another task": ({"task": "ranking"}, "one of classification, regression, reconstruction, got 'ranking'"),
 }
 
 
@@ -69,3 +69,11 @@ def test_too_few_samples_to_hold_out_are_refused():
 def test_knows_images_and_points(shape, image, plane):
     data = own_data(x_train=torch.zeros(40, *shape), x_test=torch.zeros(20, *shape))
     assert (data.is_image, data.is_2d) == (image, plane)
+
+
+def test_a_reconstruction_has_its_inputs_for_targets():
+    images = own_data(x_train=torch.rand(40, 1, 4, 4), x_test=torch.rand(20, 1, 4, 4))
+    data = images.reconstruction()
+    assert (data.task, data.outputs) == ("reconstruction", 16)
+    assert torch.equal(data.y_train.reshape(40, 1, 4, 4), images.x_train)
+    assert torch.equal(data.y_test.reshape(20, 1, 4, 4), images.x_test)

@@ -18,6 +18,11 @@ DRAWN = {
     "a line": (load_data("sine"), "4", ["curves", "alignment", "predictions"]),
     "vectors of numbers": (load_data("teacher-student"), "4", ["curves", "alignment", "predictions"]),
     "images": (own_data(**IMAGES), "3", ["curves", "alignment", "weights"]),
+    "images of images": (
+        own_data(**IMAGES).reconstruction(),
+        "3",
+        ["curves", "alignment", "reconstructions", "weights"],
+    ),
     "images through convolutions": (own_data(**IMAGES), "lenet", ["curves", "alignment", "weights"]),
     "vectors": (own_data(), "4", ["curves", "alignment"]),
 }

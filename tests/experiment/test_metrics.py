@@ -1,9 +1,9 @@
-"""Accuracy and R² against their definitions."""
+"""Accuracy, R² and squared error against their definitions."""
 
 import pytest
 import torch
 
-from altprop.experiment.metrics import score
+from altprop.experiment.metrics import METRICS, score
 
 
 def test_accuracy_counts_every_sample_alike():
@@ -24,3 +24,15 @@ def test_r2_is_averaged_over_outputs():
         mean = sum(y) / 40
         each.append(1 - sum((b - a) ** 2 for a, b in zip(o, y, strict=True)) / sum((b - mean) ** 2 for b in y))
     assert score("regression", output, target) == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
+def test_the_error_of_a_reconstruction_is_the_mean_over_all_its_numbers():
+    generator = torch.Generator().manual_seed(0)
+    output, target = torch.randn(2, 40, 3, generator=generator)
+    squares = [(a - b) ** 2 for a, b in zip(output.flatten().tolist(), target.flatten().tolist(), strict=True)]
+    assert score("reconstruction", output, target) == pytest.approx(sum(squares) / 120, rel=1e-5)
+
+
+@pytest.mark.parametrize(("task", "better", "worse"), [("classification", 0.9, 0.8), ("reconstruction", 0.1, 0.2)])
+def test_a_gain_is_positive_for_the_better_score(task, better, worse):
+    assert METRICS[task].gain(better, worse) == pytest.approx(0.1)

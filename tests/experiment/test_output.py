@@ -118,7 +118,7 @@ def test_the_report_holds_the_table_the_settings_and_the_way_to_repeat_it(result
         assert f"{summary.score:.3f} ± {summary.deviation:.3f}" in text
     for word in ("lfp", "shallow", "circles", "cross-entropy", "Learning rates tried", "test data had no part"):
         assert word in text
-    assert "altprop compare --data circles --model 4 --lr-grid 0.1,0.3 --epochs 2" in text
+    assert "altprop compare --data circles --model 4 --rules backprop,lfp,shallow --lr-grid 0.1,0.3 --epochs 2" in text
     assert "altprop.LFP(" in text
 
 

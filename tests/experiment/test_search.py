@@ -26,7 +26,11 @@ def trial(lr, score, loss):
     ids=["the best score", "equal scores", "one diverged", "all diverged", "scores of zero"],
 )
 def test_the_rate_with_the_best_score_is_taken(trials, lr):
-    assert best_rate(trial(*each) for each in trials) == lr
+    assert best_rate((trial(*each) for each in trials), "classification") == lr
+
+
+def test_of_errors_the_lowest_is_best():
+    assert best_rate([trial(0.1, 0.3, 1.0), trial(0.3, 0.2, 2.0), trial(1.0, 0.5, 0.1)], "reconstruction") == 0.3
 
 
 def job(rule="backprop"):

@@ -82,11 +82,26 @@ def test_settings_cannot_be_changed():
     ],
 )
 def test_the_baselines_are_added_where_they_are_missing(rules, all_rules):
-    assert Settings(rules=rules).with_baselines().rules == all_rules
+    assert Settings(rules=rules).with_rules_for("classification", baselines=True).rules == all_rules
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "reconstruction"])
+@pytest.mark.parametrize("baselines", [True, False])
+def test_all_rules_are_those_that_are_fit_for_the_task(task, baselines):
+    fit = tuple(name for name, entry in RULES.items() if task in entry.tasks)
+    assert Settings().with_rules_for(task, baselines=baselines).rules == fit
+    more = Settings(rules="lfp:epsilon=0,all").with_rules_for(task, baselines=baselines)
+    assert more.rules == ("lfp:epsilon=0", *fit)
+
+
+def test_a_rate_may_be_given_to_any_of_all_rules():
+    assert Settings(lr="lfp=0.5").lr_of("lfp") == 0.5
+    with pytest.raises(ValidationError, match="Did you mean 'lfp'"):
+        Settings(lr="lpf=0.5")
 
 
 def test_a_rate_is_that_of_the_label_or_the_name_or_the_default():
-    settings = Settings(rules="lfp,lfp:epsilon=0", lr={"lfp": 0.5, "lfp:epsilon=0": 0.25}).with_baselines()
+    settings = Settings(rules="lfp,lfp:epsilon=0", lr={"lfp": 0.5, "lfp:epsilon=0": 0.25})
     assert [settings.lr_of(rule) for rule in ("lfp", "lfp:epsilon=0", "lfp:gamma=1")] == [0.5, 0.25, 0.5]
     assert settings.lr_of("shallow") == RULES["shallow"].lr["sgd"]
     assert Settings(optimizer="adamw").lr_of("lfp") == RULES["lfp"].lr["adam"]
@@ -98,10 +113,11 @@ def test_a_rate_is_that_of_the_label_or_the_name_or_the_default():
     [
         Settings(),
         Settings(data="sine", model="8-8", rules="lfp:gamma=0.1,minimum_scale=0.001,backprop", seeds="7,"),
+        Settings(task="reconstruction"),
         Settings(lr="lfp=0.5,backprop=0.05", seeds="0,2", optimizer="adam", norm="batch", threads=1, objective="mse"),
         Settings(lr_grid="0.3,0.1", clip=0, activation="step", epochs=2, batch_size=5, momentum=0.5, seeds=1),
     ],
-    ids=["defaults", "arguments", "rates", "grid"],
+    ids=["defaults", "arguments", "task", "rates", "grid"],
 )
 def test_the_command_repeats_the_settings(settings):
     program, verb, *words = shlex.split(settings.command("compare"))

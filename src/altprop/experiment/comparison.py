@@ -25,7 +25,7 @@ from altprop.experiment.registry import REFERENCE, make_rule
 from altprop.experiment.results import DataFacts, Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
 from altprop.experiment.seeding import seeded
-from altprop.experiment.settings import Settings
+from altprop.experiment.settings import ALL, Settings
 from altprop.experiment.timing import step_times
 from altprop.experiment.training import Job, train_network
 from altprop.experiment.watching import Watch
@@ -64,7 +64,7 @@ def compare(settings: Settings | None = None, *, data: Dataset | None = None, wa
         InputError: (a ValueError) the settings do not fit the data, or the folder exists; nothing was trained.
         Interrupted: (a KeyboardInterrupt) Ctrl-C; what there is was written, and is on the exception.
     """
-    return _run("compare", (settings or Settings()).with_baselines(), data, watch or Watch())
+    return _run("compare", settings or Settings(), data, watch or Watch())
 
 
 def train(settings: Settings, *, data: Dataset | None = None, watch: Watch | None = None) -> Results:
@@ -83,7 +83,7 @@ def train(settings: Settings, *, data: Dataset | None = None, watch: Watch | Non
         InputError: as for :func:`compare`.
         Interrupted: as for :func:`compare`.
     """
-    if len(settings.rules) != 1:
+    if len(settings.rules) != 1 or ALL in settings.rules:
         raise InputError(f"To train takes one rule, got {', '.join(settings.rules)}. Use compare for several.")
     return _run("train", settings, data, watch or Watch())
 
@@ -104,6 +104,9 @@ def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset
     _check_device(settings.device)
     with _folder(command, settings, data) as folder:
         data = (data or load_data(settings.data)).to(settings.device)
+        if settings.task == "reconstruction":
+            data = data.reconstruction()
+        settings = settings.with_rules_for(data.task, baselines=command == "compare")
         with _threads(settings.threads):
             record = _train_all(settings, data, watch)
             versions = _versions(settings)
@@ -190,7 +193,7 @@ def _train_into(record: _Record, settings: Settings, data: Dataset, watch: Watch
         watch.reach(done := done + job.steps)
     for seed, rule in product(settings.seeds, settings.rules):
         rates = [trial for trial in record.trials if trial.rule == rule]
-        job = replace(jobs[rule], seed=seed, lr=best_rate(rates) if rates else jobs[rule].lr)
+        job = replace(jobs[rule], seed=seed, lr=best_rate(rates, data.task) if rates else jobs[rule].lr)
         watch.stage(f"{rule}, seed {seed}")
         _keep(record, job, *train_network(job, watch))
         watch.reach(done := done + job.steps)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from altprop.experiment.errors import InputError
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "reconstruction"]
 
 _VALIDATION_SEED = 20_000
 
@@ -22,7 +22,8 @@ class Dataset:
 
     Attributes:
         name: what it is called.
-        task: ``"classification"``: a target is a class; ``"regression"``: a target is a vector of numbers.
+        task: ``"classification"``: a target is a class; ``"regression"``: a target is a vector of numbers;
+            ``"reconstruction"``: a target is the input itself, as a vector (see :meth:`reconstruction`).
         x_train: inputs, float32, of shape (samples, *input shape).
         y_train: classes from 0, int64, of shape (samples,); or numbers, float32, of shape (samples, outputs).
         x_test: as ``x_train``.
@@ -42,8 +43,8 @@ class Dataset:
     outputs: int
 
     def __post_init__(self) -> None:
-        if self.task not in ("classification", "regression"):
-            raise InputError(f"A task is 'classification' or 'regression', got {self.task!r}.")
+        if self.task not in get_args(Task):
+            raise InputError(f"A task is one of {', '.join(get_args(Task))}, got {self.task!r}.")
         for part in ("train", "test"):
             _check_inputs(self, part)
             check = _check_classes if self.task == "classification" else _check_numbers
@@ -78,6 +79,11 @@ class Dataset:
         """This data set on another device."""
         tensors = {part: getattr(self, part).to(device) for part in ("x_train", "y_train", "x_test", "y_test")}
         return replace(self, **tensors)
+
+    def reconstruction(self) -> Dataset:
+        """These inputs with themselves as targets: what an autoencoder is trained on."""
+        y_train, y_test = self.x_train.flatten(1), self.x_test.flatten(1)
+        return replace(self, task="reconstruction", outputs=self.inputs, y_train=y_train, y_test=y_test)
 
     def hold_out(self, fraction: float = 0.2) -> Dataset:
         """Put a part of the training data in the place of the test data, always the same part.
@@ -129,12 +135,12 @@ def _check_numbers(data: Dataset, part: str) -> None:
     y = getattr(data, f"y_{part}")
     if y.dtype != torch.float32 or y.shape[1:] != (data.outputs,):
         raise InputError(
-            f"{data.name}: for regression y_{part} must be float32 of shape (samples, {data.outputs}), "
+            f"{data.name}: for {data.task} y_{part} must be float32 of shape (samples, {data.outputs}), "
             f"got {_describe(y)}."
         )
     if not y.isfinite().all():
         raise InputError(f"{data.name}: y_{part} holds values that are NaN or infinite.")
-    if part == "test" and len(y) < 2:
+    if part == "test" and len(y) < 2 and data.task == "regression":
         raise InputError(f"{data.name}: R² needs two test samples or more, y_test has {len(y)}.")
 
 

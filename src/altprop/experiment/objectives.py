@@ -11,13 +11,20 @@ from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.rewards import REWARDS
 
-LOSSES: dict[str, tuple[Task, ...]] = {"cross-entropy": ("classification",), "mse": ("classification", "regression")}
+LOSSES: dict[str, tuple[Task, ...]] = {
+    "cross-entropy": ("classification",),
+    "mse": ("classification", "regression", "reconstruction"),
+}
 """The losses by name, with the tasks that each is for."""
 
 _REGRESSION_REWARDS = {"regression"}
 _ONE_HOT_REWARDS = {"binary-sigmoid"}
 
-DEFAULT_OBJECTIVE: dict[Task, str] = {"classification": "cross-entropy", "regression": "mse"}
+DEFAULT_OBJECTIVE: dict[Task, str] = {
+    "classification": "cross-entropy",
+    "regression": "mse",
+    "reconstruction": "mse",
+}
 
 
 def check_objective_name(name: str) -> None:
@@ -34,7 +41,7 @@ def tasks_of(name: str) -> tuple[Task, ...]:
     """The tasks that an objective is for."""
     if name in LOSSES:
         return LOSSES[name]
-    return ("regression",) if name in _REGRESSION_REWARDS else ("classification",)
+    return ("regression", "reconstruction") if name in _REGRESSION_REWARDS else ("classification",)
 
 
 def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:

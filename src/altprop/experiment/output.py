@@ -92,12 +92,14 @@ def _epoch_rows(results: Results) -> Iterable[Mapping[str, Any]]:
                 f"test_{_column(results.metric)}": epoch.score,
                 "cosine": epoch.cosine,
                 "sparsity": epoch.sparsity,
+                "weight_cosine": epoch.weight_cosine,
                 **{f"cosine_{layer}": cosine for layer, cosine in epoch.layer_cosines.items()},
+                **{f"weight_cosine_{layer}": cosine for layer, cosine in epoch.layer_weight_cosines.items()},
             }
 
 
 def _column(metric: str) -> str:
-    return metric.replace("²", "2").lower()
+    return metric.replace("²", "2").replace(" ", "_").lower()
 
 
 def _write_csv(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 import altprop
+from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.rule import Rule
 
@@ -27,16 +28,27 @@ class RuleEntry:
         make: makes the rule; its keyword arguments are those that may follow the name.
         lr: a learning rate for each family of optimizers that suits small networks, with the default clipping.
         summary: the rule in a line.
+        tasks: what it can learn.
     """
 
     make: Callable[..., Rule]
     lr: dict[str, float]
     summary: str
+    tasks: tuple[Task, ...] = ("classification", "regression", "reconstruction")
 
 
 RULES: dict[str, RuleEntry] = {
     "backprop": RuleEntry(altprop.Backprop, {"sgd": 0.1, "adam": 1e-3}, "The gradient: what all is compared with."),
     "lfp": RuleEntry(altprop.LFP, {"sgd": 1.0, "adam": 3e-3}, "A reward, shared out in proportion to contributions."),
+    "fa": RuleEntry(
+        altprop.FeedbackAlignment, {"sgd": 0.03, "adam": 1e-3}, "The error goes back through fixed random weights."
+    ),
+    "sign-symmetric": RuleEntry(
+        altprop.SignSymmetric, {"sgd": 0.1, "adam": 3e-3}, "The error goes back through the weights' signs."
+    ),
+    "kp": RuleEntry(
+        altprop.KolenPollack, {"sgd": 0.1, "adam": 3e-3}, "Feedback weights learn as the forward weights do."
+    ),
     "shallow": RuleEntry(altprop.Shallow, {"sgd": 0.3, "adam": 1e-2}, "The last layer alone: the control."),
 }
 

@@ -32,10 +32,12 @@ class Epoch(_Record):
     Attributes:
         epoch: its number, from 1.
         train_loss: the mean objective over its batches.
-        score: accuracy or R² on the test data, after it.
+        score: accuracy, R² or squared error on the test data, after it.
         cosine: of the angle between the rule's update and backprop's; None where both are zero.
         layer_cosines: the same for each layer.
         sparsity: the fraction of the update's entries that are zero.
+        weight_cosine: of the angle between forward and feedback weights; None without feedback weights.
+        layer_weight_cosines: the same for each layer that has them.
     """
 
     epoch: int
@@ -44,6 +46,8 @@ class Epoch(_Record):
     cosine: float | None
     layer_cosines: dict[str, float | None]
     sparsity: float | None
+    weight_cosine: float | None = None
+    layer_weight_cosines: dict[str, float | None] = {}
 
 
 class Divergence(_Record):
@@ -123,7 +127,7 @@ class Trial(_Record):
     Attributes:
         rule: the label of the rule.
         lr: the learning rate.
-        score: accuracy or R² on the part held out; None if the run diverged.
+        score: as of an :class:`Epoch`, on the part held out; None if the run diverged.
         loss: the mean training loss of the last epoch, which decides between equal scores.
     """
 
@@ -138,7 +142,7 @@ class DataFacts(_Record):
 
     Attributes:
         name: of the data set.
-        task: classification or regression.
+        task: classification, regression or reconstruction.
         input_shape: the shape of one input.
         outputs: classes, or numbers to predict.
         train: the number of training samples.
@@ -182,8 +186,10 @@ class Summary(_Record):
         step_ratio: the time of a training step, relative to backprop's.
         cosine: the mean cosine between the rule's updates and backprop's.
         layer_cosines: the same for each layer.
+        layer_weight_cosines: the mean cosine between forward and feedback weights of each layer that has them.
         sparsity: the mean fraction of zeros in the updates.
-        beats_control: whether the score is above the control's, seed by seed, by more than twice the standard error.
+        beats_control: whether the score is better than the control's, seed by seed, by more than twice the standard
+            error.
         trouble: in a line, which runs did not finish; empty if all did.
     """
 
@@ -195,6 +201,7 @@ class Summary(_Record):
     step_ratio: float | None
     cosine: float | None
     layer_cosines: dict[str, float | None]
+    layer_weight_cosines: dict[str, float | None]
     sparsity: float | None
     beats_control: Verdict | None
     trouble: str
@@ -246,8 +253,8 @@ class Results(BaseModel):
 
     @property
     def metric(self) -> str:
-        """The name of the test score: accuracy or R²."""
-        return METRICS[self.data.task]
+        """The name of the test score: accuracy, R² or squared error."""
+        return METRICS[self.data.task].name
 
     @computed_field(repr=False)  # type: ignore[prop-decorator]  # mypy does not know computed_field on a property
     @property
@@ -269,7 +276,6 @@ class Results(BaseModel):
         runs = self.runs_of(rule)
         finished = [run for run in runs if run.status == "finished"]
         scores = [run.epochs[-1].score for run in finished]
-        layers = {layer: None for run in finished for layer in run.epochs[-1].layer_cosines}
         return Summary(
             rule=rule,
             lr=runs[0].lr if runs else None,
@@ -278,10 +284,8 @@ class Results(BaseModel):
             deviation=stdev(scores) if len(scores) > 1 else None,
             step_ratio=self.step_ratios.get(rule),
             cosine=mean(run.cosine for run in finished),
-            layer_cosines={
-                layer: mean(epoch.layer_cosines.get(layer) for run in finished for epoch in run.epochs)
-                for layer in layers
-            },
+            layer_cosines=_mean_by_layer(epoch.layer_cosines for run in finished for epoch in run.epochs),
+            layer_weight_cosines=_mean_by_layer(epoch.layer_weight_cosines for run in finished for epoch in run.epochs),
             sparsity=mean(run.sparsity for run in finished),
             beats_control=self._verdict(rule),
             trouble=_trouble(runs, len(self.settings.seeds)),
@@ -290,10 +294,13 @@ class Results(BaseModel):
     def _verdict(self, rule: str) -> Verdict | None:
         if base_name(rule) == CONTROL:
             return "control"
-        control = {run.seed: run.score for run in self.runs_of(CONTROL) if run.status == "finished"}
-        mine = {run.seed: run.score for run in self.runs_of(rule) if run.status == "finished"}
+        control, mine = (
+            {run.seed: run.epochs[-1].score for run in self.runs_of(name) if run.status == "finished"}
+            for name in (CONTROL, rule)
+        )
         # Paired: both saw the same batches, from the same weights.
-        gains = [mine[seed] - control[seed] for seed in mine.keys() & control.keys()]  # type: ignore[operator]
+        better = METRICS[self.data.task].gain
+        gains = [better(mine[seed], control[seed]) for seed in mine.keys() & control.keys()]
         if not gains:
             return None
         gain, error = fmean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
@@ -306,6 +313,12 @@ def mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are there; None if none is."""
     there = [value for value in values if value is not None]
     return fmean(there) if there else None
+
+
+def _mean_by_layer(cosines: Iterable[dict[str, float | None]]) -> dict[str, float | None]:
+    cosines = list(cosines)
+    layers = dict.fromkeys(layer for one in cosines for layer in one)
+    return {layer: mean(one.get(layer) for one in cosines) for layer in layers}
 
 
 def _trouble(runs: tuple[Run, ...], asked: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from altprop.experiment.dataset import Task
+from altprop.experiment.metrics import METRICS
 from altprop.experiment.results import Trial
 from altprop.experiment.training import Job, train_network
 from altprop.experiment.watching import Watch
@@ -27,10 +29,11 @@ def try_rate(job: Job, watch: Watch) -> Trial:
     return Trial(rule=job.rule, lr=job.lr, score=run.epochs[-1].score, loss=run.epochs[-1].train_loss)
 
 
-def best_rate(trials: Iterable[Trial]) -> float:
+def best_rate(trials: Iterable[Trial], task: Task) -> float:
     """The rate with the best score, of equal ones that with the lower loss; if all diverged, the lowest."""
     trials = list(trials)
     finished = [trial for trial in trials if trial.score is not None and trial.loss is not None]
     if not finished:
         return min(trial.lr for trial in trials)
-    return max(finished, key=lambda trial: (trial.score, -(trial.loss or 0.0))).lr
+    sign = -1 if METRICS[task].lower_is_better else 1
+    return max(finished, key=lambda trial: (sign * (trial.score or 0.0), -(trial.loss or 0.0))).lr

@@ -11,10 +11,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from altprop.experiment.data import DATA
+from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.models import ACTIVATIONS, Norm, check_model_name
 from altprop.experiment.objectives import check_objective_name
 from altprop.experiment.registry import CONTROL, REFERENCE, RULES, base_name, make_rule, split_labels
+
+ALL = "all"
+"""In place of a rule's name: every rule that is fit for the task."""
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -74,12 +78,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(default="digits", description="Data set; see `altprop data`.")
+    task: Literal["reconstruction"] | None = Field(
+        default=None, description="reconstruction: an autoencoder of the inputs. Unset: what the data set is for."
+    )
     model: str = Field(
         default="256-256", description="Network: hidden widths such as 256-256, or see `altprop models`."
     )
     rules: Annotated[tuple[str, ...], BeforeValidator(_parse_labels)] = Field(
-        default=tuple(RULES),
-        description="Learning rules, with arguments after a colon: lfp,lfp:epsilon=0. See `altprop rules`.",
+        default=(ALL,),
+        description="Learning rules, with arguments after a colon: lfp,lfp:epsilon=0; or all. See `altprop rules`.",
     )
     lr: Annotated[Rate | dict[str, Rate] | None, BeforeValidator(_parse_rates)] = Field(
         default=None,
@@ -159,7 +166,8 @@ class Settings(BaseModel):
     @classmethod
     def _check_rules(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         for label in labels:
-            make_rule(label)
+            if label != ALL:
+                make_rule(label)
         return labels
 
     @field_validator("name")
@@ -180,7 +188,14 @@ class Settings(BaseModel):
         if self.lr is not None and self.lr_grid:
             raise InputError("Give either lr, or lr_grid to choose it from.")
         for label in self.lr if isinstance(self.lr, dict) else ():
-            trained = {REFERENCE, CONTROL, *self.rules, *map(base_name, self.rules)}
+            trained = {
+                REFERENCE,
+                CONTROL,
+                *self.rules,
+                *map(base_name, self.rules),
+                *(RULES if ALL in self.rules else ()),
+            }
+            trained -= {ALL}
             if label not in trained:
                 raise unknown("rule in this run, to give a learning rate, called", label, sorted(trained))
         return self
@@ -191,12 +206,19 @@ class Settings(BaseModel):
         given = self.lr.get(label, self.lr.get(name)) if isinstance(self.lr, dict) else self.lr
         return given or RULES[name].lr["sgd" if self.optimizer == "sgd" else "adam"]
 
-    def with_baselines(self) -> Self:
-        """These settings with backprop and the control among the rules."""
-        names = set(map(base_name, self.rules))
-        before = (REFERENCE,) if REFERENCE not in names else ()
-        after = (CONTROL,) if CONTROL not in names else ()
-        return self.model_copy(update={"rules": before + self.rules + after})
+    def with_rules_for(self, task: Task, *, baselines: bool) -> Self:
+        """These settings with the rules named that ``"all"`` stands for.
+
+        Args:
+            task: what the rules must be fit for.
+            baselines: whether backprop and the control take part in any case.
+        """
+        fit = tuple(name for name, entry in RULES.items() if task in entry.tasks)
+        rules = tuple(dict.fromkeys(rule for label in self.rules for rule in (fit if label == ALL else (label,))))
+        names = set(map(base_name, rules))
+        before = (REFERENCE,) if baselines and REFERENCE not in names else ()
+        after = (CONTROL,) if baselines and CONTROL not in names else ()
+        return self.model_copy(update={"rules": before + rules + after})
 
     def command(self, verb: str) -> str:
         """The command line that repeats this experiment.

@@ -23,7 +23,7 @@ from altprop.experiment.results import Divergence, Epoch, Run
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import Settings
 from altprop.experiment.watching import Watch
-from altprop.measure import compare_with_backprop
+from altprop.measure import compare_with_backprop, weight_alignment
 
 _TEST_BATCH = 1024
 
@@ -124,6 +124,7 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
     for number, batches in enumerate(job.batches(), 1):
         x, y = data.x_train[batches[0]], data.y_train[batches[0]]
         updates = compare_with_backprop(model, objective, [(x, y)])
+        feedback = weight_alignment(model).cosine
         losses = []
         for batch in batches:
             step += 1
@@ -143,6 +144,8 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
             cosine=_defined(updates.cosine.total),
             layer_cosines={layer: _defined(cosine) for layer, cosine in updates.cosine.layers.items()},
             sparsity=_defined(updates.sparsity.total),
+            weight_cosine=_defined(feedback.total),
+            layer_weight_cosines={layer: _defined(cosine) for layer, cosine in feedback.layers.items()},
         )
 
 
