@@ -51,4 +51,7 @@ def _worker(rank, rule, network, folder, processes):
     _train(wrapped, [(x.chunk(processes)[rank], y.chunk(processes)[rank]) for x, y in _batches()])
     if rank == 0:
         torch.save({name: p.detach() for name, p in model.named_parameters()}, folder / "weights.pt")
-    torch.distributed.destroy_process_group()
+    # One process must not go while the other still talks to it; and gloo's threads do not always outlive the
+    # teardown of the interpreter, which ends some runs with an abort once all is done.
+    torch.distributed.barrier()
+    os._exit(0)
