@@ -1,12 +1,28 @@
 """altprop trains any PyTorch network by any rule for sending credit backward, and explains it the same way."""
 
 from altprop import measure, nn, rewards
+from altprop._targets import targets
 from altprop.inspection import inspect
 from altprop.rule import Attachment, Rule
 from altprop.rules.backprop import Backprop
-from altprop.rules.direct import Shallow
+from altprop.rules.direct import DFA, DRTP, Shallow
 from altprop.rules.lfp import LFP
+from altprop.rules.local_loss import LocalLoss
 
-__all__ = ["LFP", "Attachment", "Backprop", "Rule", "Shallow", "inspect", "measure", "nn", "rewards"]
+__all__ = [
+    "DFA",
+    "DRTP",
+    "LFP",
+    "Attachment",
+    "Backprop",
+    "LocalLoss",
+    "Rule",
+    "Shallow",
+    "inspect",
+    "measure",
+    "nn",
+    "rewards",
+    "targets",
+]
 
 __version__ = "0.1.0"

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._preserve import preserved
+from altprop._targets import targets
 from altprop.rule import Attachment
 
 Step = Callable[[nn.Module, Any], Tensor]
@@ -324,7 +325,8 @@ def _step(objective: Callable[[Any, Any], Tensor] | None, step: Step | None) -> 
                 f"batches pass step=lambda model, batch: ..., which returns the loss."
             )
         x, y = batch
-        return objective(model(x), y)
+        with targets(y):
+            return objective(model(x), y)
 
     return supervised
 
