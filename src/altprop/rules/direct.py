@@ -77,7 +77,8 @@ class _Projecting(DirectRule):
         device = next(model.parameters()).device
         model.register_buffer(_SEED, torch.tensor(seed, device=device))
         for module in (model, *(module for _, module in cuts)):
-            module.__dict__.setdefault(_LOADING, []).append(module.register_load_state_dict_pre_hook(_adopt)  # type: ignore[no-untyped-call])
+            handle = module.register_load_state_dict_pre_hook(_adopt)  # type: ignore[no-untyped-call]
+            module.__dict__.setdefault(_LOADING, []).append(handle)
 
     def _clear(self, model: nn.Module) -> None:
         for module in model.modules():
