@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from altprop._preserve import preserved
 from altprop._targets import targets
 from altprop.rule import Attachment
+from altprop.rules._blocks import hidden_gradients
 
 Step = Callable[[nn.Module, Any], Tensor]
 
@@ -187,6 +188,47 @@ def weight_norm_ratio(model: nn.Module) -> dict[str, float]:
         2.0
     """
     return {name: _mean([_norm_ratio(pair)]) for name, pair in _weight_pairs(model)}
+
+
+def teaching_alignment(
+    model: nn.Module,
+    objective: Callable[[Any, Any], Tensor] | None = None,
+    batches: Iterable[Any] = (),
+    max_batches: int | None = None,
+    *,
+    step: Step | None = None,
+) -> dict[str, float]:
+    """The cosine between the signal that teaches each hidden layer h_l and backprop's error ∂L/∂h_l.
+
+    For the rules that cut a model into blocks (:class:`altprop.DFA` and its kin); the arguments, and what is left as it
+    was, are those of :func:`compare_with_backprop`.
+
+    Returns:
+        The cosine averaged over batches, by the name of the layer that h_l enters; empty for rules that cut nothing.
+
+    Example:
+        >>> import altprop, torch
+        >>> from torch.nn import functional as F
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> with altprop.DFA(seed=0, init=lambda B: B.copy_(model[2].weight)).attach(model):
+        ...     found = altprop.measure.teaching_alignment(
+        ...         model, F.cross_entropy, [(torch.randn(6, 4), torch.arange(6) % 3)]
+        ...     )
+        >>> {name: round(cosine, 6) for name, cosine in found.items()}
+        {'2': 1.0}
+    """
+    attachments = _attachments(model)
+    run = _step(objective, step)
+    found = []
+    with preserved(model), torch.enable_grad():
+        for batch in islice(batches, max_batches):
+            with preserved(model), _suspended(attachments), hidden_gradients(model) as errors:
+                _gradients(model, run, batch)
+            with hidden_gradients(model) as signals:
+                _gradients(model, run, batch)
+            found.append({name: _Pair.of(signals[name], errors[name]) for name in signals if name in errors})
+    names = dict.fromkeys(name for pairs in found for name in pairs)
+    return {name: _mean([_cosine(pairs[name]) for pairs in found if name in pairs]) for name in names}
 
 
 @dataclass(frozen=True)

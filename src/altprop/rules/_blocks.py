@@ -132,6 +132,8 @@ class Cut:
         first, run.entered = self.by_layer and not run.entered, True
         if first:
             return None
+        if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs:
+            return (self._cut(run, args[0]),), kwargs  # as below: most layers, and trees take their time
         return tree_map_only(Tensor, lambda h: self._cut(run, h), (args, kwargs))
 
     def _cut(self, run: Run, h: Tensor) -> Tensor:
@@ -237,6 +239,34 @@ def _checked(output: Tensor, rule: Rule) -> Tensor:
             f"error of each output. Name the module whose output is the network's: {type(rule).__name__}(output=...)."
         )
     return output
+
+
+@contextmanager
+def hidden_gradients(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Within the block, keep the gradient at each tensor that enters a cut: by the name of the module it enters."""
+    found: dict[str, Tensor] = {}
+    handles = []
+    for name, module in model.named_modules():
+        if _HANDLES in module.__dict__:
+            probe = _probe(name, found)
+            handles.append(module.register_forward_pre_hook(probe, with_kwargs=True, prepend=True))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _probe(name: str, found: dict[str, Tensor]) -> Any:
+    def keep(g: Tensor) -> None:
+        found.setdefault(name, g.detach())
+
+    def watch(module: nn.Module, args: Any, kwargs: Any) -> None:
+        for h in tree_leaves((args, kwargs)):
+            if isinstance(h, Tensor) and h.requires_grad:
+                h.register_hook(keep)  # type: ignore[no-untyped-call]
+
+    return watch
 
 
 def is_layer(module: nn.Module) -> bool:
