@@ -97,9 +97,7 @@ def _compare(nets: list[str], rules: list[str], device: str) -> None:
 
 
 def _study_depth(depths: list[int], rules: list[str], device: str) -> None:
-    print(
-        f"torch {torch.__version__}, {device}; peak of forward and backward, gradients apart, in MiB (ratio to the first)"
-    )
+    print(f"torch {torch.__version__}, {device}; peak of forward and backward in MiB (ratio to the first)")
     print(f"{'layers':20}" + "".join(f"{depth:>18}" for depth in depths))
     with _alone() as alone:
         for rule in rules:
