@@ -3,6 +3,8 @@
 biotorch 0.0.16 asks for many packages that its layers do not use: ``pip install --no-deps biotorch==0.0.16``.
 """
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ SIZES = (6, 8, 7, 3)
 
 
 def network(make=nn.Linear):
-    layers = [make(a, b) for a, b in zip(SIZES, SIZES[1:], strict=False)]
+    layers = [make(a, b) for a, b in pairwise(SIZES)]
     return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
 
 
