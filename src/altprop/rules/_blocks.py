@@ -200,22 +200,16 @@ class _Directed:
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
         rule: Any = attachment.rule
         if torch.compiler.is_compiling() and rule._draws_on_first_batch and not model.__dict__.get(_READY):
-            return _run_eagerly(self, args, kwargs)
+            # Imported here, for it loads the compiler: `import altprop` does not.
+            from altprop.rules._first_batch import run_eagerly  # noqa: PLC0415
+
+            return run_eagerly(self, args, kwargs)
         run = Run(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
         with _running(model, run):
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         if not model.__dict__.get(_READY) and not torch.compiler.is_compiling():
             model.__dict__[_READY] = True
         return output if run.settled else _settled(run, output)
-
-
-def _call(model: Any, args: Any, kwargs: Any) -> Any:
-    return model(*args, **kwargs)
-
-
-_run_eagerly = torch.compiler.disable(  # type: ignore[no-untyped-call]
-    _call, reason="The rule draws its projections on the first batch: run the model once before it is compiled."
-)
 
 
 def _settled(run: Run, output: Any) -> Any:
