@@ -8,6 +8,7 @@ the profiler remembers blocks of earlier steps and a GPU keeps workspaces.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --nets vgg --device cuda
+    python benchmarks/memory.py --depths 8 16 32 64   # how the peak grows with depth
     .venv-parity/bin/python benchmarks/memory.py      # with lfprop 1.0.0 beside (after: make parity)
 """
 
@@ -21,9 +22,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import torch
-from networks import NETWORKS, make
-from rules import available, step_of
+from networks import NETWORKS, deep, make
+from rules import RULES, available, step_of
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
+
+import altprop
 
 
 def peak(rule: str, net: str, device: str) -> int:
@@ -32,6 +36,21 @@ def peak(rule: str, net: str, device: str) -> int:
     gc.collect()
     step = step_of(rule, *make(net, device))
     return _peak_on_gpu(step) if device == "cuda" else _peak_on_cpu(step)
+
+
+def peak_at_depth(rule: str, depth: int, device: str) -> int:
+    """Bytes that forward and backward need at their peak in a deep network, with its gradients there before."""
+    model, x, y = deep(depth, device)
+    RULES[rule]().attach(model)
+
+    def accumulate() -> None:
+        with altprop.targets(y):
+            loss = F.cross_entropy(model(x), y)
+        loss.backward()
+
+    accumulate()  # leaves the gradients, and what the rule draws on the first batch
+    gc.collect()
+    return _peak_on_gpu(accumulate) if device == "cuda" else _peak_on_cpu(accumulate)
 
 
 def _peak_on_cpu(step: Callable[[], None]) -> int:
@@ -56,17 +75,39 @@ def _peak_on_gpu(step: Callable[[], None]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--depths", nargs="+", type=int, help="layers of width 1024, in place of the networks")
+    parser.add_argument("--rules", nargs="+", choices=available(), default=available())
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler talks to stderr at every start and stop
-    rules = available()
-    print(f"torch {torch.__version__}, {args.device}; ratio to backprop (MiB)")
+    if args.depths:
+        _study_depth(args.depths, args.rules, args.device)
+    else:
+        _compare(args.nets, ["backprop", *(rule for rule in args.rules if rule != "backprop")], args.device)
+
+
+def _compare(nets: list[str], rules: list[str], device: str) -> None:
+    print(f"torch {torch.__version__}, {device}; ratio to backprop (MiB)")
     print(f"{'':8}" + "".join(f"{rule:>20}" for rule in rules))
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as alone:
-        for net in args.nets:
-            peaks = {rule: alone.submit(peak, rule, net, args.device).result() for rule in rules}
+    with _alone() as alone:
+        for net in nets:
+            peaks = {rule: alone.submit(peak, rule, net, device).result() for rule in rules}
             cells = (f"{peaks[rule] / peaks['backprop']:.3f} ({peaks[rule] / 2**20:.1f})" for rule in rules)
             print(f"{net:8}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
+
+
+def _study_depth(depths: list[int], rules: list[str], device: str) -> None:
+    print(f"torch {torch.__version__}, {device}; peak of forward and backward in MiB (ratio to the first)")
+    print(f"{'layers':20}" + "".join(f"{depth:>18}" for depth in depths))
+    with _alone() as alone:
+        for rule in rules:
+            peaks = [alone.submit(peak_at_depth, rule, depth, device).result() for depth in depths]
+            cells = (f"{value / 2**20:.1f} ({value / peaks[0]:.2f})" for value in peaks)
+            print(f"{rule:20}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
+def _alone() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1)
 
 
 if __name__ == "__main__":

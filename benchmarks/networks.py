@@ -42,3 +42,11 @@ def make(name: str, device: str) -> tuple[nn.Sequential, Tensor, Tensor]:
     torch.manual_seed(0)
     build, shape = NETWORKS[name]
     return build().to(device), torch.randn(shape, device=device), torch.arange(shape[0], device=device) % 10
+
+
+def deep(depth: int, device: str) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """A network of ``depth`` layers of width 1024 and a read-out, and a random batch of 512 for it."""
+    torch.manual_seed(0)
+    layers = [layer for _ in range(depth) for layer in (nn.Linear(1024, 1024), nn.Tanh())]
+    model = nn.Sequential(*layers, nn.Linear(1024, 10))
+    return model.to(device), torch.randn(512, 1024, device=device), torch.arange(512, device=device) % 10

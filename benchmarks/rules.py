@@ -11,6 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import altprop
+from altprop.rules.direct import When
+
+
+def _quiet_drtp(when: When = "backward") -> altprop.DRTP:
+    """DRTP without its warning about ReLU, which the benchmarks' networks have: time and memory do not mind."""
+    warnings.filterwarnings("ignore", "DRTP teaches", UserWarning)
+    return altprop.DRTP(when=when)
+
 
 RULES: dict[str, Callable[[], altprop.Rule]] = {
     "backprop": altprop.Backprop,
@@ -21,6 +29,11 @@ RULES: dict[str, Callable[[], altprop.Rule]] = {
     "brsf": lambda: altprop.SignSymmetric("batchwise"),
     "frsf": lambda: altprop.SignSymmetric("fixed"),
     "kp": altprop.KolenPollack,
+    "dfa": altprop.DFA,
+    "drtp": _quiet_drtp,
+    "drtp-forward": lambda: _quiet_drtp("forward"),
+    "local-loss": altprop.LocalLoss,
+    "local-loss-forward": lambda: altprop.LocalLoss(when="forward"),
     "shallow": altprop.Shallow,
 }
 PEER = "lfprop"
@@ -36,7 +49,9 @@ def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = 
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(run(x), y).backward()
+        with altprop.targets(y):
+            loss = F.cross_entropy(run(x), y)
+        loss.backward()
         optimizer.step()
 
     return step

@@ -8,6 +8,8 @@ from torch import multiprocessing
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from altprop import targets
+
 STEPS = 3
 
 
@@ -20,7 +22,8 @@ def _train(model, batches):
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     for x, y in batches:
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        with targets(y):
+            F.cross_entropy(model(x), y).backward()
         optimizer.step()
 
 

@@ -1,19 +1,24 @@
 """altprop trains any PyTorch network by any rule for sending credit backward, and explains it the same way."""
 
 from altprop import measure, nn, rewards
+from altprop._targets import targets
 from altprop.inspection import inspect
 from altprop.rule import Attachment, Rule
 from altprop.rules.backprop import Backprop
-from altprop.rules.direct import Shallow
+from altprop.rules.direct import DFA, DRTP, Shallow
 from altprop.rules.feedback_weights import FeedbackAlignment, KolenPollack, SignSymmetric
 from altprop.rules.lfp import LFP
+from altprop.rules.local_loss import LocalLoss
 
 __all__ = [
+    "DFA",
+    "DRTP",
     "LFP",
     "Attachment",
     "Backprop",
     "FeedbackAlignment",
     "KolenPollack",
+    "LocalLoss",
     "Rule",
     "Shallow",
     "SignSymmetric",
@@ -21,6 +26,7 @@ __all__ = [
     "measure",
     "nn",
     "rewards",
+    "targets",
 ]
 
 __version__ = "0.1.0"

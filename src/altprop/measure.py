@@ -25,9 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altprop._pairs import Measure, Pair, cosine, mean, norm_ratio, sparsity
 from altprop._preserve import preserved
+from altprop._targets import targets
 from altprop.nn._feedback_layer import FeedbackLayer
 from altprop.rule import Attachment
+from altprop.rules._blocks import hidden_gradients
 
 Step = Callable[[nn.Module, Any], Tensor]
 
@@ -122,7 +125,7 @@ def compare_with_backprop(
             found.append(_pairs(model, updates, gradients, threshold))
     if not found:
         raise ValueError("There is no batch to compare on: batches is empty, or an iterator that has run out.")
-    return Comparison(len(found), _scores(found, _cosine), _scores(found, _norm_ratio), _scores(found, _sparsity))
+    return Comparison(len(found), _scores(found, cosine), _scores(found, norm_ratio), _scores(found, sparsity))
 
 
 def update_sparsity(model: nn.Module, threshold: float = 0.0) -> Scores:
@@ -149,7 +152,7 @@ def update_sparsity(model: nn.Module, threshold: float = 0.0) -> Scores:
     updates = _current_gradients(model)
     if all(update is None for update in updates.values()):
         raise ValueError("No parameter of the model has a gradient. Call this after backward(), before zero_grad().")
-    return _scores([_pairs(model, updates, updates, threshold)], _sparsity)
+    return _scores([_pairs(model, updates, updates, threshold)], sparsity)
 
 
 @dataclass(frozen=True)
@@ -199,73 +202,61 @@ def weight_alignment(model: nn.Module) -> WeightAlignment:
         >>> round(alignment.norm_ratio.total, 6)
         2.0
     """
-    pairs = {name: reduce(_Pair.__add__, own) for name, own in _weight_pairs(model)}
+    pairs = {name: reduce(Pair.__add__, own) for name, own in _weight_pairs(model)}
 
-    def scores(measure: _Measure) -> WeightScores:
-        total = [measure(reduce(_Pair.__add__, pairs.values()))] if pairs else []
-        return WeightScores(_mean(total), {name: _mean([measure(pair)]) for name, pair in pairs.items()})
+    def scores(measure: Measure) -> WeightScores:
+        total = [measure(reduce(Pair.__add__, pairs.values()))] if pairs else []
+        return WeightScores(mean(total), {name: mean([measure(pair)]) for name, pair in pairs.items()})
 
-    return WeightAlignment(scores(_cosine), scores(_norm_ratio))
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """All that is measured of a vector u beside a vector v, as sums over entries: those of a layer's parts add up."""
-
-    dot: float
-    uu: float
-    vv: float
-    zeros: float
-    size: float
-
-    @classmethod
-    def of(cls, u: Tensor, v: Tensor, threshold: float = 0.0) -> _Pair:
-        u, v = _flat(u), _flat(v)
-        count = (u.abs() <= threshold).sum()
-        # Stacked, so that a device is waited for once.
-        dot, uu, vv, zeros = torch.stack([u.dot(v), u.dot(u), v.dot(v), count]).tolist()
-        return cls(dot, uu, vv, zeros, u.numel())
-
-    def __add__(self, other: _Pair) -> _Pair:
-        return _Pair(
-            self.dot + other.dot,
-            self.uu + other.uu,
-            self.vv + other.vv,
-            self.zeros + other.zeros,
-            self.size + other.size,
-        )
+    return WeightAlignment(scores(cosine), scores(norm_ratio))
 
 
-def _flat(v: Tensor) -> Tensor:
-    v = v.detach()
-    return (v if v.layout == torch.strided else v.to_dense()).flatten().double()
+def teaching_alignment(
+    model: nn.Module,
+    objective: Callable[[Any, Any], Tensor] | None = None,
+    batches: Iterable[Any] = (),
+    max_batches: int | None = None,
+    *,
+    step: Step | None = None,
+) -> dict[str, float]:
+    """The cosine between the signal that teaches each hidden layer h_l and backprop's error ∂L/∂h_l.
+
+    For the rules that cut a model into blocks (:class:`altprop.DFA` and its kin); the arguments, and what is left as it
+    was, are those of :func:`compare_with_backprop`.
+
+    Returns:
+        The cosine averaged over batches, by the name of the layer that h_l enters; empty for rules that cut nothing.
+
+    Example:
+        >>> import altprop, torch
+        >>> from torch.nn import functional as F
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+        >>> with altprop.DFA(seed=0, init=lambda B: B.copy_(model[2].weight)).attach(model):
+        ...     found = altprop.measure.teaching_alignment(
+        ...         model, F.cross_entropy, [(torch.randn(6, 4), torch.arange(6) % 3)]
+        ...     )
+        >>> {name: round(cosine, 6) for name, cosine in found.items()}
+        {'2': 1.0}
+    """
+    attachments = _attachments(model)
+    run = _step(objective, step)
+    found = []
+    with preserved(model), torch.enable_grad():
+        for batch in islice(batches, max_batches):
+            with preserved(model), _suspended(attachments), hidden_gradients(model) as errors:
+                _gradients(model, run, batch)
+            with hidden_gradients(model) as signals:
+                _gradients(model, run, batch)
+            found.append({name: Pair.of(signals[name], errors[name]) for name in signals if name in errors})
+    names = dict.fromkeys(name for pairs in found for name in pairs)
+    return {name: mean([cosine(pairs[name]) for pairs in found if name in pairs]) for name in names}
 
 
-# A measure is None where it is undefined, and left out of averages; a nan in the gradients shows as nan.
-_Measure = Callable[[_Pair], float | None]
-
-
-def _cosine(pair: _Pair) -> float | None:
-    if pair.uu == 0 or pair.vv == 0:
-        return None if pair.uu == pair.vv else 0.0
-    return pair.dot / (math.sqrt(pair.uu) * math.sqrt(pair.vv))
-
-
-def _norm_ratio(pair: _Pair) -> float | None:
-    if pair.vv == 0:
-        return None if pair.uu == 0 else math.inf
-    return math.sqrt(pair.uu) / math.sqrt(pair.vv)
-
-
-def _sparsity(pair: _Pair) -> float | None:
-    return pair.zeros / pair.size if pair.size else None
-
-
-def _scores(batches: list[dict[str, _Pair]], measure: _Measure) -> Scores:
+def _scores(batches: list[dict[str, Pair]], measure: Measure) -> Scores:
     def averages(group: Callable[[str], Any]) -> dict[Any, float]:
         grouped = [_sums(pairs, group) for pairs in batches]
         names = dict.fromkeys(name for sums in grouped for name in sums)
-        return {name: _mean([measure(sums[name]) for sums in grouped if name in sums]) for name in names}
+        return {name: mean([measure(sums[name]) for sums in grouped if name in sums]) for name in names}
 
     return Scores(
         total=averages(lambda name: "all").get("all", math.nan),
@@ -275,23 +266,18 @@ def _scores(batches: list[dict[str, _Pair]], measure: _Measure) -> Scores:
     )
 
 
-def _sums(pairs: dict[str, _Pair], group: Callable[[str], Any]) -> dict[Any, _Pair]:
+def _sums(pairs: dict[str, Pair], group: Callable[[str], Any]) -> dict[Any, Pair]:
     """Add up the pairs of the names that ``group`` puts together."""
-    sums: dict[Any, _Pair] = {}
+    sums: dict[Any, Pair] = {}
     for name, pair in pairs.items():
         key = group(name)
         sums[key] = sums[key] + pair if key in sums else pair
     return sums
 
 
-def _mean(values: list[float | None]) -> float:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else math.nan
-
-
 def _pairs(
     model: nn.Module, updates: dict[str, Tensor | None], gradients: dict[str, Tensor | None], threshold: float
-) -> dict[str, _Pair]:
+) -> dict[str, Pair]:
     """Pair update and gradient of each parameter, but for those that only the rule trains."""
     pairs = {}
     for name, parameter in model.named_parameters():
@@ -300,18 +286,18 @@ def _pairs(
         if parameter.requires_grad and not owned_by_rule:
             zero = torch.zeros_like(parameter)
             u, v = (zero if value is None else value for value in (update, gradient))
-            pairs[name] = _Pair.of(u, v, threshold)
+            pairs[name] = Pair.of(u, v, threshold)
     return pairs
 
 
-def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, list[_Pair]]]:
+def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, list[Pair]]]:
     for name, module in model.named_modules():
         if isinstance(module, FeedbackLayer):
-            yield name, [_Pair.of(feedback, forward) for forward, feedback in module.feedback_pairs()]
+            yield name, [Pair.of(feedback, forward) for forward, feedback in module.feedback_pairs()]
             continue
         feedback, forward = getattr(module, "feedback_weight", None), getattr(module, "weight", None)
         if isinstance(feedback, Tensor) and isinstance(forward, Tensor) and feedback.shape == forward.shape:
-            yield name, [_Pair.of(feedback, forward)]
+            yield name, [Pair.of(feedback, forward)]
 
 
 def _gradients(model: nn.Module, run: Step, batch: Any) -> dict[str, Tensor | None]:
@@ -347,7 +333,8 @@ def _step(objective: Callable[[Any, Any], Tensor] | None, step: Step | None) -> 
                 f"batches pass step=lambda model, batch: ..., which returns the loss."
             )
         x, y = batch
-        return objective(model(x), y)
+        with targets(y):
+            return objective(model(x), y)
 
     return supervised
 
