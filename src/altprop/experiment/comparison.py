@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from altprop import targets
 from altprop.experiment.data import load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
@@ -170,7 +171,7 @@ def _try_once(job: Job) -> None:
     x, y = job.data.x_train[:2], job.data.y_train[:2]
     model = job.model()
     try:
-        with seeded(job.seed), make_rule(job.rule).attach(model):
+        with seeded(job.seed), make_rule(job.rule).attach(model), targets(y):
             job.objective()(model(x), y).backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, TypeError, ValueError) as error:
         what = f"the model {job.settings.model!r} on {job.data.name} with the rule {job.rule!r}"

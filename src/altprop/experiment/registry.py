@@ -49,6 +49,13 @@ RULES: dict[str, RuleEntry] = {
     "kp": RuleEntry(
         altprop.KolenPollack, {"sgd": 0.1, "adam": 3e-3}, "Feedback weights learn as the forward weights do."
     ),
+    "dfa": RuleEntry(altprop.DFA, {"sgd": 0.03, "adam": 1e-3}, "The error is projected to every hidden layer."),
+    "drtp": RuleEntry(
+        altprop.DRTP, {"sgd": 0.3, "adam": 3e-3}, "The target is projected to every hidden layer.", ("classification",)
+    ),
+    "local-loss": RuleEntry(
+        altprop.LocalLoss, {"sgd": 0.03, "adam": 1e-3}, "Each block learns from a classifier of its own."
+    ),
     "shallow": RuleEntry(altprop.Shallow, {"sgd": 0.3, "adam": 1e-2}, "The last layer alone: the control."),
 }
 

@@ -8,6 +8,7 @@ from statistics import median
 
 import torch
 
+from altprop import targets
 from altprop.experiment.registry import make_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.training import Job
@@ -58,7 +59,8 @@ def _stepper(job: Job) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        objective(model(x), y).backward()  # type: ignore[no-untyped-call]
+        with targets(y):
+            objective(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from altprop import targets
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.metrics import score
 from altprop.experiment.models import Shape, build_model
@@ -129,9 +130,11 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
         for batch in batches:
             step += 1
             optimizer.zero_grad()
-            loss = objective(model(data.x_train[batch]), data.y_train[batch])
+            x, y = data.x_train[batch], data.y_train[batch]
+            with targets(y):
+                loss = objective(model(x), y)
             if not loss.isfinite():
-                raise _NotFiniteError(_culprit(model, data.x_train[batch]), step)
+                raise _NotFiniteError(_culprit(model, x), step)
             loss.backward()  # type: ignore[no-untyped-call]
             _check_and_clip(model, job.settings.clip, step)
             optimizer.step()

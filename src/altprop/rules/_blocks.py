@@ -44,11 +44,6 @@ class DirectRule(Rule):
         self.blocks = None if blocks is None else tuple(blocks)
         self.output = output
 
-    def __repr__(self) -> str:
-        base = vars(type(self)())
-        changed = (f"{name}={value!r}" for name, value in vars(self).items() if value != base[name])
-        return f"{type(self).__name__}({', '.join(changed)})"
-
     @abstractmethod
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
         """Take ``h``, which is h_l with the graph of its block: remember it on ``run``, or teach it now."""

@@ -4,60 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-Init = Literal[
-    "normal", "uniform", "kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform", "lecun_normal",
-    "lecun_uniform", "orthogonal",
-]  # fmt: skip
-Skew = Literal["positive", "negative"]
+from altprop._feedback_init import Init, Skew, init_feedback_
+
 Spread = Literal["dense", "channel"]
 Layout = Literal["dense", "channel", "shared", "position"]
 
 _LARGEST = 2**28  # entries of one matrix: 1 GiB in float32
-
-
-def _scaled(draw: Callable[..., Tensor], variance: Callable[[int, int], float]) -> Callable[..., None]:
-    def fill(B: Tensor, generator: torch.Generator) -> None:
-        outputs, features = B.shape
-        draw(B, generator=generator).mul_(math.sqrt(variance(outputs, features)))
-
-    return fill
-
-
-def _standard_normal(B: Tensor, generator: torch.Generator) -> Tensor:
-    return B.normal_(generator=generator)
-
-
-def _standard_uniform(B: Tensor, generator: torch.Generator) -> Tensor:
-    return B.uniform_(-math.sqrt(3), math.sqrt(3), generator=generator)
-
-
-def _orthogonal(B: Tensor, generator: torch.Generator) -> None:
-    nn.init.orthogonal_(B, generator=generator)
-
-
-# The variance of an entry, from the number of outputs (what B sums over) and of features (of the hidden layer).
-_VARIANCE: dict[str, Callable[[int, int], float]] = {
-    "kaiming": lambda outputs, features: 2 / outputs,
-    "xavier": lambda outputs, features: 2 / (outputs + features),
-    "lecun": lambda outputs, features: 1 / outputs,
-}
-_STANDARD = {"normal": _standard_normal, "uniform": _standard_uniform}
-INITS: dict[str, Callable[..., object]] = {
-    **_STANDARD,
-    "orthogonal": _orthogonal,
-    **{
-        f"{name}_{shape}": _scaled(draw, variance)
-        for name, variance in _VARIANCE.items()
-        for shape, draw in _STANDARD.items()
-    },
-}
-"""By name, what fills a matrix of shape (outputs, features) in place from a generator."""
 
 
 def draw(
@@ -65,7 +22,7 @@ def draw(
     key: str,
     seed: int,
     *,
-    init: str | Callable[[Tensor], object],
+    init: Init,
     normalize: bool,
     skew: Skew | None,
 ) -> Tensor:
@@ -75,9 +32,9 @@ def draw(
         shape: (outputs, features).
         key: the name of the layer.
         seed: of all of a model's projections.
-        init: a name in :data:`INITS`, or a function that fills a tensor in place.
+        init: as in :func:`altprop._feedback_init.init_feedback_`, the outputs being what B sums over.
         normalize: divide by √features.
-        skew: shift the mean by the largest magnitude, so that no entry is below ("positive") or above 0 ("negative").
+        skew: as in :func:`altprop._feedback_init.init_feedback_`.
     """
     if shape[0] * shape[1] > _LARGEST:
         raise ValueError(
@@ -85,19 +42,10 @@ def draw(
             f"{shape[0] * shape[1] * 4 / 2**30:.1f} GiB. Use projection='channel', which has one row per channel."
         )
     digest = hashlib.blake2b(f"{seed} {key}".encode(), digest_size=7).digest()
-    B = torch.empty(shape)
     generator = torch.Generator().manual_seed(int.from_bytes(digest))
-    if callable(init):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
-            init(B)
-    else:
-        INITS[init](B, generator)
-    if normalize:
-        B /= math.sqrt(shape[1])
-    if skew is not None:
-        B += B.abs().max() if skew == "positive" else -B.abs().max()
-    return B
+    outputs, features = shape
+    B = init_feedback_(torch.empty(shape), init, fan_in=outputs, fan_out=features, skew=skew, generator=generator)
+    return B / math.sqrt(features) if normalize else B
 
 
 def layout_of(h: torch.Size, source: torch.Size, channels_first: bool, spread: Spread) -> Layout:

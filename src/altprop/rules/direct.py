@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from altprop._feedback_init import Init, Skew, check_init
 from altprop._targets import class_targets
 from altprop.rule import Rule
 from altprop.rules._blocks import Cut, DirectRule, Run, size_of_output, teach_now
-from altprop.rules._projections import INITS, Layout, Skew, Spread, draw, features_of, layout_of, outputs_of, project
+from altprop.rules._projections import Layout, Spread, draw, features_of, layout_of, outputs_of, project
 
 When = Literal["backward", "forward"]
 
@@ -53,7 +54,7 @@ class _Projecting(DirectRule):
     def __init__(
         self,
         *,
-        init: str | Callable[[Tensor], object],
+        init: Init,
         normalize: bool | None,
         skew: Skew | None,
         projection: Spread,
@@ -64,8 +65,7 @@ class _Projecting(DirectRule):
         super().__init__(blocks, output)
         check_choice(self, "projection", projection, get_args(Spread))
         check_choice(self, "skew", skew, (None, *get_args(Skew)))
-        if not callable(init):
-            check_choice(self, "init", init, tuple(INITS))
+        check_init(init)
         self.init = init
         self.normalize = normalize
         self.skew = skew
@@ -111,7 +111,7 @@ class _Projecting(DirectRule):
                 f"{self!r} draws its projections on the first batch, which torch.compile cannot trace: run the model "
                 f"once on such a batch before it is compiled."
             )
-        # These two have entries of variance 1: without 1/√n the signal would grow with the width of the layer.
+        # The fans do not count for these two: without 1/√n the signal would grow with the width of the layer.
         unscaled = self.init in ("normal", "uniform")
         normalize = unscaled if self.normalize is None else self.normalize
         seed = int(cut.model.get_buffer(_SEED))
@@ -133,12 +133,12 @@ class DFA(_Projecting):
     Args:
         signal: project the ``"error"`` or its ``"sign"``. The sign forgets how large the loss is, and so any factor on
             it (gradient accumulation, ``GradScaler``).
-        init: the distribution of B_l: ``"normal"`` or ``"uniform"`` of variance 1; ``"kaiming_…"``, ``"xavier_…"``,
-            ``"lecun_…"`` with ``normal`` or ``uniform``, where fan-in is the number of outputs; ``"orthogonal"``; or a
-            function that fills a tensor of shape (outputs, size of h_l) in place.
+        init: the distribution of B_l: ``"normal"``, N(0, 1), or ``"uniform"``, U(-1, 1); ``"kaiming_…"``,
+            ``"xavier_…"``, ``"lecun_…"`` with ``normal`` or ``uniform``, where fan-in is the number of outputs;
+            ``"orthogonal"``; or a function that fills a tensor of shape (outputs, size of h_l) in place.
         normalize: scale B_l by 1/√n, n the size of h_l; by default for ``"normal"`` and ``"uniform"``, the inits
             without a scale of their own. Without it the signal grows with the width of the layer.
-        skew: ``"positive"`` or ``"negative"``: shift the mean of B_l so that all its entries are of one sign.
+        skew: ``"positive"`` or ``"negative"``: shift B_l so that none of its entries has the other sign.
         projection: for h_l = (batch, channels, positions...) that enters a convolution: ``"dense"`` gives B_l a column
             for each entry; ``"channel"`` one for each channel, the signal spread evenly over the positions: B_l is
             smaller by the number of positions, and images may be of any size; the norm of the signal is the same. For
@@ -172,7 +172,7 @@ class DFA(_Projecting):
         self,
         *,
         signal: Literal["error", "sign"] = "error",
-        init: str | Callable[[Tensor], object] = "normal",
+        init: Init = "normal",
         normalize: bool | None = None,
         skew: Skew | None = None,
         projection: Spread = "dense",
@@ -242,7 +242,7 @@ class DRTP(_Projecting):
     def __init__(
         self,
         *,
-        init: str | Callable[[Tensor], object] = "normal",
+        init: Init = "normal",
         normalize: bool | None = None,
         skew: Skew | None = None,
         projection: Spread = "dense",

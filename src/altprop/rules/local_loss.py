@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
 from altprop.rules._blocks import Cut, DirectRule, Run, first_layer, size_of_output, teach_now
-from altprop.rules._projections import INITS, draw
+from altprop.rules._projections import draw
 from altprop.rules.direct import When, check_choice
 
 _CLASSIFIER = "local_classifier"
@@ -37,7 +38,7 @@ class LocalLoss(DirectRule):
         grid: where h_l enters a convolution, P_l sees its averages over a grid of so many places along each dimension.
             For h_l = (batch, positions, features) it sees the average over positions, or if the targets are classes of
             shape (batch, positions), each position by itself.
-        init: the distribution of P_l: a name as in :class:`altprop.DFA`, fan-in being the number of P_l's inputs.
+        init: the distribution of P_l, as in :class:`altprop.DFA`, fan-in being the number of P_l's inputs.
         when: as in :class:`altprop.DRTP`.
         seed: of the P_l; by default it is drawn from torch's generator on attaching.
         blocks: as in :class:`altprop.DFA`.
@@ -69,7 +70,7 @@ class LocalLoss(DirectRule):
         loss: Literal["cross_entropy", "mse"] | None = None,
         outputs: int | None = None,
         grid: int = 4,
-        init: str = "lecun_normal",
+        init: Init = "lecun_normal",
         when: When = "backward",
         seed: int | None = None,
         blocks: Iterable[str] | None = None,
@@ -78,7 +79,7 @@ class LocalLoss(DirectRule):
         super().__init__(blocks, output)
         check_choice(self, "classifier", classifier, ("fixed", "trained"))
         check_choice(self, "loss", loss, (None, "cross_entropy", "mse"))
-        check_choice(self, "init", init, tuple(INITS))
+        check_init(init)
         check_choice(self, "when", when, get_args(When))
         self.classifier = classifier
         self.loss = loss
