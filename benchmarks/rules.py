@@ -37,12 +37,15 @@ RULES: dict[str, Callable[[], altprop.Rule]] = {
     "shallow": altprop.Shallow,
 }
 PEER = "lfprop"
+BY_HAND = "dfa-by-hand"
 
 
 def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = False) -> Callable[[], None]:
     """A function that does one whole step: zero_grad, forward, loss, backward, SGD."""
     if rule == PEER:
         return _lfprop_step(model, x, y)
+    if rule == BY_HAND:
+        return _dfa_by_hand(model, x, y)
     RULES[rule]().attach(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     run = torch.compile(model) if compiled else model
@@ -59,7 +62,33 @@ def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = 
 
 def available() -> list[str]:
     """The rules that can be measured here: lfprop 1.0.0 too where it is installed (``make parity`` installs it)."""
-    return [*RULES, *([PEER] if find_spec(PEER) else [])]
+    return [*RULES, BY_HAND, *([PEER] if find_spec(PEER) else [])]
+
+
+def _dfa_by_hand(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """DFA written out for a chain of layers, with no library in between: the least that a direct rule can cost here."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    layers = list(model.children())
+    cuts = [n for n, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d)][1:]
+    projections: dict[int, Tensor] = {}
+
+    def step() -> None:
+        optimizer.zero_grad()
+        h, hidden = x, []
+        for n, layer in enumerate(layers):
+            if n in cuts:
+                hidden.append(h)
+                h = h.detach()
+            h = layer(h)
+        output = h.detach().requires_grad_()
+        F.cross_entropy(output, y).backward()
+        for n, taught in zip(cuts, hidden, strict=True):
+            projections.setdefault(n, torch.randn(output.shape[1], taught[0].numel(), device=x.device))
+        signals = [(output.grad @ projections[n]).view_as(taught) for n, taught in zip(cuts, hidden, strict=True)]
+        torch.autograd.backward([h, *hidden], [output.grad, *signals])
+        optimizer.step()
+
+    return step
 
 
 def _lfprop_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:

@@ -471,7 +471,7 @@ def test_teaching_in_the_forward_pass_explains_a_stream_without_a_cut(rule):
 def test_wrong_arguments_are_named():
     for make, message in (
         (lambda: altprop.DFA(signal="both"), "DFA's signal must be one of 'error', 'sign', got 'both'"),
-        (lambda: altprop.DFA(init="glorot"), "DFA's init must be one of"),
+        (lambda: altprop.DFA(init="glorot"), "There is no init 'glorot'"),
         (lambda: altprop.DRTP(when="later"), "DRTP's when must be"),
         (lambda: altprop.LocalLoss(classifier="none"), "LocalLoss's classifier must be"),
         (lambda: altprop.DFA(blocks="0"), "a list of module names"),

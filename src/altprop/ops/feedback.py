@@ -20,6 +20,9 @@ from torch.nn import functional as F
 
 Sizes = tuple[int, ...]
 
+_SMALL = 2**19
+"""Below this size oneDNN takes longer for a convolution's bias than a sum does (0.2 of 1.2 ms in LeNet's second)."""
+
 
 def linear(a: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> Tensor:
     """``torch.nn.functional.linear`` with the error handed back through ``feedback``.
@@ -106,10 +109,13 @@ class _Convolution(Function):
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         a, feedback = ctx.saved_tensors
         for_a, for_weight, for_bias, for_feedback, _ = ctx.needs_input_grad
+        apart = for_bias and error.device.type == "cpu" and error.numel() < _SMALL
         # The weight's own gradient does not depend on its values, so B may stand for it.
         error_a, error_weight, error_bias = torch.ops.aten.convolution_backward.default(
-            error, a, feedback.detach(), [error.shape[1]], *ctx.geometry, [for_a, for_weight, for_bias]
+            error, a, feedback.detach(), [error.shape[1]], *ctx.geometry, [for_a, for_weight, for_bias and not apart]
         )
+        if apart:
+            error_bias = error.sum((0, *range(2, error.dim())))
         return error_a, error_weight, error_bias, error_weight if for_feedback else None, None
 
 

@@ -90,6 +90,7 @@ class Run:
         taught: what the rule remembers until the output is reached.
         counts: by layer, how many hidden tensors it was given.
         cut_views: tensors that could not be cut in place, each with its constant.
+        source: what is projected to every hidden layer, once the rule knows it.
     """
 
     def __init__(self, attachment: Attachment, given: list[Tensor]) -> None:
@@ -100,6 +101,7 @@ class Run:
         self.taught: list[Any] = []
         self.counts: dict[str, int] = {}
         self.cut_views: list[tuple[Tensor, Tensor]] = []
+        self.source: Tensor | None = None
 
 
 class Cut:

@@ -264,12 +264,13 @@ class DRTP(_Projecting):
         _warn_of_unbounded_activations(model)
 
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
-        source = self._source(self.classes or size_of_output(cut.model), h)
-        B, layout = self._projection(run, cut, count_up(run, cut), h, source.shape)
+        if run.source is None:
+            run.source = self._source(self.classes or size_of_output(cut.model), h)
+        B, layout = self._projection(run, cut, count_up(run, cut), h, run.source.shape)
         if self.when == "forward":
-            teach_now(h, project(source, B, h.shape, layout).to(h.dtype))
+            teach_now(h, project(run.source, B, h.shape, layout).to(h.dtype))
         else:
-            run.taught.append((h, B, layout, source))
+            run.taught.append((h, B, layout))
 
     def _source(self, classes: int, h: Tensor) -> Tensor:
         """y* / batch: one-hot targets of shape (batch, ..., classes)."""
@@ -281,8 +282,8 @@ class DRTP(_Projecting):
     def _settle(self, run: Run, output: Tensor) -> Tensor:
         if not run.taught:
             return output
-        hidden, matrices, layouts, (source, *_) = zip(*run.taught, strict=True)
-        taught: Tensor = _Projection.apply(output, source, False, layouts, *hidden, *matrices)
+        hidden, matrices, layouts = zip(*run.taught, strict=True)
+        taught: Tensor = _Projection.apply(output, run.source, False, layouts, *hidden, *matrices)
         return taught
 
 
