@@ -50,9 +50,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-$(PARITY_READY): tests/parity/requirements.txt tests/parity/constraints.txt constraints.txt pyproject.toml
+$(PARITY_READY): tests/parity/requirements.txt tests/parity/requirements-alone.txt tests/parity/constraints.txt \
+		constraints.txt pyproject.toml
 	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/pip install --quiet -r tests/parity/requirements.txt -c tests/parity/constraints.txt
-	$(PARITY)/bin/pip install --quiet --no-deps biotorch==0.0.16  # what we compare with needs torch alone
+	$(PARITY)/bin/pip install --quiet --no-deps -r tests/parity/requirements-alone.txt
 	$(PARITY)/bin/pip install --quiet --no-deps --editable .
 	@touch $@
