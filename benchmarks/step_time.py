@@ -1,7 +1,8 @@
 """Time of one training step of each rule, as a ratio to plain backprop's on the same network.
 
 All rules run in one process, turn by turn, each round in another order, so that a machine that slows down slows all of
-them. The figure is the median over rounds of the ratio within the round. On Linux, memory that was freed is kept for
+them. A turn is a few steps in a row, as in training; the first, which finds the caches full of another rule's, is not
+timed. The figure is the median over rounds of the ratio within the round. On Linux, memory that was freed is kept for
 the next step, as other allocators do: by default glibc hands large blocks back to the kernel, and what is measured then
 is how often fresh pages happen to be needed (up to a third of LeNet's step, now in one rule's, now in another's).
 
@@ -26,7 +27,8 @@ import torch
 from networks import NETWORKS, make
 from rules import BY_HAND, PEER, available, step_of
 
-ROUNDS = {"mlp": 1500, "lenet": 300, "vgg": 60}
+ROUNDS = {"mlp": 400, "lenet": 100, "vgg": 20}
+TIMED = 3  # steps of a turn, beside the one that is not
 
 
 def keep_freed_memory() -> None:
@@ -59,13 +61,15 @@ def measure(net: str, rules: list[str], rounds: int, device: str, compiled: bool
 
 
 def _timed(step: Callable[[], None], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
     step()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / TIMED
 
 
 def main() -> None:

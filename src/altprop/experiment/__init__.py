@@ -1,7 +1,7 @@
 """Train networks by several rules side by side: the data, the networks, the loop, the results and their report.
 
     >>> from altprop.experiment import Settings, compare
-    >>> results = compare(Settings(data="circles", model="8", epochs=1, seeds=1, out=None))
+    >>> results = compare(Settings(data="circles", model="8", rules="lfp", epochs=1, seeds=1, out=None))
     >>> [summary.rule for summary in results.summaries]
     ['backprop', 'lfp', 'shallow']
 

@@ -146,6 +146,14 @@ def _scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     return g * magnitude if g.is_sparse else magnitude.mul_(g)
 
 
+def _scale_own_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+    # The gradient of a weight matrix, just made by the layer's own backward pass: no one else holds it (which a bias's
+    # need not be), so that it can be scaled in place.
+    if g.is_sparse or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return _scale_gradient(g, w, minimum)
+    return g.mul_(w.abs().clamp_(min=minimum) if minimum else w.abs())
+
+
 class _Enter(Function):
     @staticmethod
     def forward(
@@ -167,7 +175,7 @@ class _Enter(Function):
         a, w, b = ctx.saved_tensors
         return (
             None if g_a is None else _apply_factor(g_a, a, ctx.epsilon),
-            None if g_w is None else _scale_gradient(g_w, w, ctx.minimum),
+            None if g_w is None else _scale_own_gradient(g_w, w, ctx.minimum),
             None if g_b is None else _scale_gradient(g_b, b, ctx.minimum),
             None,
             None,

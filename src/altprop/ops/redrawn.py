@@ -57,7 +57,7 @@ def _fingerprint(weight: Tensor) -> Tensor:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """A hash of 32 bits: shifts and products, each of which can be undone, so that no two numbers meet."""
+    """A hash of 32 bits, lowbias32: shifts and products that can be undone, so that no two numbers meet."""
     x = (x ^ (x >> 16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
     x ^= (x >> 15).bitwise_and_(0x1FFFF)
     x *= -0x7B935975
