@@ -1,8 +1,8 @@
 """Time of one training step of each rule, as a ratio to plain backprop's on the same network.
 
-All rules run in one process, turn by turn, each round in another order, so that a machine that slows down slows all of
-them. A turn is a few steps in a row, as in training; the first, which finds the caches full of another rule's, is not
-timed. The figure is the median over rounds of the ratio within the round. On Linux, memory that was freed is kept for
+Each rule runs side by side with backprop, turn by turn in one process, so that a machine that slows down slows both. A
+turn is a few steps in a row, as in training; the first, which finds the caches full of the other's, is not timed. The
+figure is the median over rounds of the ratio within the round. On Linux, memory that was freed is kept for
 the next step, as other allocators do: by default glibc hands large blocks back to the kernel, and what is measured then
 is how often fresh pages happen to be needed (up to a third of LeNet's step, now in one rule's, now in another's).
 
@@ -41,23 +41,18 @@ def keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, 2**25)
 
 
-def measure(net: str, rules: list[str], rounds: int, device: str, compiled: bool) -> dict[str, dict[str, float]]:
-    """Median step time in milliseconds and median ratio to backprop, for each rule."""
-    steps = {rule: step_of(rule, *make(net, device), compiled) for rule in rules}
-    times: dict[str, list[float]] = {rule: [] for rule in rules}
+def measure(net: str, rule: str, rounds: int, device: str, compiled: bool) -> dict[str, float]:
+    """Median step time in milliseconds and median ratio to backprop, of one rule side by side with backprop."""
+    steps = [step_of(name, *make(net, device), compiled) for name in ("backprop", rule)]
+    base, own = [], []
     warm_up, shuffled = max(3, rounds // 10), random.Random(0)
     for turn in range(warm_up + rounds):
-        for rule in shuffled.sample(rules, len(rules)):
-            seconds = _timed(steps[rule], device)
-            if turn >= warm_up:
-                times[rule].append(seconds)
-    return {
-        rule: {
-            "ms": 1e3 * statistics.median(times[rule]),
-            "ratio": statistics.median(own / base for own, base in zip(times[rule], times["backprop"], strict=True)),
-        }
-        for rule in rules
-    }
+        seconds = {n: _timed(steps[n], device) for n in shuffled.sample([0, 1], 2)}
+        if turn >= warm_up:
+            base.append(seconds[0])
+            own.append(seconds[1])
+    ratios = (mine / plain for mine, plain in zip(own, base, strict=True))
+    return {"ms": 1e3 * statistics.median(own), "ratio": statistics.median(ratios)}
 
 
 def _timed(step: Callable[[], None], device: str) -> float:
@@ -94,7 +89,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {args.device}, {args.threads} threads; ratio to backprop (milliseconds)")
     print(f"{'':8}" + "".join(f"{rule:>20}" for rule in rules))
     for net in args.nets:
-        results[net] = measure(net, rules, args.rounds or ROUNDS[net], args.device, args.compile)
+        rounds = args.rounds or ROUNDS[net]
+        results[net] = {rule: measure(net, rule, rounds, args.device, args.compile) for rule in rules}
         cells = (f"{results[net][rule]['ratio']:.3f} ({results[net][rule]['ms']:.2f})" for rule in rules)
         print(f"{net:8}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
     if args.json:

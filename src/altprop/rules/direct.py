@@ -20,6 +20,7 @@ When = Literal["backward", "forward"]
 
 _SEED = "direct_seed"
 _PROJECTION = "feedback_projection"
+_CLASSES = "_altprop_direct_classes"
 
 
 class Shallow(DirectRule):
@@ -261,11 +262,17 @@ class DRTP(_Projecting):
 
     def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
         super()._prepare(model, cuts)
+        # Looked up once: in a small network it takes as long as a layer.
+        model.__dict__[_CLASSES] = self.classes or size_of_output(model)
         _warn_of_unbounded_activations(model)
+
+    def _clear(self, model: nn.Module) -> None:
+        super()._clear(model)
+        model.__dict__.pop(_CLASSES, None)
 
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
         if run.source is None:
-            run.source = self._source(self.classes or size_of_output(cut.model), h)
+            run.source = self._source(cut.model.__dict__[_CLASSES], h)
         B, layout = self._projection(run, cut, count_up(run, cut), h, run.source.shape)
         if self.when == "forward":
             teach_now(h, project(run.source, B, h.shape, layout).to(h.dtype))
