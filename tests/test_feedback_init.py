@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from altprop._feedback_init import INITS, init_feedback_, spread_of
+from altprop._feedback_init import INITS, init_feedback_, make_generator, spread_of
 
 
 def drawn(init, skew=None, shape=(200, 300), seed=0, dtype=torch.float32):
@@ -58,3 +58,11 @@ def test_unknown_names_are_refused():
         drawn("normal", "left")
     with pytest.raises(ValueError, match="independent entries"):
         spread_of("orthogonal", 1, 1)
+
+
+def test_a_seed_gives_feedback_weights_that_a_model_of_that_seed_does_not_have():
+    torch.manual_seed(3)
+    weights = torch.randn(1000)
+    drawn = torch.randn(1000, generator=make_generator(3, None))
+    assert abs(torch.corrcoef(torch.stack([weights, drawn]))[0, 1]) < 0.1
+    assert torch.equal(drawn, torch.randn(1000, generator=make_generator(3, None)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -131,4 +132,6 @@ def make_generator(seed: int | None, generator: torch.Generator | None) -> torch
         return generator
     if generator is not None:
         raise ValueError("Give a seed or a generator, not both.")
-    return torch.Generator().manual_seed(seed)
+    # Hashed: with a model drawn from the same seed, the first feedback weights would be copies of its weights.
+    digest = hashlib.blake2b(f"feedback {seed}".encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest))

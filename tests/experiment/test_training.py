@@ -210,3 +210,8 @@ def test_regression_is_trained_too():
     run, _ = train("backprop", data=load_data("sine"), model="32", epochs=10, batch_size=25, activation="tanh", lr=0.1)
     assert run.score > 0.8
     assert run.epochs[-1].train_loss < run.epochs[0].train_loss
+
+
+def test_feedback_weights_are_no_copies_of_the_weights():
+    run, _ = train("fa", model="64-64", epochs=1, lr=1e-9)
+    assert all(abs(cosine) < 0.3 for cosine in run.epochs[0].layer_weight_cosines.values())

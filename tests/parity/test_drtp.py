@@ -38,6 +38,7 @@ def updates(model, rule, x, y, projections):
 @pytest.mark.filterwarnings("ignore")  # biotorch uses a kind of hook that torch has deprecated
 def test_dfa_equals_biotorch():
     from biotorch.layers.dfa import linear as layers  # noqa: PLC0415 - it warns on import
+
     x, y = batch()
     theirs = network(lambda a, b: layers.Linear(a, b, SIZES[-1], layer_config={"type": "dfa"}))
     ours = network()

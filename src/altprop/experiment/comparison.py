@@ -171,7 +171,7 @@ def _try_once(job: Job) -> None:
     x, y = job.data.x_train[:2], job.data.y_train[:2]
     model = job.model()
     try:
-        with seeded(job.seed), make_rule(job.rule).attach(model), targets(y):
+        with seeded(job.rule_seed), make_rule(job.rule).attach(model), targets(y):
             job.objective()(model(x), y).backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, TypeError, ValueError) as error:
         what = f"the model {job.settings.model!r} on {job.data.name} with the rule {job.rule!r}"

@@ -12,37 +12,41 @@ from matplotlib.figure import Figure
 
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.registry import REFERENCE, base_name
-from altprop.experiment.results import Results
+from altprop.experiment.results import Results, Run
 from altprop.experiment.theme import Theme, lines
 
 
 def learning_curves(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     """The test score and the training loss of each rule, epoch by epoch."""
-    losses = [epoch.train_loss for run in results.runs for epoch in run.epochs]
+    runs = _in_view(results)
+    losses = [epoch.train_loss for run in runs for epoch in run.epochs]
     if not losses:
         return None
-    if not any(run.epochs for run in results.runs):
-        return None
     figure = Figure(figsize=(9, 3.5))
-    right, left = figure.subplots(1, 2)[::-1]
+    scores, training = figure.subplots(1, 2)
     for rule, line in lines(results, theme).items():
-        _band(left, [[epoch.score for epoch in run.epochs] for run in results.runs_of(rule)], line)
-        _band(right, [[epoch.train_loss for epoch in run.epochs] for run in results.runs_of(rule)], line)
-    left.set(title=f"Test {results.metric}", xlabel="epoch")
-    left.set_ylim(**_limits(results))
-    right.set(title=f"Training loss ({results.objective})", xlabel="epoch")
+        _band(scores, [[epoch.score for epoch in run.epochs] for run in results.runs_of(rule)], line)
+        _band(training, [[epoch.train_loss for epoch in run.epochs] for run in results.runs_of(rule)], line)
+    scores.set(title=f"Test {results.metric}", xlabel="epoch")
+    scores.set_ylim(**_limits(runs))
+    training.set(title=f"Training loss ({results.objective})", xlabel="epoch")
     if min(losses) > 0 and max(losses) > 10 * min(losses):
-        right.set_yscale("log")
-    left.legend(loc="best")
+        training.set_yscale("log")
+        training.set_ylim(0.7 * min(losses), 1.4 * max(losses))
+    scores.legend(loc="best", ncols=1 + (len(results.settings.rules) > 5))
     return figure
 
 
-def _limits(results: Results) -> dict[str, float]:
+def _in_view(results: Results) -> list[Run]:
+    """The runs that a picture has to show: those of a rule that fell behind the control may run out of it."""
+    lost = {summary.rule for summary in results.summaries if summary.beats_control == "no"}
+    runs = [run for run in results.runs if run.rule not in lost and run.epochs]
+    return runs or [run for run in results.runs if run.epochs]
+
+
+def _limits(runs: Sequence[Run]) -> dict[str, float]:
     """Limits that show the differences: the first few epochs, where scores are low, may be cut off."""
-    late = [run.epochs[len(run.epochs) // 8 :] for run in results.runs]
-    scores = [epoch.score for epochs in late for epoch in epochs]
-    if not scores:
-        return {}
+    scores = [epoch.score for run in runs for epoch in run.epochs[len(run.epochs) // 8 :]]
     low, high = max(min(scores), -0.2), max(*scores, -0.1)
     return {"bottom": low - 0.08 * (high - low) - 0.002, "top": min(1.0, high) + 0.08 * (high - low) + 0.002}
 

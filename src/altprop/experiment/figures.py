@@ -68,7 +68,7 @@ _PICTURES: dict[str, tuple[str, str, Draw]] = {
     "curves": (
         "Learning curves",
         "Mean over seeds; the bands are one standard deviation to either side. Every rule starts from the same "
-        "weights and sees the same batches.",
+        "weights and sees the same batches. A rule that falls behind the control may run out of the picture.",
         learning_curves,
     ),
     "alignment": (

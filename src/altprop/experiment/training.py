@@ -53,6 +53,11 @@ class Job:
         model = build_model(settings.model, shape, activation=settings.activation, norm=settings.norm, seed=self.seed)
         return model.to(settings.device)
 
+    @property
+    def rule_seed(self) -> int:
+        """What the rule draws from: not the seed of the weights, or feedback weights would start out as copies."""
+        return self.seed + 2**31  # torch looks at 32 bits
+
     def objective(self) -> Callable[[Tensor, Tensor], Tensor]:
         """What is descended."""
         return make_objective(self.settings.objective or DEFAULT_OBJECTIVE[self.data.task], self.data.task)
@@ -105,7 +110,7 @@ def train_network(job: Job, watch: Watch) -> tuple[Run, nn.Module]:
     """
     start, epochs, end = time.perf_counter(), list[Epoch](), dict[str, Any]()
     model = job.model()
-    with seeded(job.seed), make_rule(job.rule).attach(model):
+    with seeded(job.rule_seed), make_rule(job.rule).attach(model):
         try:
             for epoch in _train(job, model, watch):
                 epochs.append(epoch)
