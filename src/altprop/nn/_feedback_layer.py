@@ -8,6 +8,7 @@ the forward pass of each kind of layer is in :mod:`altprop.nn._operations`.
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -45,9 +46,9 @@ class FeedbackLayer:
         """What carries the error of the weight ``name`` back to ``a``; None if nothing has to."""
         return self.feedback(name) if a.requires_grad else None
 
+    @abstractmethod
     def feedback(self, name: str) -> Tensor:
         """The feedback weights B of the weight called ``name``, of its shape."""
-        raise NotImplementedError
 
     def feedback_pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Each weight matrix of the layer with its feedback weights."""
