@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -37,13 +38,17 @@ RULES: dict[str, Callable[[], altprop.Rule]] = {
     "shallow": altprop.Shallow,
 }
 PEER = "lfprop"
+BIOTORCH = "biotorch-fa"
 BY_HAND = "dfa-by-hand"
+NOT_OURS = (PEER, BIOTORCH, BY_HAND)
 
 
 def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = False) -> Callable[[], None]:
     """A function that does one whole step: zero_grad, forward, loss, backward, SGD."""
     if rule == PEER:
         return _lfprop_step(model, x, y)
+    if rule == BIOTORCH:
+        return _biotorch_step(model, x, y)
     if rule == BY_HAND:
         return _dfa_by_hand(model, x, y)
     RULES[rule]().attach(model)
@@ -61,8 +66,29 @@ def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = 
 
 
 def available() -> list[str]:
-    """The rules that can be measured here: lfprop 1.0.0 too where it is installed (``make parity`` installs it)."""
-    return [*RULES, BY_HAND, *([PEER] if find_spec(PEER) else [])]
+    """The rules that can be measured here, with the published packages where ``make parity`` has installed them."""
+    installed = [name for name, package in ((PEER, "lfprop"), (BIOTORCH, "biotorch")) if find_spec(package)]
+    return [*RULES, BY_HAND, *installed]
+
+
+def _biotorch_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """Feedback alignment by biotorch's layers, in the place of torch's."""
+    warnings.filterwarnings("ignore", "Using a non-full backward hook", FutureWarning)
+    layers = {kind: import_module(f"biotorch.layers.fa.{kind}") for kind in ("conv", "linear")}
+    for name, layer in list(model.named_children()):
+        if isinstance(layer, nn.Conv2d):
+            sizes = layer.in_channels, layer.out_channels, layer.kernel_size
+            setattr(model, name, layers["conv"].Conv2d(*sizes, padding=layer.padding).to(x.device))
+        elif isinstance(layer, nn.Linear):
+            setattr(model, name, layers["linear"].Linear(layer.in_features, layer.out_features).to(x.device))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return step
 
 
 def _dfa_by_hand(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:

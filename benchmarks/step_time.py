@@ -8,7 +8,7 @@ is how often fresh pages happen to be needed (up to a third of LeNet's step, now
 
     python benchmarks/step_time.py
     python benchmarks/step_time.py --nets vgg --rounds 100 --device cuda
-    .venv-parity/bin/python benchmarks/step_time.py      # with lfprop 1.0.0 beside (after: make parity)
+    .venv-parity/bin/python benchmarks/step_time.py      # with lfprop and biotorch beside (after: make parity)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 from networks import NETWORKS, make
-from rules import BY_HAND, PEER, available, step_of
+from rules import NOT_OURS, available, step_of
 
 ROUNDS = {"mlp": 400, "lenet": 100, "vgg": 20}
 TIMED = 3  # steps of a turn, beside the one that is not
@@ -83,7 +83,7 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(args.threads)
-    others = [rule for rule in args.rules if rule != "backprop" and not (args.compile and rule in {PEER, BY_HAND})]
+    others = [rule for rule in args.rules if rule != "backprop" and not (args.compile and rule in NOT_OURS)]
     rules = ["backprop", *others]
     results = {}
     print(f"torch {torch.__version__}, {args.device}, {args.threads} threads; ratio to backprop (milliseconds)")
