@@ -65,8 +65,8 @@ class Composite:
 
     Args:
         pairs: predicates and rules.
-        otherwise: what operations do that no pair matches: ``"relevance"``: layers with weights by :class:`Epsilon`, sums
-            and averages in proportion, activations pass, batch norms are one with the layer before them;
+        otherwise: what operations do that no pair matches: ``"relevance"``: layers with weights by :class:`Epsilon`,
+            sums and averages in proportion, activations pass, batch norms are one with the layer before them;
             ``"gradient"``: all hand their ordinary gradient back.
         seed: what starts at the explained output: its ``"value"``, or ``"one"``.
         attention: ``"attnlrp"``: half of a product's relevance to each factor, a softmax by its first-order term;
@@ -95,7 +95,8 @@ class Composite:
                 raise TypeError(f"A composite is made of pairs (predicate, rule), got {pair!r}.")
             if not isinstance(pair[0], str | type | tuple) and not callable(pair[0]):
                 raise TypeError(
-                    f"A predicate is a class of modules, a tuple of them, a name pattern or a function, got {pair[0]!r}."
+                    f"A predicate is a class of modules, a tuple of them, a name pattern or a function, got "
+                    f"{pair[0]!r}."
                 )
         object.__setattr__(self, "pairs", pairs)
 
@@ -224,8 +225,8 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {
     make.__name__: make
     for make in (
         epsilon, epsilon_plus, epsilon_plus_flat, epsilon_gamma_box, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
-        alpha1_beta0, excitation_backprop, attn_lrp, cp_lrp, gradient, guided_backprop, deconvnet, beta_smooth, pattern_net,
-        pattern_attribution,
+        alpha1_beta0, excitation_backprop, attn_lrp, cp_lrp, gradient, guided_backprop, deconvnet, beta_smooth,
+        pattern_net, pattern_attribution,
     )
 }  # fmt: skip
 """Every composite that has a name, by its name."""
