@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -230,3 +232,34 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {
     )
 }  # fmt: skip
 """Every composite that has a name, by its name."""
+
+
+def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
+    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
+
+    Raises:
+        TypeError: it is nothing of these.
+        ValueError: there is none of that name, or it needs arguments.
+    """
+    if isinstance(given, Composite):
+        return given
+    if isinstance(given, LayerRule):
+        return Composite([(LAYERS, given)], name=repr(given))
+    if isinstance(given, str):
+        return _named(given)
+    if isinstance(given, Iterable):
+        return Composite(given)
+    raise TypeError(f"A composite is a name, a Composite, a rule or pairs (predicate, rule), got {given!r}.")
+
+
+def _named(name: str) -> Composite:
+    make = COMPOSITES.get(name)
+    if make is None:
+        close = difflib.get_close_matches(name, COMPOSITES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
+    needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
+    if needed:
+        arguments = ", ".join(f"{argument}=..." for argument in needed)
+        raise ValueError(f"The composite {name!r} needs arguments: altprop.explain.composites.{name}({arguments}).")
+    return make()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from altprop.explain.composites import COMPOSITES, LAYERS, Composite, Pairs
+from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
 from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
 from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, relevance_at
-from altprop.ops.interceptor import Observer
 from altprop.ops.lrp_run import Run
-from altprop.ops.weighted_sums import Parts
+from altprop.ops.names import OpRule
+from altprop.ops.relevance import Call
+from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
 
 Concepts = Mapping[str, int | Iterable[int]]
@@ -218,11 +218,36 @@ class LRP:
         """Forget what was made of the weights: needed only after weights were changed through ``.data``."""
         self._parts.clear()
 
-    def observe(self, inputs: Inputs, observer: Callable[[Run], Observer]) -> None:
-        """Run forward once and tell an observer of every operation: for :func:`altprop.inspect`."""
+    def operations(self, inputs: Inputs) -> list[tuple[str, str, str, bool, str]]:
+        """Every operation of a forward pass, for :func:`altprop.inspect`.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+
+        Returns:
+            Of each the torch function, the module's name, its rule, whether there is one, and what the rule does.
+        """
         run = self._run(strict=False)
-        with forward_pass(self.model, run, inputs, observer=observer(run)):
-            pass
+        seen: list[tuple[str, str, OpRule | None, Call | None]] = []
+        told = 0
+
+        def observe(name: str, op_rule: OpRule | None) -> None:
+            nonlocal told
+            made, told = run.calls[told:], len(run.calls)
+            seen.append((name, run.inside[-1][0], op_rule, made[0][1] if len(made) == 1 else None))
+
+        with forward_pass(self.model, run, inputs, observer=observe):
+            return [self._told(*operation) for operation in seen]
+
+    def _told(
+        self, name: str, module: str, op_rule: OpRule | None, call: Call | None
+    ) -> tuple[str, str, str, bool, str]:
+        gradients = self.composite.otherwise == "gradient" and call is None
+        if op_rule is None or gradients:
+            return name, module, "gradient", gradients, "The ordinary gradient."
+        what = call.rule if isinstance(call, WeightedSum) else op_rule
+        label = op_rule.__name__ if call is None else call.label
+        return name, module, label, True, (what.__doc__ or "").partition("\n")[0]
 
     def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
         strict = self.strict if strict is None else strict
@@ -253,37 +278,6 @@ class LRP:
             self._checked(name): _only(name, [channels] if isinstance(channels, int) else list(channels))
             for name, channels in (concepts or {}).items()
         }
-
-
-def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
-    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
-
-    Raises:
-        TypeError: it is nothing of these.
-        ValueError: there is none of that name, or it needs arguments.
-    """
-    if isinstance(given, Composite):
-        return given
-    if isinstance(given, LayerRule):
-        return Composite([(LAYERS, given)], name=repr(given))
-    if isinstance(given, str):
-        return _named(given)
-    if isinstance(given, Iterable):
-        return Composite(given)
-    raise TypeError(f"A composite is a name, a Composite, a rule or pairs (predicate, rule), got {given!r}.")
-
-
-def _named(name: str) -> Composite:
-    make = COMPOSITES.get(name)
-    if make is None:
-        close = difflib.get_close_matches(name, COMPOSITES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
-    needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
-    if needed:
-        arguments = ", ".join(f"{argument}=..." for argument in needed)
-        raise ValueError(f"The composite {name!r} needs arguments: altprop.explain.composites.{name}({arguments}).")
-    return make()
 
 
 def _any_but_the_model(name: str) -> bool:
