@@ -8,7 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import altprop
+from altprop.explain.composites import pattern_attribution, pattern_net
+from altprop.explain.evaluation import pixel_flipping
 from altprop.explain.patterns import Patterns, fit_patterns
+from tests.explain.digits import trained
 
 
 def normal(*shape, seed=0):
@@ -272,3 +276,54 @@ def test_a_terminal_shows_a_bar_where_rich_is_installed(monkeypatch, capsys):
     assert not capsys.readouterr().err
     fit_patterns(model, loader)
     assert "fitting patterns" in capsys.readouterr().err
+
+
+def signal_and_distractor(signal, distractor, count=20_000):
+    """The paper's toy problem: x = a_s y + a_d ε, and the linear regression that finds y in it."""
+    y, noise = normal(2, count, 1)
+    x = y * signal + noise * distractor
+    model = nn.Sequential(nn.Linear(len(signal), 1, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.linalg.lstsq(x, y, driver="gelsd").solution.T)
+    return model, x
+
+
+def cosine_with(direction, explanations):
+    return F.cosine_similarity(explanations, direction.expand_as(explanations)).abs()
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("composite", [pattern_net, pattern_attribution])
+def test_patterns_show_the_signal_where_the_gradient_does_not(composite, positive):
+    signal, distractor = torch.tensor([1.0, 0.0]).double(), torch.tensor([1.0, 1.0]).double()
+    model, x = signal_and_distractor(signal, distractor)
+    patterns = fit_patterns(model, x.split(1000), positive)
+    found = altprop.LRP(model, composite(patterns)).attribute(x[:50], target=0)
+    assert (cosine_with(signal, found) > 0.99).all()
+    gradient = altprop.LRP(model, "gradient").attribute(x[:50], target=0)
+    assert (cosine_with(signal, gradient) < 0.8).all()
+    torch.testing.assert_close(cosine_with(distractor, gradient), torch.zeros(50).double(), atol=1e-6, rtol=0)
+
+
+def test_the_pattern_is_the_signal_in_many_dimensions():
+    signal, distractor = normal(2, 30, seed=2)
+    model, x = signal_and_distractor(signal, distractor)
+    patterns = fit_patterns(model, x.split(1000))
+    torch.testing.assert_close(patterns["0"][0], signal, atol=0.05, rtol=0)
+    found = altprop.LRP(model, pattern_attribution(patterns)).attribute(x[:5], target=0)
+    expected = model(x[:5]).detach() * model[0].weight.detach() * signal
+    assert (F.cosine_similarity(found, expected) > 0.99).all()
+
+
+def test_pattern_attribution_beats_chance_on_digits():
+    model, data = trained()
+    x, y = data.x_test[:100], data.y_test[:100]
+    chance = pixel_flipping(model, x, None, y, order="random").area
+    for positive in (False, True):
+        patterns = fit_patterns(model, data.x_train.split(256), positive)
+        attribution = altprop.LRP(model, pattern_attribution(patterns))
+        assert (chance - pixel_flipping(model, x, attribution, y).area).mean() > 1
+        signal = altprop.LRP(model, pattern_net(patterns)).attribute(x, target=y)
+        assert signal.shape == x.shape
+        assert signal.isfinite().all()
+        assert signal.flatten(1).any(1).all()

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop._preserve import preserved
+from altprop._preserve import in_evaluation_mode, preserved
 from altprop.explain._pattern_sums import PatternSums, has_patterns
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -131,8 +131,7 @@ def fit_patterns(
     run, count = forward or _run, 0
     # The loader itself where it may be: a progress bar asks for its length.
     batches = loader if max_batches is None else islice(loader, max_batches)
-    with preserved(model), _recorded(model, sums), torch.no_grad():
-        model.eval()
+    with preserved(model), in_evaluation_mode(model), _recorded(model, sums), torch.no_grad():
         for count, batch in enumerate((progress or _bar)(batches), start=1):
             _run_batch(run, model, batch, count)
     if not count:
