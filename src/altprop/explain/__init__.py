@@ -7,8 +7,10 @@ their own, with the extra ``altprop[explain]``.
 from altprop.explain import composites
 from altprop.explain.composites import COMPOSITES, CONVOLUTIONS, LAYERS, Composite, both, first, last
 from altprop.explain.conservation import Conservation, LayerConservation
+from altprop.explain.evaluation import FlippingCurves, pixel_flipping, quantus_explain_func
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
 from altprop.explain.lrp import LRP
+from altprop.explain.patterns import Patterns, fit_patterns
 from altprop.explain.rules import (
     ActivationRule,
     AlphaBeta,
@@ -41,6 +43,7 @@ __all__ = [
     "DeconvNet",
     "Epsilon",
     "Flat",
+    "FlippingCurves",
     "Gamma",
     "GuidedBackprop",
     "Layer",
@@ -50,6 +53,7 @@ __all__ = [
     "Pass",
     "PatternAttribution",
     "PatternNet",
+    "Patterns",
     "RelevanceRule",
     "WSquare",
     "Winner",
@@ -58,5 +62,8 @@ __all__ = [
     "both",
     "composites",
     "first",
+    "fit_patterns",
     "last",
+    "pixel_flipping",
+    "quantus_explain_func",
 ]
