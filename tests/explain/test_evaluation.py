@@ -149,6 +149,14 @@ def test_noise_lies_within_each_examples_values_and_repeats():
     assert len(first.unique()) == first.numel()
 
 
+@pytest.mark.parametrize("batch_size", [2, 256])
+def test_a_baseline_may_be_a_tensor_for_each_example(batch_size):
+    model, x, relevance = linear_model(), normal(5, 1, 3, 4), normal(5, 1, 3, 4, seed=1)
+    own = normal(5, 1, 3, 4, seed=2)
+    curves = pixel_flipping(model, x, relevance, 0, baseline=own, batch_size=batch_size)
+    torch.testing.assert_close(curves.scores[:, -1], model(own)[:, 0].detach())
+
+
 def test_baselines_may_be_tensors_and_functions():
     model, x, relevance = linear_model(), normal(5, 1, 3, 4), normal(5, 1, 3, 4, seed=1)
     constant = normal(1, 3, 4, seed=2)

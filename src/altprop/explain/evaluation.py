@@ -108,7 +108,8 @@ def pixel_flipping(
         score: applied to the model's output first, such as ``lambda output: output.softmax(-1)``, or
             ``lambda output: output.logits``. Default: the output as it is.
         batch_size: how many examples run at a time.
-        seed: draws the noise, the random order, and the order among patches that are equally relevant.
+        seed: draws the noise, the random order, and the order among patches that are equally relevant. With another
+            ``batch_size`` the same seed may draw others.
 
     Returns:
         The curve of each example.
@@ -138,7 +139,8 @@ def pixel_flipping(
             x = inputs[rows]
             wanted = settled(read(model(x)), part_of(target, rows, len(inputs)))
             relevance = _relevance_of(explanation, x, wanted, rows)
-            shown = _Flipped(x, relevance, channel_dim, patch_size, baseline, order, generator)
+            stand_in = _baseline_of_rows(baseline, inputs, rows)
+            shown = _Flipped(x, relevance, channel_dim, patch_size, stand_in, order, generator)
             counts = _counts(shown.regions.count, steps, fraction)
             parts.append(torch.stack([picked(read(model(shown.after(n))), wanted) for n in counts], dim=1))
     return FlippingCurves(torch.tensor(counts) / shown.regions.count, torch.cat(parts))
@@ -154,7 +156,7 @@ def quantus_explain_func(
 ) -> Any:
     """Explain by :class:`altprop.LRP` within Quantus: pass it as the ``explain_func`` of any of its metrics.
 
-    ``metric(..., explain_func=quantus_explain_func, explain_func_kwargs={"composite": "epsilon_gamma_box"})``
+    ``metric(..., explain_func=quantus_explain_func, explain_func_kwargs={"composite": "epsilon_plus_flat"})``
 
     Args:
         model: the model, as Quantus hands it over.
@@ -231,6 +233,13 @@ def _relevance_of(explanation: Explanation | None, x: Tensor, target: Any, rows:
         if isinstance(explanation, Attributor):
             return _detached(explanation.attribute(x, target=target), x)
         return _detached(explanation(x, target), x)
+
+
+def _baseline_of_rows(baseline: Baseline, inputs: Tensor, rows: slice) -> Baseline:
+    """The baseline of some examples, where it is a tensor with an entry for each."""
+    if isinstance(baseline, Tensor) and baseline.dim() == max(inputs.dim(), 3) and len(baseline) == len(inputs):
+        return baseline[rows]
+    return baseline
 
 
 def _detached(relevance: Tensor, x: Tensor) -> Tensor:
