@@ -17,8 +17,8 @@ try:
 
     from altprop.experiment import DATA, MODELS, RULES, InputError, Interrupted, Results, Settings, compare, train
     from altprop.experiment.objectives import LOSSES, tasks_of
+    from altprop.experiment.options import as_text
     from altprop.experiment.progress import Bar
-    from altprop.experiment.settings import as_text
     from altprop.experiment.table import terminal_table
     from altprop.rewards import REWARDS
 except ModuleNotFoundError as error:
