@@ -27,7 +27,12 @@ except ModuleNotFoundError as error:
         f"pip install 'altprop[experiments]'"
     ) from None
 
-_FLAGS = {"rules": ["--rules", "--rule", "-r"], "out": ["--out", "-o"]}
+_FLAGS = {
+    "rules": ["--rules", "--rule", "-r"],
+    "composites": ["--composites", "--rules", "--rule", "-r"],
+    "out": ["--out", "-o"],
+}
+_ARGUMENTS = {"images"}  # given without a flag
 
 app = typer.Typer(
     name="altprop",
@@ -89,8 +94,11 @@ def _experiment(help: str, examples: str, **defaults: str) -> Callable[[Callable
     return add
 
 
-def _option(name: str, default: str | None) -> Parameter:
-    field = Settings.model_fields[name]
+def _option(options: type[Options], name: str, default: str | None) -> Parameter:
+    field = options.model_fields[name]
+    if name in _ARGUMENTS:
+        path = typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, path])
     flags = _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description)
@@ -100,7 +108,7 @@ def _option(name: str, default: str | None) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, text])
 
 
-def _watched(run: Callable[..., Results], settings: Settings) -> Results:
+def _watched(run: Callable[..., Outcome], settings: Options) -> Outcome:
     with Bar(Console(stderr=True)) as bar:
         return run(settings, watch=bar)
 

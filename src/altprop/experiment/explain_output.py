@@ -1,0 +1,140 @@
+"""The files that explaining leaves, and its table for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from rich.table import Table
+from torch import Tensor
+
+from altprop.experiment.explanations import RELEVANCE, Explanations, Outcome
+from altprop.experiment.folder import RESULTS
+from altprop.experiment.page import render
+from altprop.experiment.picture import Picture, png
+from altprop.experiment.theme import DARK, LIGHT, Theme
+from altprop.explain import heatmap
+
+HEADER = ("rule", "explained output", "sum of relevance", "seconds")
+
+_INPUTS = 8
+_RULES = 6
+_PERCENTILE = 99.5
+_CAPTION = (
+    "Red speaks for the explained output, blue against it. Each picture has a scale of its own, which the strongest half "
+    "per cent of its pixels may exceed."
+)
+
+
+def write_explanations(explanations: Explanations, folder: Path) -> None:
+    """Write what came out of explaining.
+
+    * ``relevance.pt``: the inputs, the explained outputs' numbers, and by rule the relevance, for ``torch.load``;
+    * ``explanations.png`` and ``explanations-dark.png``, more of them if there are many rules, and ``report.html``;
+    * ``results.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
+
+    Args:
+        explanations: what to write.
+        folder: where to write; it exists.
+    """
+    targets = torch.tensor([one.target for one in explanations.inputs])
+    tensors = {"inputs": explanations.samples, "targets": targets, "relevance": explanations.relevance}
+    torch.save(tensors, folder / RELEVANCE)
+    drawn = pictures(explanations)
+    for picture in drawn:
+        (folder / f"{picture.name}.png").write_bytes(picture.light)
+        (folder / f"{picture.name}-dark.png").write_bytes(picture.dark)
+    (folder / "report.html").write_text(_page(explanations, drawn), encoding="utf-8")
+    (folder / RESULTS).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
+
+
+def pictures(explanations: Explanations) -> list[Picture]:
+    """Draw the explanations by all rules side by side: at most six rules in a picture, and the first eight inputs."""
+    rules = list(explanations.relevance)
+    count = math.ceil(len(rules) / _RULES)
+    drawn = []
+    for number in range(count):
+        part = rules[number * len(rules) // count : (number + 1) * len(rules) // count]
+        light, dark = (png(partial(_draw, explanations, part), theme) for theme in (LIGHT, DARK))
+        assert light is not None and dark is not None  # noqa: PT018  (a grid is never empty)
+        name = f"explanations-{number + 1}" if number else "explanations"
+        title = f"Explanations ({number + 1} of {count})" if count > 1 else "Explanations"
+        more = len(explanations.inputs) - _INPUTS
+        caption = _CAPTION + (f" {more} more inputs are in {RELEVANCE}." if more > 0 else "")
+        drawn.append(Picture(name, title, caption, light, dark, narrow=True))
+    return drawn
+
+
+def _draw(explanations: Explanations, rules: Sequence[str], theme: Theme) -> Figure:
+    shown = {rule: _as_images(explanations.relevance[rule][:_INPUTS]) for rule in rules}
+    labels = [_clipped(one.caption) for one in explanations.inputs[:_INPUTS]]
+    return heatmap.grid(
+        _as_images(explanations.samples[:_INPUTS]), shown, labels=labels, percentile=_PERCENTILE, cmap="RdBu_r"
+    )
+
+
+def _as_images(x: Tensor) -> Tensor:
+    """Inputs that are no images are drawn as strips."""
+    return x if x.dim() == 4 else x.reshape(len(x), 1, 1, -1)
+
+
+def _clipped(caption: str, width: int = 26) -> str:
+    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in caption.split("\n"))
+
+
+def row(explanations: Explanations, outcome: Outcome) -> list[str]:
+    """The cells of one rule, in the order of :data:`HEADER`; means over the inputs."""
+    return [
+        outcome.composite,
+        f"{explanations.mean_output:.4g}",
+        f"{outcome.mean_sum:.4g}",
+        f"{outcome.seconds:.2f}",
+    ]
+
+
+def terminal_tables(explanations: Explanations) -> list[Table]:
+    """The tables for a terminal: the inputs, and the rules."""
+    inputs = Table("input", "true", "predicted", "score", "explained", "output", title=explanations.network)
+    for one in explanations.inputs:
+        inputs.add_row(*_cells(one.name, one.true, one.predicted_name, one.score, one.target_name, one.output))
+    count = len(explanations.inputs)
+    rules = Table(title=f"Means over {count} inputs" if count > 1 else None)
+    for number, name in enumerate(HEADER):
+        rules.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for outcome in explanations.outcomes:
+        rules.add_row(*row(explanations, outcome))
+    return [inputs, rules]
+
+
+def _cells(*values: str | float | None) -> list[str]:
+    return ["–" if value is None else f"{value:.4g}" if isinstance(value, float) else value for value in values]
+
+
+def _page(explanations: Explanations, drawn: Sequence[Picture]) -> str:
+    names = [one.name for one in explanations.inputs]
+    what = names[0] if len(names) == 1 else f"{len(names)} inputs"
+    return render(
+        "explanations.html",
+        results=explanations,
+        title=f"Why? {what}",
+        subtitle=explanations.network,
+        messages=list(explanations.notes),
+        header=HEADER,
+        rows=[row(explanations, outcome) for outcome in explanations.outcomes],
+        inputs=[
+            _cells(one.name, one.true, one.predicted_name, one.score, one.target_name, one.output)
+            for one in explanations.inputs
+        ],
+        pictures=drawn,
+        facts={
+            "network": explanations.network,
+            "inputs": explanations.data,
+            "relevance": f"torch.load({RELEVANCE!r})['relevance'], by rule, of shape "
+            f"{tuple(explanations.samples.shape)}",
+        },
+        command=explanations.settings.command("explain"),
+    )
