@@ -1,7 +1,8 @@
 """altprop trains any PyTorch network by any rule for sending credit backward, and explains it the same way."""
 
-from altprop import measure, nn, rewards
+from altprop import explain, measure, nn, rewards
 from altprop._targets import targets
+from altprop.explain.lrp import LRP
 from altprop.inspection import inspect
 from altprop.rule import Attachment, Rule
 from altprop.rules.backprop import Backprop
@@ -14,6 +15,7 @@ __all__ = [
     "DFA",
     "DRTP",
     "LFP",
+    "LRP",
     "Attachment",
     "Backprop",
     "FeedbackAlignment",
@@ -22,6 +24,7 @@ __all__ = [
     "Rule",
     "Shallow",
     "SignSymmetric",
+    "explain",
     "inspect",
     "measure",
     "nn",

@@ -40,6 +40,17 @@ def preserved(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module of ``model`` in evaluation mode, and each back in its own when the block ends."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        _restore_training(before)
+
+
 def _check_not_lazy(model: nn.Module) -> None:
     lazy = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if is_lazy(tensor)]
     if lazy:

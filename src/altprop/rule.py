@@ -139,7 +139,7 @@ def _check_attachable(rule: Rule, model: nn.Module) -> None:
                 f"Cannot attach {rule!r}: {where} already has {attachment.rule!r}. One rule at a time: call "
                 f"remove() on that attachment first (altprop.Attachment.of(module) finds it)."
             )
-    wrapper = _wrapper_of(model)
+    wrapper = wrapper_of(model)
     if wrapper:
         raise ValueError(
             f"Cannot attach {rule!r} to a {type(model).__name__}: {wrapper} hides the model. "
@@ -147,7 +147,7 @@ def _check_attachable(rule: Rule, model: nn.Module) -> None:
         )
 
 
-def _wrapper_of(model: nn.Module) -> str:
+def wrapper_of(model: nn.Module) -> str:
     """Name what hides the model's operations or parameters from a rule; empty if nothing does."""
     if isinstance(model, torch.jit.ScriptModule):
         return "TorchScript"

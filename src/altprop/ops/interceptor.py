@@ -36,8 +36,9 @@ class Interceptor(TorchFunctionMode):
         rules: from torch function to its rule, as :func:`altprop.ops.names.resolve` makes it.
         settings: handed to every rule.
         unknown: called with the name of each function that takes part in the backward pass and has no rule; such a
-            function keeps its ordinary gradient.
+            function keeps its ordinary gradient, or follows ``fallback``.
         observer: see :data:`Observer`.
+        fallback: the rule of such functions, if the ordinary gradient will not do.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Interceptor(TorchFunctionMode):
         settings: object,
         unknown: Callable[[str], None],
         observer: Observer | None = None,
+        fallback: OpRule | None = None,
     ) -> None:
         super().__init__()
         self._rules = rules
         self._settings = settings
         self._unknown = unknown
         self._observer = observer
+        self._fallback = fallback
         self._silenced = 0
         self._outer: list[Interceptor] = []
 
@@ -91,6 +94,14 @@ class Interceptor(TorchFunctionMode):
             return rule(self._settings, func, *args, **kwargs)
         return self._answer(func, rule, func, args, kwargs)
 
+    def silence(self) -> None:
+        """See nothing until :meth:`resume`; they nest."""
+        self._silenced += 1
+
+    def resume(self) -> None:
+        """See again what is called, if each :meth:`silence` was followed by this."""
+        self._silenced -= 1
+
     def answer(
         self,
         function: Callable[..., Any],
@@ -103,11 +114,11 @@ class Interceptor(TorchFunctionMode):
 
         ``key`` is what the call is reported as.
         """
-        self._silenced += 1
+        self.silence()
         try:
             return self._answer(key, rule, function, args, kwargs)
         finally:
-            self._silenced -= 1
+            self.resume()
 
     def _answer(
         self,
@@ -124,6 +135,9 @@ class Interceptor(TorchFunctionMode):
                 self._observer(name, rule)
             if rule is None:
                 self._unknown(name)
+                # What works in place cannot be done twice.
+                if self._fallback is not None and not name.endswith("_"):
+                    result = self._fallback(self._settings, function, *args, **kwargs)
         return result
 
     def rule_of(self, func: Callable[..., Any]) -> OpRule | None:

@@ -1,0 +1,62 @@
+"""Layer-wise relevance propagation: rules, composites of them, and what is made of relevances.
+
+The rules and :class:`LRP` need torch alone. Pictures (``altprop.explain.heatmap``), attributors and evaluation are modules of
+their own, with the extra ``altprop[explain]``.
+"""
+
+from altprop.explain import composites
+from altprop.explain.composites import COMPOSITES, CONVOLUTIONS, LAYERS, Composite, both, first, last
+from altprop.explain.conservation import Conservation, LayerConservation
+from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
+from altprop.explain.lrp import LRP
+from altprop.explain.rules import (
+    ActivationRule,
+    AlphaBeta,
+    Average,
+    Epsilon,
+    Flat,
+    Gamma,
+    LayerRule,
+    Norm,
+    Pass,
+    RelevanceRule,
+    Winner,
+    WSquare,
+    ZBox,
+    ZPlus,
+)
+from altprop.ops.weighted_sums import Layer
+
+__all__ = [
+    "COMPOSITES",
+    "CONVOLUTIONS",
+    "LAYERS",
+    "LRP",
+    "ActivationRule",
+    "AlphaBeta",
+    "Average",
+    "BetaSmooth",
+    "Composite",
+    "Conservation",
+    "DeconvNet",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "GuidedBackprop",
+    "Layer",
+    "LayerConservation",
+    "LayerRule",
+    "Norm",
+    "Pass",
+    "PatternAttribution",
+    "PatternNet",
+    "RelevanceRule",
+    "WSquare",
+    "Winner",
+    "ZBox",
+    "ZPlus",
+    "both",
+    "composites",
+    "first",
+    "last",
+]

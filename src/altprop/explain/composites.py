@@ -1,0 +1,231 @@
+"""Composites: which operation of a network has which rule, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
+from altprop.explain.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Kind,
+    LayerRule,
+    RelevanceRule,
+    ZBox,
+    ZPlus,
+)
+from altprop.ops.weighted_sums import Layer
+
+Predicate = type[nn.Module] | tuple[type[nn.Module], ...] | str | Callable[[Layer], bool]
+Pairs = Iterable[tuple[Predicate, RelevanceRule]]
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""The classes of convolutions, as a predicate."""
+LAYERS = (nn.Linear, *CONVOLUTIONS)
+"""The classes of all layers with weights, as a predicate."""
+
+
+def first(layer: Layer) -> bool:
+    """Predicate: the layer with weights that the input reaches first (each input's, if there are several)."""
+    return layer.first
+
+
+def last(layer: Layer) -> bool:
+    """Predicate: the layer with weights that runs last."""
+    return layer.last
+
+
+def both(*predicates: Predicate) -> Callable[[Layer], bool]:
+    """Predicate: all of these, as in ``both(first, nn.Conv2d)``."""
+    return lambda layer: all(matches(predicate, layer) for predicate in predicates)
+
+
+def matches(predicate: Predicate, layer: Layer) -> bool:
+    """Whether ``layer`` is meant by ``predicate``."""
+    if isinstance(predicate, str):
+        return fnmatchcase(layer.name, predicate)
+    if isinstance(predicate, type | tuple):
+        return layer.is_a(predicate)
+    return bool(predicate(layer))
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Which operation has which rule: the first pair whose predicate matches, and whose rule is one for its kind.
+
+    A predicate is a class of modules (also met by calls of the function that does the same), a tuple of them, a pattern
+    of module names as in a shell (``"features.*"``), or a function of a :class:`Layer`, such as :func:`first`.
+
+    Args:
+        pairs: predicates and rules.
+        otherwise: what operations do that no pair matches: ``"relevance"``: layers with weights by :class:`Epsilon`, sums
+            and averages in proportion, activations pass, batch norms are one with the layer before them;
+            ``"gradient"``: all hand their ordinary gradient back.
+        seed: what starts at the explained output: its ``"value"``, or ``"one"``.
+        attention: ``"attnlrp"``: half of a product's relevance to each factor, a softmax by its first-order term;
+            ``"cp"``: attention weights are taken as constants.
+        name: for the reader.
+
+    Raises:
+        TypeError: a pair is none.
+
+    Example:
+        >>> import altprop
+        >>> from altprop.explain import Epsilon, Flat, Gamma, LAYERS, first
+        >>> composite = altprop.explain.Composite([(first, Flat()), ("features.*", Gamma(0.5)), (LAYERS, Epsilon())])
+    """
+
+    pairs: Pairs = ()
+    otherwise: Literal["relevance", "gradient"] = "relevance"
+    seed: Literal["value", "one"] = "value"
+    attention: Literal["attnlrp", "cp"] = "attnlrp"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        pairs = tuple(self.pairs)
+        for pair in pairs:
+            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], RelevanceRule)):
+                raise TypeError(f"A composite is made of pairs (predicate, rule), got {pair!r}.")
+            if not isinstance(pair[0], str | type | tuple) and not callable(pair[0]):
+                raise TypeError(
+                    f"A predicate is a class of modules, a tuple of them, a name pattern or a function, got {pair[0]!r}."
+                )
+        object.__setattr__(self, "pairs", pairs)
+
+    def rule_for(self, layer: Layer, kind: Kind) -> RelevanceRule | None:
+        """The rule that the pairs give an operation; None if they give none."""
+        pairs = (rule for predicate, rule in self.pairs if kind in rule.applies_to and matches(predicate, layer))
+        return next(pairs, None)
+
+
+def _composite(name: str, pairs: Pairs, **options: Any) -> Composite:
+    return Composite(pairs, name=name, **options)
+
+
+def epsilon(epsilon: float = 1e-6) -> Composite:
+    """:class:`Epsilon` for all layers with weights."""
+    return _composite("epsilon", [(LAYERS, Epsilon(epsilon))])
+
+
+def epsilon_plus(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
+    """:class:`ZPlus` for convolutions, :class:`Epsilon` for linear layers."""
+    return _composite("epsilon_plus", _linear_and(ZPlus(epsilon=stabiliser), epsilon))
+
+
+def epsilon_plus_flat(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
+    """:class:`Flat` for the first layer, :class:`ZPlus` for other convolutions, :class:`Epsilon` for linear layers."""
+    pairs = [(both(first, LAYERS), Flat(stabiliser)), *_linear_and(ZPlus(epsilon=stabiliser), epsilon)]
+    return _composite("epsilon_plus_flat", pairs)
+
+
+def epsilon_gamma_box(
+    low: float | Tensor, high: float | Tensor, epsilon: float = 1e-6, gamma: float = 0.25, stabiliser: float = 1e-6
+) -> Composite:
+    """:class:`ZBox` for the first convolution, :class:`Gamma` for others, :class:`Epsilon` for linear layers.
+
+    Args:
+        low: the lowest value that an input can have: a number, or a tensor that broadcasts to one input.
+        high: the highest value.
+        epsilon: of the linear layers.
+        gamma: of the convolutions.
+        stabiliser: ε of the convolutions.
+    """
+    box = (both(first, CONVOLUTIONS), ZBox(low, high, stabiliser))
+    return _composite("epsilon_gamma_box", [box, *_linear_and(Gamma(gamma, epsilon=stabiliser), epsilon)])
+
+
+def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
+    """:class:`AlphaBeta` with α = 2 and β = 1 for convolutions, :class:`Epsilon` for linear layers."""
+    return _composite("epsilon_alpha2_beta1", _linear_and(AlphaBeta(2.0, 1.0, epsilon=stabiliser), epsilon))
+
+
+def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
+    """:func:`epsilon_alpha2_beta1` with :class:`Flat` for the first layer."""
+    pairs = [(both(first, LAYERS), Flat(stabiliser)), *_linear_and(AlphaBeta(2.0, 1.0, epsilon=stabiliser), epsilon)]
+    return _composite("epsilon_alpha2_beta1_flat", pairs)
+
+
+def alpha1_beta0(epsilon: float = 1e-6) -> Composite:
+    """:class:`AlphaBeta` with α = 1 and β = 0 for all layers with weights."""
+    return _composite("alpha1_beta0", [(LAYERS, AlphaBeta(1.0, 0.0, epsilon=epsilon))])
+
+
+def excitation_backprop(stabiliser: float = 1e-6) -> Composite:
+    """Excitation backprop (Zhang et al., 2016): :class:`ZPlus` for all layers, starting from one."""
+    return _composite("excitation_backprop", [(LAYERS, ZPlus(epsilon=stabiliser))], seed="one")
+
+
+def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+    """AttnLRP for transformers (Achtibat et al., ICML 2024).
+
+    Args:
+        epsilon: of all layers with weights.
+        gamma: γ of convolutions and linear layers, which helps vision transformers; 0 for language models.
+    """
+    return _composite("attn_lrp", [(LAYERS, _transformer_rule(epsilon, gamma))])
+
+
+def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+    """CP-LRP for transformers (Ali et al., ICML 2022): as :func:`attn_lrp`, with attention weights as constants.
+
+    Args:
+        epsilon: of all layers with weights.
+        gamma: γ of convolutions and linear layers.
+    """
+    return _composite("cp_lrp", [(LAYERS, _transformer_rule(epsilon, gamma))], attention="cp")
+
+
+def _transformer_rule(epsilon: float, gamma: float) -> LayerRule:
+    return Gamma(gamma, epsilon=epsilon) if gamma else Epsilon(epsilon)
+
+
+def gradient() -> Composite:
+    """The plain gradient of the explained output."""
+    return _composite("gradient", [], otherwise="gradient", seed="one")
+
+
+def guided_backprop() -> Composite:
+    """Guided backprop: the gradient with :class:`GuidedBackprop` at every ReLU."""
+    return _composite("guided_backprop", [(nn.ReLU, GuidedBackprop())], otherwise="gradient", seed="one")
+
+
+def deconvnet() -> Composite:
+    """The gradient with :class:`DeconvNet` at every ReLU."""
+    return _composite("deconvnet", [(nn.ReLU, DeconvNet())], otherwise="gradient", seed="one")
+
+
+def beta_smooth(beta: float = 10.0) -> Composite:
+    """The gradient with :class:`BetaSmooth` at every ReLU."""
+    return _composite("beta_smooth", [(nn.ReLU, BetaSmooth(beta))], otherwise="gradient", seed="one")
+
+
+def pattern_net(patterns: Mapping[str, Tensor]) -> Composite:
+    """:class:`PatternNet` for all layers with weights, with patterns of :func:`altprop.fit_patterns`."""
+    return _composite("pattern_net", [(LAYERS, PatternNet(patterns))], otherwise="gradient")
+
+
+def pattern_attribution(patterns: Mapping[str, Tensor]) -> Composite:
+    """:class:`PatternAttribution` for all layers with weights, with patterns of :func:`altprop.fit_patterns`."""
+    return _composite("pattern_attribution", [(LAYERS, PatternAttribution(patterns))], otherwise="gradient")
+
+
+def _linear_and(convolution: LayerRule, epsilon: float) -> list[tuple[Predicate, RelevanceRule]]:
+    return [(CONVOLUTIONS, convolution), (nn.Linear, Epsilon(epsilon))]
+
+
+COMPOSITES: dict[str, Callable[..., Composite]] = {
+    make.__name__: make
+    for make in (
+        epsilon, epsilon_plus, epsilon_plus_flat, epsilon_gamma_box, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
+        alpha1_beta0, excitation_backprop, attn_lrp, cp_lrp, gradient, guided_backprop, deconvnet, beta_smooth, pattern_net,
+        pattern_attribution,
+    )
+}  # fmt: skip
+"""Every composite that has a name, by its name."""

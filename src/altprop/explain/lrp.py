@@ -1,0 +1,320 @@
+"""Layer-wise relevance propagation: what each input, and each neuron, contributed to an output."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from altprop.explain.composites import COMPOSITES, LAYERS, Composite
+from altprop.explain.conservation import Conservation, LayerConservation
+from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
+from altprop.explain.rules import Epsilon, LayerRule, RelevanceRule
+from altprop.explain.targets import Target, relevance_at
+from altprop.ops.interceptor import Observer
+from altprop.ops.lrp_run import Run
+from altprop.ops.weighted_sums import Parts
+from altprop.rule import wrapper_of
+
+Concepts = Mapping[str, int | Iterable[int]]
+
+
+class LRP:
+    """Explains a model's outputs by layer-wise relevance propagation, without a change to the model.
+
+    The explained output's value is handed back from layer to layer, by a rule for each, until it reaches the input: the
+    relevances of the inputs add up to the output, but for what biases and stabilisers keep (:meth:`conservation` says how
+    much). Any model works as it is, in evaluation mode, whatever mode it is in: functional calls and residual sums too, and
+    a batch norm is one with the layer before it.
+
+    Args:
+        model: any module.
+        composite: which layer has which rule: the name of one (:data:`altprop.explain.COMPOSITES`), a
+            :class:`~altprop.explain.Composite`, pairs (predicate, rule) to make one of, or one rule for all layers.
+        strict: raise on an operation that has no rule; otherwise its relevance is the gradient times the input, and there
+            is one warning.
+
+    Raises:
+        TypeError: ``model`` is no module, or ``composite`` nothing of these.
+        ValueError: there is no composite of that name, or it needs arguments.
+
+    Example:
+        >>> import altprop, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 3, bias=False))
+        >>> x = torch.randn(5, 4)
+        >>> relevance = altprop.LRP(model, "epsilon").attribute(x, target=2)
+        >>> torch.allclose(relevance.sum(1), model(x)[:, 2], atol=1e-4)
+        True
+
+    Reference:
+        Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation",
+        PLoS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        composite: str | Composite | RelevanceRule | Iterable[Any] = "epsilon_plus",
+        *,
+        strict: bool = False,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"LRP explains a torch.nn.Module, got {type(model).__name__}.")
+        wrapper = wrapper_of(model)
+        if wrapper:
+            raise ValueError(
+                f"LRP cannot look into a {type(model).__name__}: {wrapper} hides the model. Give the inner one."
+            )
+        self.model = model
+        self.composite = as_composite(composite)
+        self.strict = strict
+        self._parts = Parts()
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
+
+    @overload
+    def attribute(self, inputs: Tensor, target: Target = ..., additional_forward_args: Any = ...) -> Tensor: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        return_convergence_delta: bool = ...,
+    ) -> Any: ...
+
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        return_convergence_delta: bool = False,
+        *,
+        layer: str | None = None,
+        concepts: Concepts | None = None,
+    ) -> Any:
+        """The relevance of the inputs to an output.
+
+        Args:
+            inputs: (batch, ...), or a tuple of such tensors, or a dict of keyword inputs. Integer tensors are tokens, whose
+                relevance is summed over their embedding vectors.
+            target: which output is explained. None: the largest of each example; an int or a tensor or list of ints
+                (batch): its index; a tuple, or a list of a tuple for each example: its indices, where outputs have more
+                dimensions; a float tensor of the output's shape: the relevance to start with.
+            additional_forward_args: further arguments of the model, which are not explained: one, a tuple of them, or
+                with keyword inputs a dict.
+            return_convergence_delta: whether to return what is lost on the way too.
+            layer: the name of a module whose output is explained in place of the model's; ``target`` is then the index of
+                its neuron, or of its channel with all positions.
+            concepts: for modules by name the channels (or neurons) that relevance may pass through: the concepts
+                whose part in the explanation is asked for (Achtibat et al., "From attribution maps to
+                human-understandable explanations through Concept Relevance Propagation", 2023).
+
+        Returns:
+            The relevances, in the structure of ``inputs`` and each of its input's shape; of a dict, those that have any. With
+            ``return_convergence_delta`` a pair of them and of (batch): the explained output less the relevances' sum.
+
+        Raises:
+            ValueError: the target does not fit the output, or there is no module of that name.
+            RuntimeError: ``strict`` is set, and the model calls an operation that has no rule.
+        """
+        masks = self._masks(concepts)
+        run = self._run()
+        with forward_pass(
+            self.model, run, inputs, additional_forward_args, values_of=self._module_name(layer), masks=masks
+        ) as done:
+            source, seed = self._start(done, target, layer)
+            arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
+            relevances = done.relevance_of_inputs(arrived)
+        result = _like(inputs, relevances)
+        if not return_convergence_delta:
+            return result
+        total = sum(R.flatten(1).sum(1) for R in relevances if R is not None)
+        return result, seed.flatten(1).sum(1) - total
+
+    def trace(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        modules: Iterable[str] | None = None,
+        *,
+        layer: str | None = None,
+        concepts: Concepts | None = None,
+    ) -> dict[str, Tensor]:
+        """The relevance of what each module returns.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+            target: as for :meth:`attribute`.
+            additional_forward_args: as for :meth:`attribute`.
+            modules: the names of those that are asked for; by default all but the model itself.
+            layer: as for :meth:`attribute`.
+            concepts: as for :meth:`attribute`.
+
+        Returns:
+            From the module's name to the relevance of its output (the first tensor of it), in the order in which they ran. A
+            module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
+
+        Raises:
+            ValueError: as for :meth:`attribute`.
+        """
+        names = None if modules is None else {self._module_name(name) for name in modules}
+        run = self._run()
+        with forward_pass(
+            self.model,
+            run,
+            inputs,
+            additional_forward_args,
+            record=(lambda name: bool(name)) if names is None else names,  # type: ignore[arg-type]
+            values_of=self._module_name(layer),
+            masks=self._masks(concepts),
+        ) as done:
+            source, seed = self._start(done, target, layer)
+            reached = {name: recorded for name, recorded in done.recorded.items() if recorded.edge is not None}
+            arrived = dict(zip(reached, done.hand_back(source, seed, [r.edge for r in reached.values()]), strict=True))  # type: ignore[misc]
+            layers = {}
+            for name, recorded in done.recorded.items():
+                R = arrived.get(name)
+                layers[name] = torch.zeros_like(recorded.like, device=seed.device) if R is None else R
+        if layer is not None and (names is None or layer not in names):
+            layers.pop(layer, None)
+        return layers
+
+    def conservation(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Conservation:
+        """How much relevance each operation received, handed on, and lost, and to what.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+            target: as for :meth:`attribute`.
+            additional_forward_args: as for :meth:`attribute`.
+
+        Returns:
+            A list of records, from the output to the input, that prints as a table.
+
+        Raises:
+            ValueError: the composite hands gradients back, of which nothing is conserved; or as for :meth:`attribute`.
+        """
+        if self.composite.otherwise == "gradient":
+            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
+        run = self._run(report=True)
+        with forward_pass(self.model, run, inputs, additional_forward_args) as done:
+            seed = relevance_at(done.output, target, self.composite.seed)
+            arrived = done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            relevances = done.relevance_of_inputs(arrived)
+            records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
+        reached = sum(float(R.double().sum()) for R in relevances if R is not None)
+        return Conservation(records, float(seed.double().sum()), reached)
+
+    def refresh(self) -> None:
+        """Forget what was made of the weights: needed only after weights were changed through ``.data``."""
+        self._parts.clear()
+
+    def observe(self, inputs: Inputs, observer: Callable[[Run], Observer]) -> None:
+        """Run forward once and tell an observer of every operation: for :func:`altprop.inspect`."""
+        run = self._run(strict=False)
+        with forward_pass(self.model, run, inputs, observer=observer(run)):
+            pass
+
+    def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
+        strict = self.strict if strict is None else strict
+        return Run(self.composite, Epsilon(), self._parts, strict=strict, report=report, warned=self._warned)
+
+    def _start(self, done: ForwardPass, target: Target, layer: str | None) -> tuple[Any, Tensor]:
+        """Where the explanation starts, and with how much relevance."""
+        if layer is None:
+            if isinstance(target, Tensor) and target.is_floating_point():
+                done.explained_as_given()
+            return done.output, relevance_at(done.output, target, self.composite.seed)
+        recorded = done.recorded.get(layer)
+        if recorded is None or recorded.edge is None or recorded.value is None:
+            raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
+        return recorded.edge, _relevance_within(recorded.value, target, self.composite.seed)
+
+    def _module_name(self, name: str | None) -> str | None:
+        if name is None:
+            return None
+        names = dict(self.model.named_modules())
+        if name not in names or not name:
+            close = difflib.get_close_matches(name, names, n=3)
+            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            raise ValueError(f"The model has no module {name!r}.{hint} Its modules: dict(model.named_modules()).")
+        return name
+
+    def _masks(self, concepts: Concepts | None) -> dict[str, Callable[[Tensor], Tensor]]:
+        return {
+            str(self._module_name(name)): _only(name, [channels] if isinstance(channels, int) else list(channels))
+            for name, channels in (concepts or {}).items()
+        }
+
+
+def as_composite(given: str | Composite | RelevanceRule | Iterable[Any]) -> Composite:
+    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
+
+    Raises:
+        TypeError: it is nothing of these.
+        ValueError: there is none of that name, or it needs arguments.
+    """
+    if isinstance(given, Composite):
+        return given
+    if isinstance(given, LayerRule):
+        return Composite([(LAYERS, given)], name=repr(given))
+    if isinstance(given, str):
+        return _named(given)
+    if isinstance(given, Iterable):
+        return Composite(tuple(given))
+    raise TypeError(f"A composite is a name, a Composite, a rule or pairs (predicate, rule), got {given!r}.")
+
+
+def _named(name: str) -> Composite:
+    make = COMPOSITES.get(name)
+    if make is None:
+        close = difflib.get_close_matches(name, COMPOSITES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
+    needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
+    if needed:
+        arguments = ", ".join(f"{argument}=..." for argument in needed)
+        raise ValueError(f"The composite {name!r} needs arguments: altprop.explain.composites.{name}({arguments}).")
+    return make()
+
+
+def _like(inputs: Inputs, relevances: list[Tensor | None]) -> Any:
+    if isinstance(inputs, Mapping):
+        names = [name for name, value in inputs.items() if isinstance(value, Tensor)]
+        return {name: R for name, R in zip(names, relevances, strict=True) if R is not None}
+    if any(R is None for R in relevances):
+        raise ValueError(
+            "An integer input was not looked up in an embedding, so that no relevance can reach it. Give it in "
+            "additional_forward_args, or convert it to floats."
+        )
+    return relevances[0] if isinstance(inputs, Tensor) else tuple(relevances)
+
+
+def _relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
+    """As :func:`relevance_at`, where an index alone means a channel with all positions."""
+    if isinstance(target, int) and value.dim() > 2:
+        channels = value.flatten(2)
+        picked = relevance_at(torch.ones_like(channels[..., 0]), target, "one")[..., None].expand_as(channels)
+        return (picked * channels if seed == "value" else picked.clone()).view_as(value)
+    return relevance_at(value, target, seed)
+
+
+def _only(name: str, channels: list[int]) -> Callable[[Tensor], Tensor]:
+    """Lets relevance pass through these channels alone."""
+
+    def mask(R: Tensor) -> Tensor:
+        if any(not 0 <= channel < R.shape[1] for channel in channels):
+            raise ValueError(f"The concepts {channels} of {name!r} are out of range: it has {R.shape[1]} channels.")
+        kept = torch.zeros_like(R)
+        kept[:, channels] = R[:, channels]
+        return kept
+
+    return mask

@@ -1,0 +1,414 @@
+"""The rules by which layers hand relevance back, each after its paper.
+
+Notation: a layer computes z_j = Σ_i x_i w_ij + b_j, and R_j is the relevance of its output j. v⁺ and v⁻ are the positive and
+the negative part of v. Every division is stabilised: R / z stands for R / (z + ε·sign z), with sign 0 := 1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from altprop.ops.weighted_sums import WeightedSum
+
+Bias = Literal["absorb", "redistribute", "ignore"]
+Kind = Literal["layer", "activation", "sum", "pool", "normalisation"]
+
+
+class RelevanceRule:
+    """What a composite assigns to operations.
+
+    Attributes:
+        applies_to: the kinds of operations that it is a rule for; a composite passes over it for others.
+    """
+
+    applies_to: ClassVar[frozenset[Kind]] = frozenset()
+
+
+class LayerRule(RelevanceRule, ABC):
+    """A rule for layers with weights: linear layers and convolutions, transposed ones too.
+
+    Attributes:
+        proportional: whether an input that is zero gets no relevance.
+    """
+
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer",))
+    proportional: ClassVar[bool] = True
+
+    @abstractmethod
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """The relevance of the input, of its shape, from that of the output."""
+
+
+class ActivationRule(RelevanceRule, ABC):
+    """A rule for activations a = φ(z) that needs their values. The default, :class:`Pass`, does not."""
+
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("activation",))
+
+    @abstractmethod
+    def relevance(self, z: Tensor, a: Tensor, R: Tensor) -> Tensor:
+        """The relevance of z from that of a = φ(z)."""
+
+
+def _positive(v: Tensor) -> Tensor:
+    return v.clamp(min=0)
+
+
+def _negative(v: Tensor) -> Tensor:
+    return v.clamp(max=0)
+
+
+def _check(rule: object, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{type(rule).__name__}'s {name} must be a finite number >= 0, got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stabilised(LayerRule):
+    """What the rules that divide by z have in common.
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0.
+        bias: what becomes of the share of relevance that goes to b: the bias keeps it (``"absorb"``), it is spread
+            evenly over the inputs of the neuron (``"redistribute"``), or there is none because z is taken without the
+            bias (``"ignore"``).
+    """
+
+    epsilon: float = 1e-6
+    bias: Bias = "absorb"
+
+    def __post_init__(self) -> None:
+        _check(self, epsilon=self.epsilon)
+        if self.bias not in ("absorb", "redistribute", "ignore"):
+            raise ValueError(
+                f"{type(self).__name__}'s bias must be 'absorb', 'redistribute' or 'ignore', got {self.bias!r}."
+            )
+
+    def _bias_of(self, layer: WeightedSum) -> Tensor | None:
+        return None if self.bias == "ignore" else layer.bias
+
+    def _z(self, layer: WeightedSum) -> Tensor:
+        if self.bias != "ignore" or layer.bias is None:
+            return layer.z
+        return layer.z - layer.per_output(layer.bias)
+
+    def _with_bias(self, layer: WeightedSum, R_x: Tensor, s: Tensor, b: Tensor | None) -> Tensor:
+        """``R_x`` with the share of the bias ``b``, b·s, spread over the inputs if it is to be."""
+        if self.bias != "redistribute" or b is None:
+            return R_x
+        return R_x.add_(layer.spread(s * layer.per_output(b) / layer.fan_in()))
+
+
+@dataclass(frozen=True)
+class Epsilon(_Stabilised):
+    """LRP-ε: R_i = Σ_j x_i w_ij R_j / z_j.
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0; with 0 it is LRP-0.
+        bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
+
+    Reference:
+        Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation",
+        PLoS ONE 2015, eq. 58.
+    """
+
+    epsilon: float = 1e-6
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """R_i = Σ_j x_i w_ij R_j / z_j."""
+        s = layer.share(R, self._z(layer), self.epsilon)
+        R_x = layer.transposed(s, layer.weight).mul_(layer.x)
+        return self._with_bias(layer, R_x, s, self._bias_of(layer))
+
+
+@dataclass(frozen=True)
+class AlphaBeta(_Stabilised):
+    """LRP-αβ: R_i = Σ_j (α (x_i w_ij)⁺ / z_j⁺ − β (x_i w_ij)⁻ / z_j⁻) R_j.
+
+    z_j⁺ = Σ_i (x_i w_ij)⁺ + b_j⁺, and z_j⁻ alike.
+
+    Args:
+        alpha: α ≥ 1.
+        beta: β ≥ 0, with α − β = 1.
+        epsilon: the stabiliser ε ≥ 0.
+        bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
+
+    Reference:
+        Bach et al., PLoS ONE 2015, eq. 60.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, alpha=self.alpha, beta=self.beta)
+        if abs(self.alpha - self.beta - 1.0) > 1e-9:
+            raise ValueError(f"AlphaBeta needs alpha - beta = 1, got alpha={self.alpha!r} and beta={self.beta!r}.")
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """The positive contributions' share, less the negative ones'."""
+        b = self._bias_of(layer)
+        b_plus = None if b is None else _positive(b)
+        z_plus = _contributions(layer, _positive, b_plus)
+        s = layer.share(R, z_plus, self.epsilon, part=self.alpha, nonnegative=True)
+        R_x = self._with_bias(layer, _handed_back(layer, s, _positive), s, b_plus)
+        if self.alpha != 1.0:
+            R_x.mul_(self.alpha)
+        if not self.beta:
+            return R_x
+        b_minus = None if b is None else _negative(b)
+        if layer.nonnegative:
+            z_minus = _negative(self._z(layer) - z_plus)
+        else:
+            z_minus = _contributions(layer, _negative, b_minus)
+        s = layer.share(R, z_minus, self.epsilon, part=-self.beta)
+        R_minus = self._with_bias(layer, _handed_back(layer, s, _negative), s, b_minus)
+        return R_x.sub_(R_minus, alpha=self.beta)
+
+
+@dataclass(frozen=True)
+class ZPlus(_Stabilised):
+    """The z⁺ rule: R_i = Σ_j (x_i w_ij)⁺ R_j / z_j⁺: LRP-αβ with α = 1 and β = 0.
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0.
+        bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
+
+    Reference:
+        Montavon et al., "Explaining NonLinear Classification Decisions with Deep Taylor Decomposition", Pattern Recognition
+        2017, eq. 17.
+    """
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """The positive contributions' share."""
+        return AlphaBeta(1.0, 0.0, epsilon=self.epsilon, bias=self.bias).relevance(layer, R)
+
+
+def _contributions(layer: WeightedSum, sign: Callable[[Tensor], Tensor], b: Tensor | None) -> Tensor:
+    """Σ_i (x_i w_ij)^± + b_j: the positive (or negative) contributions, by ``sign``."""
+    opposite = _negative if sign is _positive else _positive
+    z = layer.forward(layer.x if layer.nonnegative else _positive(layer.x), _part(layer, sign), b)
+    return z if layer.nonnegative else z.add_(layer.forward(_negative(layer.x), _part(layer, opposite), None))
+
+
+def _handed_back(layer: WeightedSum, s: Tensor, sign: Callable[[Tensor], Tensor]) -> Tensor:
+    """Σ_j (x_i w_ij)^± s_j."""
+    opposite = _negative if sign is _positive else _positive
+    R_x = layer.transposed(s, _part(layer, sign))
+    if layer.nonnegative:
+        return R_x.mul_(layer.x)
+    R_x.mul_(_positive(layer.x))
+    return R_x.addcmul_(layer.transposed(s, _part(layer, opposite)), _negative(layer.x))
+
+
+def _part(layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
+    return layer.part(sign.__name__, sign)
+
+
+@dataclass(frozen=True)
+class Gamma(_Stabilised):
+    """LRP-γ: R_i = Σ_j x_i (w_ij + γ w_ij⁺) R_j / Σ_i x_i (w_ij + γ w_ij⁺), for any sign of x and z.
+
+    Positive outputs share in proportion to x_i w_ij + γ (x_i w_ij)⁺, negative ones to x_i w_ij + γ (x_i w_ij)⁻; the
+    bias counts as an input that is 1.
+
+    Args:
+        gamma: γ ≥ 0.
+        epsilon: the stabiliser ε ≥ 0.
+        bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
+
+    Reference:
+        Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019, section 10.2; Andéol et al., "Learning Domain
+        Invariant Representations by Joint Wasserstein Distance Minimization", 2021, for inputs and outputs of any sign.
+    """
+
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, gamma=self.gamma)
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """The positive outputs' share, and the negative ones'."""
+        b, z = self._bias_of(layer), self._z(layer)
+        z_plus = _contributions(layer, _positive, None if b is None else _positive(b))
+        if layer.vanishes and layer.nonnegative:
+            # No relevance where the output is not positive: one way back is enough.
+            s = layer.share(R, z.add(z_plus, alpha=self.gamma), self.epsilon)
+            return self._one_way(layer, s, b, _positive)
+        positive = layer.z > 0
+        favoured = torch.where(positive, z_plus, z - z_plus)
+        s = layer.share(R, z.add(favoured, alpha=self.gamma), self.epsilon).mul_(layer.z != 0)
+        R_x = self._one_way(layer, s * positive, b, _positive)
+        return R_x.add_(self._one_way(layer, s.mul_(~positive), b, _negative))
+
+    def _one_way(self, layer: WeightedSum, s: Tensor, b: Tensor | None, sign: Callable[[Tensor], Tensor]) -> Tensor:
+        """Σ_j (x_i w_ij + γ (x_i w_ij)^±) s_j."""
+        opposite = _negative if sign is _positive else _positive
+        R_x = layer.transposed(s, self._favoured(layer, sign))
+        if layer.nonnegative:
+            R_x.mul_(layer.x)
+        else:
+            R_x.mul_(_positive(layer.x))
+            R_x.addcmul_(layer.transposed(s, self._favoured(layer, opposite)), _negative(layer.x))
+        return self._with_bias(layer, R_x, s, None if b is None else b + self.gamma * sign(b))
+
+    def _favoured(self, layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
+        return layer.part(f"{self.gamma} {sign.__name__}", lambda w: w + self.gamma * sign(w))
+
+
+@dataclass(frozen=True)
+class ZBox(LayerRule):
+    """The z-box rule, for pixels between l and h: R_i = Σ_j (x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) R_j / Σ_i (the same).
+
+    Args:
+        low: l, the lowest value that an input can have: a number, or a tensor that broadcasts to one input or the batch
+            ((channels, 1, 1) for images that were normalised by channel).
+        high: h, the highest value.
+        epsilon: the stabiliser ε ≥ 0.
+
+    Reference:
+        Montavon et al., Pattern Recognition 2017, section 4.2.
+    """
+
+    low: float | Tensor = field(default=0.0, compare=False)
+    high: float | Tensor = field(default=1.0, compare=False)
+    epsilon: float = 1e-6
+    proportional: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self, epsilon=self.epsilon)
+        low, high = torch.as_tensor(self.low), torch.as_tensor(self.high)
+        if not bool((low <= high).all()):
+            raise ValueError(f"ZBox needs low <= high everywhere, got low={self.low!r} and high={self.high!r}.")
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """The share of what each input exceeds its bounds' contributions by."""
+        x = layer.x
+        low, high = _bound(self.low, "low", x), _bound(self.high, "high", x)
+        plus, minus = _part(layer, _positive), _part(layer, _negative)
+        z = layer.forward(x, layer.weight, None)
+        z = z - layer.forward(low, plus, None) - layer.forward(high, minus, None)
+        s = layer.share(R, z, self.epsilon)
+        R_x = layer.transposed(s, layer.weight).mul_(x)
+        return R_x.sub_(layer.transposed(s, plus).mul_(low)).sub_(layer.transposed(s, minus).mul_(high))
+
+
+def _bound(value: float | Tensor, name: str, x: Tensor) -> Tensor:
+    """The bound for one input or for each of the batch, of x's other sizes."""
+    bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    try:
+        shape = torch.broadcast_shapes(bound.shape, (1, *x.shape[1:]))
+        if shape[1:] == x.shape[1:] and shape[0] in (1, len(x)):
+            return bound.expand(shape)
+    except RuntimeError:
+        pass
+    raise ValueError(
+        f"ZBox's {name} has shape {tuple(bound.shape)}, which does not broadcast to the layer's input {tuple(x.shape)}."
+    )
+
+
+@dataclass(frozen=True)
+class WSquare(LayerRule):
+    """The w² rule, for inputs without bounds: R_i = Σ_j w_ij² R_j / Σ_i w_ij² (with the bias's square, if there is one).
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0.
+
+    Reference:
+        Montavon et al., Pattern Recognition 2017, section 4.1.
+    """
+
+    epsilon: float = 1e-6
+    proportional: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self, epsilon=self.epsilon)
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """In proportion to the squares of the weights."""
+        squares = layer.part("squares", torch.square)
+        ones = torch.ones_like(layer.x[:1])
+        z = layer.forward(ones, squares, None if layer.bias is None else layer.bias.square())
+        return layer.transposed(layer.share(R, z.expand_as(R), self.epsilon, nonnegative=True), squares)
+
+
+@dataclass(frozen=True)
+class Flat(LayerRule):
+    """The flat rule: the relevance of a neuron is spread evenly over its inputs, R_i = Σ_j R_j / (number of its inputs).
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0.
+
+    Reference:
+        Lapuschkin et al., "Unmasking Clever Hans predictors and assessing what machines really learn", Nature
+        Communications 2019.
+    """
+
+    epsilon: float = 1e-6
+    proportional: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self, epsilon=self.epsilon)
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """Evenly."""
+        return layer.spread(layer.share(R, layer.fan_in().expand_as(R), self.epsilon, nonnegative=True))
+
+
+@dataclass(frozen=True)
+class Pass(LayerRule, ActivationRule):
+    """Relevance passes unchanged. For a layer with weights, its input and output must have one shape."""
+
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer", "activation", "normalisation"))
+    proportional: ClassVar[bool] = False
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:  # type: ignore[override]
+        """R."""
+        if R.shape != layer.x.shape:
+            raise ValueError(
+                f"Pass cannot be the rule of the layer {layer.layer.name!r}, which makes {tuple(R.shape)} of "
+                f"{tuple(layer.x.shape)}: give it a rule that distributes, such as Epsilon."
+            )
+        return R
+
+
+@dataclass(frozen=True)
+class Norm(_Stabilised):
+    """In proportion to each input's contribution, like :class:`Epsilon`; also for sums, averages and normalisations."""
+
+    epsilon: float = 1e-6
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer", "sum", "normalisation"))
+    relevance = Epsilon.relevance
+
+
+@dataclass(frozen=True)
+class Winner(RelevanceRule):
+    """A max pool hands the relevance to the entry that won: the default."""
+
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("pool",))
+
+
+@dataclass(frozen=True)
+class Average(RelevanceRule):
+    """A max pool hands relevance back as an average pool would: in proportion to the entries of the window.
+
+    Args:
+        epsilon: the stabiliser ε ≥ 0.
+
+    Reference:
+        Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019, section 10.3.
+    """
+
+    epsilon: float = 1e-6
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("pool",))
+
+    def __post_init__(self) -> None:
+        _check(self, epsilon=self.epsilon)

@@ -1,0 +1,168 @@
+"""The linear operations that layers with weights are made of: forward, and transposed, with any weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from altprop.ops.feedback import Sizes
+
+
+class LinearMap(Protocol):
+    """A linear operation x ↦ W x + b, of which the weight is left open."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x + b."""
+
+    def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ s, a new tensor of the shape of ``x``."""
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """One value for each output channel, in a shape that multiplies an output."""
+
+    def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
+        """One value for each output channel, in a shape that multiplies the weight."""
+
+    def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
+        """How many inputs each output has, in a shape that divides an output: zeros of a padding do not count."""
+
+    def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """``s`` handed back by weights that are all 1."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``F.linear``: x is (..., in), the weight (out, in)."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x + b."""
+        return F.linear(x, weight, bias)
+
+    def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ s."""
+        return s.matmul(weight)
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """(out)."""
+        return values
+
+    def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
+        """(out, 1)."""
+        return values[:, None]
+
+    def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The width of the input."""
+        return x.new_full((), x.shape[-1])
+
+    def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """The sum over the outputs, at each input."""
+        return s.sum(-1, keepdim=True).expand_as(x).clone()
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """``torch.convolution``: x is (batch, channels, ...); the fields are its arguments."""
+
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
+    transpose: bool
+    output_padding: Sizes
+    groups: int
+
+    def _geometry(self, groups: int) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.dilation, self.transpose, self.output_padding, groups
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x + b."""
+        return torch.convolution(x, weight, bias, *self._geometry(self.groups))
+
+    def transposed(self, s: Tensor, weight: Tensor, x: Tensor, groups: int = 0) -> Tensor:
+        """Wᵀ s."""
+        gradients = torch.ops.aten.convolution_backward.default(
+            s, x, weight, None, *self._geometry(groups or self.groups), [True, False, False]
+        )
+        result: Tensor = gradients[0]
+        return result
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """(out, 1, ...)."""
+        return values.view(-1, *(1,) * len(self.stride))
+
+    def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
+        """A transposed convolution's weight is (in, out / groups, ...), the others' (out, in / groups, ...)."""
+        if not self.transpose:
+            return values.view(-1, *(1,) * (weight.dim() - 1))
+        rows = values.view(self.groups, 1, -1).expand(-1, weight.shape[0] // self.groups, -1)
+        return rows.reshape(weight.shape[0], -1, *(1,) * len(self.stride))
+
+    def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(1, 1, ...): by a convolution of ones over one channel."""
+        kernel = weight.new_ones(1, 1, *weight.shape[2:])
+        ones = torch.convolution(x.new_ones(1, 1, *x.shape[2:]), kernel, None, *self._geometry(1))
+        return ones * (x.shape[1] // self.groups)
+
+    def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """The channels of a group get the same, so that one channel of each group is computed."""
+        grouped = s.view(len(s), self.groups, -1, *s.shape[2:]).sum(2)
+        kernel = weight.new_ones(self.groups, 1, *weight.shape[2:])
+        alike = x.new_empty(()).expand(len(x), self.groups, *x.shape[2:])
+        back = self.transposed(grouped, kernel, alike, self.groups)
+        return back.repeat_interleave(x.shape[1] // self.groups, dim=1)
+
+
+def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Convolution:
+    """The map of one call of a convolution.
+
+    Args:
+        function: its name in ``torch.nn.functional``.
+        weight: its weight.
+        *args: what follows the bias in the call.
+        **kwargs: the same, by name.
+
+    Raises:
+        ValueError: the padding is ``"same"`` and uneven; :func:`uneven_padding` says how much to pad beforehand.
+    """
+    dims = weight.dim() - 2
+    transpose = function.startswith("conv_transpose")
+    names = ("stride", "padding", "output_padding", "groups", "dilation") if transpose else _ORDER
+    given = dict(zip(names, args, strict=False)) | kwargs
+    dilation = _sizes(given.get("dilation", 1), dims)
+    padding = given.get("padding", 0)
+    if isinstance(padding, str):
+        padding = _named_padding(padding, weight, dilation)
+    return Convolution(
+        _sizes(given.get("stride", 1), dims),
+        _sizes(padding, dims),
+        dilation,
+        transpose,
+        _sizes(given.get("output_padding", 0), dims),
+        given.get("groups", 1),
+    )
+
+
+_ORDER = ("stride", "padding", "dilation", "groups")
+
+
+def _sizes(value: Any, dims: int) -> Sizes:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * dims if len(values) == 1 else values
+
+
+def _named_padding(padding: str, weight: Tensor, dilation: Sizes) -> Sizes:
+    reach = tuple(step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True))
+    return tuple(0 if padding == "valid" else length // 2 for length in reach)
+
+
+def uneven_padding(weight: Tensor, *args: Any, **kwargs: Any) -> list[int]:
+    """How many zeros torch adds at the end of each dimension, as ``F.pad`` wants it, where ``"same"`` is uneven."""
+    given = dict(zip(_ORDER, args, strict=False)) | kwargs
+    if given.get("padding") != "same":
+        return []
+    dilation = _sizes(given.get("dilation", 1), weight.dim() - 2)
+    odd = [step * (size - 1) % 2 for step, size in zip(dilation, weight.shape[2:], strict=True)]
+    return [n for rest in reversed(odd) for n in (0, rest)] if any(odd) else []

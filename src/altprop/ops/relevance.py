@@ -1,0 +1,292 @@
+"""The arithmetic of relevance: autograd nodes through which relevance flows backward where gradients would.
+
+What flows is the relevance R of each tensor's entries itself, so that autograd's own bookkeeping does the rest: where a
+tensor is used more than once its relevances add up, and operations that only move values (views, concatenation, the
+winner of a max pool) hand it back by their ordinary backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+from altprop.ops.relevance_flow import Kept, flow_of
+
+
+class Call:
+    """One call of an operation on the way forward, and how it hands relevance back.
+
+    Attributes:
+        label: the rule's name, for the reader.
+        received: the relevance that reached its output, once it was asked for with :meth:`watch`.
+        passed: the relevance that it handed back to its inputs.
+        stabilised: the relevance that its stabilisers ε took.
+    """
+
+    label = "pass"
+    received: Tensor | None = None
+    passed: Tensor | None = None
+    stabilised: Tensor | None = None
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
+        """The relevance of each input, of its shape, from the relevance of the output."""
+        raise NotImplementedError
+
+    def watch(self) -> None:
+        """Count from now on how much relevance comes in and goes out; in double precision."""
+        self.received = self.passed = self.stabilised = torch.zeros((), dtype=torch.float64)
+
+    def relay(self, R: Tensor) -> tuple[Tensor | None, ...]:
+        """:meth:`hand_back`, counted if it is to be."""
+        handed = self.hand_back(R)
+        if self.received is not None and self.passed is not None:
+            self.received = self.received + _total(R)
+            self.passed = self.passed + sum(_total(part) for part in handed if part is not None)
+        return handed
+
+    def share(self, R: Tensor, z: Tensor, epsilon: float, *, part: float = 1.0, nonnegative: bool = False) -> Tensor:
+        """s = R / (z + ε·sign z), with sign 0 := 1.
+
+        Args:
+            R: relevance, of z's shape or one that broadcasts to it.
+            z: what the relevance is divided by.
+            epsilon: ε.
+            part: the coefficient with which the rule uses s; only for the count.
+            nonnegative: that z has no negative entries, which saves a pass over it.
+        """
+        s = divide(R, z, epsilon, nonnegative=nonnegative)
+        if self.stabilised is not None:
+            self.stabilised = self.stabilised + part * (_total(R) - _total(s * z))
+        return s
+
+
+def divide(R: Tensor, z: Tensor, epsilon: float, *, nonnegative: bool = False) -> Tensor:
+    """R / (z + ε·sign z), with sign 0 := 1; 0 where z is, if ε is."""
+    if not epsilon:
+        return R / z.masked_fill(z == 0, torch.inf)
+    if nonnegative:
+        return _over(R, z + epsilon)
+    # Far quicker than torch.where. The sign of a zero makes no difference: what adds up to it without a sign is all zero.
+    return _over(R, torch.copysign(torch.tensor(epsilon, dtype=z.dtype), z).add_(z))
+
+
+def _over(R: Tensor, denominator: Tensor) -> Tensor:
+    # Fresh memory costs more on a CPU than the division.
+    return torch.div(R, denominator, out=denominator) if R.shape == denominator.shape else R / denominator
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.detach().sum(dtype=torch.float64).cpu()
+
+
+def connect(call: Call, z: Tensor, *inputs: Tensor) -> Tensor:
+    """Make ``call`` the way back from ``z`` to ``inputs``.
+
+    Args:
+        call: hands the relevance of ``z`` back, to as many tensors as there are inputs.
+        z: computed outside the graph; the node is put on it, so that it is no copy and may be overwritten later. Or the
+            input itself, overwritten in place, if ``inputs`` is empty.
+        *inputs: tensors in the graph.
+    """
+    connected: Tensor = _Node.apply(call, z, *inputs)
+    return connected
+
+
+class _Node(Function):
+    @staticmethod
+    def forward(ctx: Any, call: Call, z: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.call = call
+        ctx.mark_dirty(z)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, R: Tensor) -> tuple[Tensor | None, ...]:
+        handed = ctx.call.relay(R)
+        return (None, *handed) if ctx.needs_input_grad[1] else (None, None, *handed)
+
+
+def connect_all(call: SeveralOutputs, outputs: Sequence[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
+    """:func:`connect` for an operation with several outputs."""
+    connected: tuple[Tensor, ...] = _Nodes.apply(call, len(outputs), *outputs, *inputs)
+    return connected
+
+
+class _Nodes(Function):
+    @staticmethod
+    def forward(ctx: Any, call: SeveralOutputs, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.call, ctx.count = call, count
+        ctx.mark_dirty(*tensors[:count])
+        return tensors[:count]
+
+    @staticmethod
+    def backward(ctx: Any, *relevances: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *(None,) * ctx.count, *ctx.call.hand_back_all(relevances))
+
+
+class Pass(Call):
+    """Relevance passes unchanged, summed where the input was broadcast."""
+
+    def __init__(self, shape: torch.Size | None = None) -> None:
+        self._shape = shape
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
+        """R, in the shape of the input."""
+        return (R if self._shape is None or R.shape == self._shape else R.sum_to_size(self._shape),)
+
+
+class Halves(Call):
+    """z = a · b, entry by entry: half of the relevance to each, summed where it was broadcast (AttnLRP, eq. 14)."""
+
+    label = "halves"
+
+    def __init__(self, shapes: Sequence[torch.Size]) -> None:
+        self._shapes = shapes
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
+        """R/2 to each."""
+        half = R * 0.5
+        return tuple(half.sum_to_size(shape) for shape in self._shapes)
+
+
+class Elementwise(Call):
+    """An activation that hands back by a formula of its input, its output and the relevance."""
+
+    def __init__(self, formula: Callable[[Tensor, Tensor, Tensor], Tensor], z: Kept, label: str) -> None:
+        self._formula, self._z, self.label = formula, z, label
+
+    def set_output(self, a: Tensor) -> None:
+        """Keep a."""
+        self._a = Kept(a)
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
+        """By the formula."""
+        return (self._formula(self._z.get(), self._a.get(), R),)
+
+
+class AveragePool(Call):
+    """A max pool that hands back as an average pool: R_i = x_i · (the average pool's own backward pass of R / average)."""
+
+    label = "average"
+
+    def __init__(self, x: Tensor, pool: Callable[[Tensor], Tensor], epsilon: float) -> None:
+        self._x, self._pool, self._epsilon = Kept(x), pool, epsilon
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
+        """In proportion to the entries of each window."""
+        with torch.enable_grad():
+            x = self._x.get().detach().requires_grad_()
+            average = self._pool(x)
+        s = self.share(R, average.detach(), self._epsilon)
+        (gradient,) = torch.autograd.grad(average, x, s)
+        return (gradient.mul_(x.detach()),)
+
+
+def average_pool(name: str, *args: Any, **kwargs: Any) -> Callable[[Tensor], Tensor]:
+    """The average pool over the windows of a max pool.
+
+    Args:
+        name: the max pool's function.
+        *args: what follows the input in its call.
+        **kwargs: the same, by name.
+
+    Raises:
+        ValueError: the windows are dilated: there is no such average pool in torch.
+    """
+    average = getattr(F, name.removesuffix("_with_indices").replace("max", "avg"))
+    if name.startswith("adaptive"):
+        return partial(average, output_size=args[0] if args else kwargs["output_size"])
+    given = dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), args, strict=False)) | kwargs
+    dilation = given.pop("dilation", 1)
+    if any(step != 1 for step in ((dilation,) if isinstance(dilation, int) else dilation)):
+        raise ValueError(f"The rule Average has no average pool for a max pool with dilation {dilation}: use Winner.")
+    given.pop("return_indices", None)
+    return partial(average, **given, count_include_pad=False)
+
+
+class Sum(Call):
+    """z = a + b: R_a = a R / (z + ε·sign z), and b's alike.
+
+    Attributes:
+        output: z, once it is connected; a ReLU in place may set its negative entries to zero.
+        flow: what is known of z.
+    """
+
+    label = "proportion"
+
+    def __init__(self, terms: Sequence[tuple[bool, Kept]], epsilon: float) -> None:
+        self._terms, self._epsilon = terms, epsilon
+
+    def set_output(self, z: Tensor) -> None:
+        """Keep z."""
+        self.output, self.flow = Kept(z), flow_of(z)
+        self.flow.producer = self
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
+        """To the terms that depend on the input of the network."""
+        z = self.output.get()
+        if self.output.rectified and not self.flow.vanishes_below():
+            z = self._terms[0][1].get() + self._terms[1][1].get()
+        s = self.share(R, z, self._epsilon)
+        values = [kept.get() for wanted, kept in self._terms if wanted]
+        return tuple((value * s).sum_to_size(value.shape) for value in values)
+
+
+class Proportion(Call):
+    """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
+
+    Exact for any f that is linear in its inputs together; with c_i = 1/2 for a product of two. For any other f this is the
+    gradient times the input.
+    """
+
+    label = "proportion"
+
+    def __init__(self, z: Tensor, inputs: Sequence[Tensor], parts: Sequence[float], epsilon: float) -> None:
+        self._z, self._inputs, self._parts, self._epsilon = z, inputs, parts, epsilon
+        self._kept = [Kept(value) for value in inputs]
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
+        """By the ordinary backward pass of f, from the inputs as they were."""
+        s = self.share(R, self._z.detach(), self._epsilon)
+        gradients = torch.autograd.grad(self._z, self._inputs, s, allow_unused=True)
+        return tuple(
+            None if g is None else g.mul(kept.get()).mul_(part)
+            for g, kept, part in zip(gradients, self._kept, self._parts, strict=True)
+        )
+
+
+class SeveralOutputs:
+    """:class:`Proportion` for an operation with several outputs."""
+
+    def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], epsilon: float) -> None:
+        self._outputs, self._inputs, self._epsilon = outputs, inputs, epsilon
+
+    def hand_back_all(self, relevances: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """The sum over the outputs of what each hands back."""
+        shares = [divide(R, z.detach(), self._epsilon) for R, z in zip(relevances, self._outputs, strict=True)]
+        gradients = torch.autograd.grad(self._outputs, self._inputs, shares, allow_unused=True)
+        return tuple(None if g is None else g * x.detach() for g, x in zip(gradients, self._inputs, strict=True))
+
+
+class Softmax(Call):
+    """a = softmax(x): R_x = x (R − a Σ R), the first-order term at x (AttnLRP, eq. 13)."""
+
+    label = "softmax"
+
+    def __init__(self, x: Kept, dim: int) -> None:
+        self._x, self._dim = x, dim
+
+    def set_output(self, a: Tensor) -> None:
+        """Keep a."""
+        self._a = Kept(a)
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
+        """Nothing to entries that a mask set to −∞."""
+        x = self._x.get()
+        R_x = (R - self._a.get() * R.sum(self._dim, keepdim=True)).mul_(x)
+        return (R_x.masked_fill_(x.isinf(), 0.0),)

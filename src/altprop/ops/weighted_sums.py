@@ -1,0 +1,230 @@
+"""A layer with weights while it is explained: what its rule may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from altprop.ops.linear_maps import LinearMap
+from altprop.ops.relevance import Call
+from altprop.ops.relevance_flow import Kept, flow_of
+
+
+@dataclass
+class Layer:
+    """One operation of a network, as the predicates of a composite see it.
+
+    Attributes:
+        name: the module that runs it, as in ``named_modules()``; empty for the model itself.
+        module: that module.
+        function: the name of the torch function.
+        kind: the class of modules that does the same, also where the function was called without one; None if there is
+            none.
+        first: whether it is a layer with weights, and no other lies between it and the input.
+        last: whether it is the layer with weights that runs last.
+    """
+
+    name: str
+    module: nn.Module
+    function: str
+    kind: type[nn.Module] | None
+    first: bool = False
+    last: bool = False
+
+    def is_a(self, classes: type | tuple[type, ...]) -> bool:
+        """Whether the operation does what modules of these classes do, or is run by one."""
+        return isinstance(self.module, classes) or (self.kind is not None and issubclass(self.kind, classes))
+
+
+class WeightedSumRule(Protocol):
+    """A rule for layers with weights."""
+
+    proportional: bool
+    """Whether an input that is zero gets no relevance."""
+
+    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
+        """The relevance of the layer's input from that of its output."""
+
+
+Part = Callable[[Tensor], Tensor]
+
+
+class Parts:
+    """What rules make of weights (their positive part, say), made once for each version of each weight.
+
+    Writing to ``weight.data`` does not count as a new version, as for autograd: :meth:`clear` after that.
+    """
+
+    def __init__(self) -> None:
+        self._made: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    def get(self, name: str, make: Callable[[], Tensor], sources: tuple[Tensor, ...]) -> Tensor:
+        """The part called ``name`` of the first of ``sources``; made anew if one of them has changed."""
+        if not sources[0].is_leaf:
+            return make()
+        versions = tuple((id(source), source._version, source.data_ptr()) for source in sources)
+        made = self._made.setdefault(sources[0], {})
+        if name not in made or made[name][0] != versions:
+            made[name] = versions, make()
+        part: Tensor = made[name][1]
+        return part
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._made = WeakIdKeyDictionary()
+
+
+class WeightedSum(Call):
+    """One call of a layer z = W x + b; of a batch norm that follows it, W and b are the two as one.
+
+    Attributes:
+        layer: which it is.
+        rule: how it hands relevance back; set when the forward pass is over.
+        output: z.
+    """
+
+    rule: WeightedSumRule
+
+    def __init__(
+        self, layer: Layer, linear_map: LinearMap, x: Tensor, weight: Tensor, bias: Tensor | None, parts: Parts
+    ) -> None:
+        self.layer, self._map, self._weight, self._bias, self._parts = layer, linear_map, weight, bias, parts
+        self._input = Kept(x)
+        self.nonnegative = flow_of(x).nonnegative
+        flow_of(x).uses.append(self)
+
+    def set_output(self, z: Tensor) -> None:
+        """Keep z, the output in the graph."""
+        self.output, self._flow = Kept(z), flow_of(z)
+        self._flow.producer = self
+
+    def vanishes_at_zero(self) -> bool:
+        """See :class:`altprop.ops.relevance_flow.Use`."""
+        return self.rule.proportional
+
+    def vanishes_below(self) -> bool:
+        """See :class:`altprop.ops.relevance_flow.Use`."""
+        return self.nonnegative and self.rule.proportional
+
+    def folded(self) -> BatchNorm | None:
+        """The batch norm that follows this layer and nothing else does, if it is to be one with it."""
+        use = self._flow.uses[0] if len(self._flow.uses) == 1 else None
+        return use if isinstance(use, BatchNorm) and use.may_fold else None
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor]:
+        """By the rule."""
+        self._norm = self.folded()
+        self.vanishes = (self._norm or self)._flow.vanishes_below()
+        R_x = self.rule.relevance(self, R)
+        return (R_x,)
+
+    # What the rules ask for.
+
+    @property
+    def x(self) -> Tensor:
+        """The input, (batch, ...)."""
+        return self._input.get()
+
+    @property
+    def z(self) -> Tensor:
+        """The output. Negative entries may be zero instead where :attr:`vanishes`: no relevance comes to them."""
+        kept = (self._norm or self).output
+        return self.forward(self.x, self.weight, self.bias) if kept.rectified and not self.vanishes else kept.get()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out), or None."""
+        if self._norm is None:
+            return self._bias
+        scale, shift = self._norm.affine()
+        return shift if self._bias is None else torch.addcmul(shift, scale, self._bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """Of the shape that torch gives it."""
+        norm = self._norm
+        if norm is None:
+            return self._weight
+        scale = norm.affine()[0]
+        sources = (self._weight, *norm.sources())
+        return self._parts.get("folded", lambda: self._weight * self._map.per_row(scale, self._weight), sources)
+
+    def part(self, name: str, make: Part) -> Tensor:
+        """What ``make`` makes of the weight: kept under ``name`` for the next time."""
+        sources = (self._weight, *(self._norm.sources() if self._norm else ()))
+        return self._parts.get(f"{name} of folded" if self._norm else name, lambda: make(self.weight), sources)
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x + b with another input, weight and bias; a new tensor."""
+        return self._map.forward(x, weight, bias)
+
+    def transposed(self, s: Tensor, weight: Tensor) -> Tensor:
+        """Wᵀ s with another weight; a new tensor."""
+        return self._map.transposed(s, weight, self.x)
+
+    def fan_in(self) -> Tensor:
+        """How many inputs each output has, in a shape that divides an output."""
+        return self._map.fan_in(self.x, self._weight)
+
+    def spread(self, s: Tensor) -> Tensor:
+        """Wᵀ s with all weights 1; a new tensor."""
+        return self._map.spread(s, self._weight, self.x)
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """One value for each output channel, in a shape that multiplies an output."""
+        return self._map.per_output(values)
+
+
+class BatchNorm(Call):
+    """A batch norm in evaluation mode: one with the layer before it if it may be. Relevance passes in any case.
+
+    Attributes:
+        may_fold: whether the composite lets it be one with the layer before it.
+        output: what it returned.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        statistics: tuple[Tensor, Tensor, float],
+        weight: Tensor | None,
+        bias: Tensor | None,
+        may_fold: bool,
+    ) -> None:
+        self._mean, self._variance, self._epsilon = statistics
+        self._weight, self._bias, self.may_fold = weight, bias, may_fold
+        flow_of(x).uses.append(self)
+
+    def set_output(self, y: Tensor) -> None:
+        """Keep y, the output in the graph."""
+        self.output, self._flow = Kept(y), flow_of(y)
+        self._flow.producer = self
+
+    def vanishes_at_zero(self) -> bool:
+        """See :class:`altprop.ops.relevance_flow.Use`."""
+        return False
+
+    def vanishes_below(self) -> bool:
+        """See :class:`altprop.ops.relevance_flow.Use`."""
+        return False
+
+    def hand_back(self, R: Tensor) -> tuple[Tensor]:
+        """R: where the two are one, the layer before it does the rest."""
+        return (R,)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Its scale and shift for each channel."""
+        scale = torch.rsqrt(self._variance + self._epsilon)
+        if self._weight is not None:
+            scale = scale * self._weight.detach()
+        shift = -self._mean * scale
+        return scale, shift if self._bias is None else shift + self._bias.detach()
+
+    def sources(self) -> tuple[Tensor, ...]:
+        """What the scale depends on."""
+        return (self._variance,) if self._weight is None else (self._variance, self._weight)
