@@ -1,4 +1,4 @@
-"""Train networks by several rules side by side, and explain them: the data, the networks, the loop, the results and their report.
+"""Train networks by several rules side by side, and explain them: data, networks, the loop, results, reports.
 
     >>> from altprop.experiment import Settings, compare
     >>> results = compare(Settings(data="circles", model="8", rules="lfp", epochs=1, seeds=1, out=None))

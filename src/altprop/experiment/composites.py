@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import base_name, make_labelled
-from altprop.explain import COMPOSITES
+from altprop.explain import COMPOSITES, CONVOLUTIONS
 from altprop.explain.composites import Composite
 
-TRANSFORMERS = frozenset({"attn_lrp", "cp_lrp"})
-"""The composites that differ from ``epsilon`` in attention alone."""
+_FOR_ATTENTION = {"attn_lrp", "cp_lrp"}
 
 
 def needs_patterns(name: str) -> bool:
@@ -45,6 +44,18 @@ def make_composite(label: str, low: float | Tensor | None = None, high: float | 
 
 
 def composites_for(model: nn.Module) -> tuple[str, ...]:
-    """The names of all composites that make sense for a model with no arguments but the bounds of its inputs."""
-    attends = any(isinstance(module, nn.MultiheadAttention) for module in model.modules())
-    return tuple(name for name in COMPOSITES if not needs_patterns(name) and (attends or name not in TRANSFORMERS))
+    """The names of all composites that make sense for a model with no arguments but the bounds of its inputs.
+
+    Those for transformers are left out where there is no attention, and those that have a rule for convolutions where
+    there is none: they are the same as ``epsilon`` then, or spread relevance evenly.
+    """
+    modules = list(model.modules())
+    attends = any(isinstance(module, nn.MultiheadAttention) for module in modules)
+    convolves = any(isinstance(module, CONVOLUTIONS) for module in modules)
+    return tuple(
+        name
+        for name in COMPOSITES
+        if not needs_patterns(name)
+        and (attends or name not in _FOR_ATTENTION)
+        and (convolves or not name.startswith("epsilon_"))
+    )

@@ -43,8 +43,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         close = get_close_matches(name, known, n=5, cutoff=0.5)
         hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
         return InputError(f"There is no {kind} {name!r}.{hint} {len(known)} are known, such as {known[0]!r}.")
-    close = get_close_matches(name.lower(), known, n=1) or [k for k in known if name and k.startswith(name.lower())]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    lowered = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), lowered, n=1) or [k for k in lowered if name and k.startswith(name.lower())]
+    hint = f" Did you mean {lowered[close[0]]!r}?" if close else ""
     return InputError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 

@@ -1,4 +1,4 @@
-"""The files that explaining leaves, and its table for a terminal."""
+"""The files that explaining leaves: tensors, pictures, a page, and what can be read again."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from rich.table import Table
 from torch import Tensor
 
-from altprop.experiment.explanations import RELEVANCE, Explanations, Outcome
+from altprop.experiment.explain_table import HEADER, INPUTS_HEADER, input_row, row
+from altprop.experiment.explanations import RELEVANCE, Explanations
 from altprop.experiment.folder import RESULTS
 from altprop.experiment.page import render
 from altprop.experiment.picture import Picture, png
 from altprop.experiment.theme import DARK, LIGHT, Theme
 from altprop.explain import heatmap
 
-HEADER = ("rule", "explained output", "sum of relevance", "seconds")
-
 _INPUTS = 8
 _RULES = 6
 _PERCENTILE = 99.5
 _CAPTION = (
-    "Red speaks for the explained output, blue against it. Each picture has a scale of its own, which the strongest half "
-    "per cent of its pixels may exceed."
+    "Red speaks for the explained output, blue against it. Each picture has a scale of its own, which the strongest "
+    "half per cent of its pixels may exceed."
 )
 
 
@@ -60,7 +58,7 @@ def pictures(explanations: Explanations) -> list[Picture]:
     for number in range(count):
         part = rules[number * len(rules) // count : (number + 1) * len(rules) // count]
         light, dark = (png(partial(_draw, explanations, part), theme) for theme in (LIGHT, DARK))
-        assert light is not None and dark is not None  # noqa: PT018  (a grid is never empty)
+        assert light is not None and dark is not None
         name = f"explanations-{number + 1}" if number else "explanations"
         title = f"Explanations ({number + 1} of {count})" if count > 1 else "Explanations"
         more = len(explanations.inputs) - _INPUTS
@@ -86,34 +84,6 @@ def _clipped(caption: str, width: int = 26) -> str:
     return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in caption.split("\n"))
 
 
-def row(explanations: Explanations, outcome: Outcome) -> list[str]:
-    """The cells of one rule, in the order of :data:`HEADER`; means over the inputs."""
-    return [
-        outcome.composite,
-        f"{explanations.mean_output:.4g}",
-        f"{outcome.mean_sum:.4g}",
-        f"{outcome.seconds:.2f}",
-    ]
-
-
-def terminal_tables(explanations: Explanations) -> list[Table]:
-    """The tables for a terminal: the inputs, and the rules."""
-    inputs = Table("input", "true", "predicted", "score", "explained", "output", title=explanations.network)
-    for one in explanations.inputs:
-        inputs.add_row(*_cells(one.name, one.true, one.predicted_name, one.score, one.target_name, one.output))
-    count = len(explanations.inputs)
-    rules = Table(title=f"Means over {count} inputs" if count > 1 else None)
-    for number, name in enumerate(HEADER):
-        rules.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-    for outcome in explanations.outcomes:
-        rules.add_row(*row(explanations, outcome))
-    return [inputs, rules]
-
-
-def _cells(*values: str | float | None) -> list[str]:
-    return ["–" if value is None else f"{value:.4g}" if isinstance(value, float) else value for value in values]
-
-
 def _page(explanations: Explanations, drawn: Sequence[Picture]) -> str:
     names = [one.name for one in explanations.inputs]
     what = names[0] if len(names) == 1 else f"{len(names)} inputs"
@@ -125,10 +95,8 @@ def _page(explanations: Explanations, drawn: Sequence[Picture]) -> str:
         messages=list(explanations.notes),
         header=HEADER,
         rows=[row(explanations, outcome) for outcome in explanations.outcomes],
-        inputs=[
-            _cells(one.name, one.true, one.predicted_name, one.score, one.target_name, one.output)
-            for one in explanations.inputs
-        ],
+        inputs_header=INPUTS_HEADER,
+        inputs=[input_row(one) for one in explanations.inputs],
         pictures=drawn,
         facts={
             "network": explanations.network,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -40,6 +40,8 @@ class ExplainSettings(Options):
         ('epsilon', 'gradient')
     """
 
+    positional: ClassVar[frozenset[str]] = frozenset({"images"})
+
     images: Path | None = Field(default=None, description="Image file, or folder of images, to explain.")
     data: str | None = Field(
         default=None, description="Or a data set, see `altprop data`. Unset, without images: the one trained on."
@@ -49,10 +51,12 @@ class ExplainSettings(Options):
     )
     model: str | None = Field(
         default=None,
-        description="Network: a folder of `altprop train` or a model.pt in it; or torchvision:vgg16 with random weights, "
-        "torchvision:vgg16:DEFAULT with trained ones.",
+        description="Network: a folder of `altprop train` or a model.pt in it; or torchvision:vgg16 with random "
+        "weights, torchvision:vgg16:DEFAULT with trained ones.",
     )
-    weights: Path | None = Field(default=None, description="File of weights for a torchvision network: .pt, .safetensors.")
+    weights: Path | None = Field(
+        default=None, description="Weights of a torchvision network: a .pt or .safetensors file."
+    )
     composites: Annotated[tuple[str, ...], BeforeValidator(_parse_labels)] = Field(
         default=(ALL,),
         description="Composites, with arguments after a colon: epsilon_plus,epsilon_gamma_box:gamma=0.5; or all. See "
@@ -62,7 +66,9 @@ class ExplainSettings(Options):
         default=None, description="Output to explain: a class, by number or name. Unset: the predicted one."
     )
     size: int | None = Field(
-        default=None, ge=1, description="Side of images for torchvision networks, in pixels. Unset: what they are made for."
+        default=None,
+        ge=1,
+        description="Side of images for torchvision's networks, in pixels. Unset: what suits them.",
     )
     seed: int | None = Field(
         default=None, ge=0, description="Seed of random weights, or of the training run. Unset: 0, or the first."

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 import warnings
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import altprop
+from altprop.experiment.checkpoints import trained_network
 from altprop.experiment.composites import composites_for, make_composite
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.explain_output import write_explanations
 from altprop.experiment.explain_settings import ALL, ExplainSettings
 from altprop.experiment.explanations import Explained, Explanations, Outcome
 from altprop.experiment.folder import results_folder
 from altprop.experiment.machine import check_device, versions
-from altprop.experiment.networks import Network, load_network
+from altprop.experiment.network import TRAIN_FIRST, Network
 from altprop.experiment.samples import Samples, data_samples, image_samples
 from altprop.experiment.watching import Watch
 
@@ -34,8 +35,8 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
         watch: told how it gets on.
 
     Returns:
-        The relevance of every input by every composite, and what the network predicts. They are also written to the folder
-        ``explanations.folder``, with pictures and a report, unless ``settings.out`` is None.
+        The relevance of every input by every composite, and what the network predicts. They are also written to the
+        folder ``explanations.folder``, with pictures and a report, unless ``settings.out`` is None.
 
     Raises:
         InputError: (a ValueError) something cannot be explained as asked; nothing was written.
@@ -50,9 +51,7 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
     watch = watch or Watch()
     check_device(settings.device)
     watch.stage("loading the network")
-    network = load_network(
-        settings.model, weights=settings.weights, seed=settings.seed, size=settings.size, data=data
-    )
+    network = _network(settings, data)
     if settings.images is not None:
         samples = image_samples(settings.images, network)
     else:
@@ -61,10 +60,26 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
     with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
         explanations = _explanations(settings, network, samples, watch)
         if folder is not None:
+            from altprop.experiment.explain_output import write_explanations  # noqa: PLC0415  (matplotlib is slow)
+
             watch.stage("writing the report")
             write_explanations(explanations, folder.path)
             explanations.folder = folder.publish()
     return explanations
+
+
+def _network(settings: ExplainSettings, data: Dataset | None) -> Network:
+    model, weights, size = settings.model, settings.weights, settings.size
+    if not model:
+        raise InputError(TRAIN_FIRST)
+    if model.startswith("torchvision:"):
+        from altprop.experiment.pretrained import torchvision_network  # noqa: PLC0415  (slow to import)
+
+        return torchvision_network(model, weights, settings.seed, size)
+    if weights is not None or size is not None:
+        option = "--weights" if weights is not None else "--size"
+        raise InputError(f"{option} is for networks of torchvision; the training run of {model} fixed it.")
+    return trained_network(Path(model), settings.seed, data)
 
 
 def _explanations(settings: ExplainSettings, network: Network, samples: Samples, watch: Watch) -> Explanations:
@@ -90,7 +105,7 @@ def _explanations(settings: ExplainSettings, network: Network, samples: Samples,
             notes += warned
         watch.advance()
     if not outcomes:
-        raise InputError(f"No composite could explain the network. {' '.join(notes)}")
+        raise InputError(f"No composite could explain the network: {'; '.join(notes)}")
     return Explanations(
         settings=settings,
         network=network.summary,
@@ -132,7 +147,7 @@ def _outputs(network: Network, inputs: Tensor, device: str) -> Tensor:
     shape = "×".join(map(str, inputs.shape[1:]))
     try:
         with torch.no_grad():
-            parts = [network.module(part.to(device)) for part in inputs.split(_BATCH)]
+            parts = [network.module(part.to(device)) for part in torch.split(inputs, _BATCH)]
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
@@ -171,7 +186,7 @@ def _by_rule(
     parts, deltas, start = [], [], time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        for x, target in zip(inputs.split(_BATCH), targets.split(_BATCH), strict=True):
+        for x, target in zip(torch.split(inputs, _BATCH), torch.split(targets, _BATCH), strict=True):
             R, delta = lrp.attribute(x.to(device), target=target.to(device), return_convergence_delta=True)
             parts.append(R.detach().cpu())
             deltas += delta.tolist()

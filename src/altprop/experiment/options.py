@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
@@ -32,6 +32,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    positional: ClassVar[frozenset[str]] = frozenset()
+    """The options that are given without a flag on the command line."""
+
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, values: Any) -> Any:
@@ -55,7 +58,8 @@ class Options(BaseModel):
         for key in type(self).model_fields:
             value = getattr(self, key)
             if key not in ("out", "name", "overwrite") and value != type(self).model_fields[key].default:
-                words += [f"--{key.replace('_', '-')}", as_text(key, value)]
+                flag = [] if key in self.positional else [f"--{key.replace('_', '-')}"]
+                words += [*flag, as_text(key, value)]
         return shlex.join(words)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from altprop.experiment.data import load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
-from altprop.experiment.networks import Network
+from altprop.experiment.network import Network
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def image_samples(path: Path, network: Network) -> Samples:
     """Read an image file, or all images of a folder, as the network takes them.
 
     Args:
-        path: the file or folder. In a folder, the files whose names end as those of images do; not those of folders in it.
+        path: the file or folder. In a folder: the files, not in its own folders, that are named as images.
         network: what they are for.
 
     Raises:
@@ -77,8 +77,8 @@ def data_samples(name: str | None, index: tuple[int, ...], network: Network) -> 
 def _check_fit(data: Dataset, network: Network) -> None:
     if network.data is None:
         raise InputError(
-            f"{network.summary} takes photographs: give an image file or a folder of them. The data sets are for networks "
-            f"that `altprop train` trained."
+            f"{network.summary} takes photographs: give an image file or a folder of them. The data sets are for "
+            f"networks that `altprop train` trained."
         )
     if data.input_shape != network.data.input_shape:
         ours, theirs = ("×".join(map(str, shape)) for shape in (data.input_shape, network.data.input_shape))

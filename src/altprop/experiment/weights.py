@@ -21,8 +21,8 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
 
     Args:
         network: what they are for.
-        file: a state dict, as ``torch.save`` or safetensors writes it; it may lie under ``"state_dict"`` or ``"model"``, and its
-            keys may begin with ``"module."``.
+        file: a state dict, as ``torch.save`` or safetensors write; it may lie under ``"state_dict"`` or ``"model"``,
+            and its keys may begin with ``"module."``.
         name: what to call the network in errors.
 
     Raises:
