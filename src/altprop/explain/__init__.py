@@ -1,7 +1,7 @@
 """Layer-wise relevance propagation: rules, composites of them, and what is made of relevances.
 
-The rules and :class:`LRP` need torch alone. Pictures (``altprop.explain.heatmap``), attributors and evaluation are modules of
-their own, with the extra ``altprop[explain]``.
+The rules and :class:`LRP` need torch alone. Pictures (``altprop.explain.heatmap``), attributors and evaluation are
+modules of their own, with the extra ``altprop[explain]``.
 """
 
 from altprop.explain import composites

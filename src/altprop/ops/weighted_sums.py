@@ -44,8 +44,9 @@ class Layer:
 class WeightedSumRule(Protocol):
     """A rule for layers with weights."""
 
-    proportional: bool
-    """Whether an input that is zero gets no relevance."""
+    @property
+    def proportional(self) -> bool:
+        """Whether an input that is zero gets no relevance."""
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """The relevance of the layer's input from that of its output."""
@@ -68,7 +69,9 @@ class Parts:
         if not sources[0].is_leaf:
             return make()
         versions = tuple((id(source), source._version, source.data_ptr()) for source in sources)
-        made = self._made.setdefault(sources[0], {})
+        made = self._made.get(sources[0])  # type: ignore[no-untyped-call]
+        if made is None:
+            made = self._made[sources[0]] = {}
         if name not in made or made[name][0] != versions:
             made[name] = versions, make()
         part: Tensor = made[name][1]
