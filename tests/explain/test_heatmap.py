@@ -210,6 +210,22 @@ def test_a_grid_has_a_row_for_each_input_and_a_column_for_each_rule():
             assert np.array_equal(drawn, heatmap.colors(relevance[row]))
 
 
+@pytest.mark.parametrize(("across", "blocks"), [(None, [5]), (5, [5]), (4, [3, 2]), (2, [2, 2, 1]), (1, [1] * 5)])
+def test_rules_that_do_not_fit_side_by_side_go_below(across, blocks):
+    inputs = torch.rand(2, 1, 3, 3)
+    rules = {name: torch.randn(2, 1, 3, 3) for name in ("input", "b", "c", "d", "e")}
+    figure = heatmap.grid(inputs, rules, labels=["x", "y"], across=across)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    names = iter(rules)
+    assert titles == [title for block in blocks for title in ("input", *(next(names) for _ in range(block)))]
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["x", "y"] * len(blocks)
+    expected = [heatmap.colors(relevance[0]) for relevance in rules.values()]
+    drawn = [axes.images[0].get_array() for axes in figure.axes if axes.get_title()]
+    firsts = {sum(block + 1 for block in blocks[:number]) for number in range(len(blocks))}
+    shown = [picture for place, picture in enumerate(drawn) if place not in firsts]
+    assert all(np.array_equal(*pair) for pair in zip(shown, expected, strict=True))
+
+
 def test_a_grid_can_have_one_scale():
     relevance = torch.randn(1, 1, 3, 3)
     figure = heatmap.grid(relevance, {"small": relevance, "large": 2 * relevance}, scale="all", cmap="bwr")
@@ -318,3 +334,8 @@ def test_a_missing_package_names_the_extra_that_brings_it():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode != 0
     assert re.search(r"Pictures need matplotlib.*pip install 'altprop\[explain\]'", ended.stderr)
+
+
+def test_a_grid_with_room_for_no_rule_is_refused():
+    with pytest.raises(ValueError, match="room for one rule or more side by side, got across=0"):
+        heatmap.grid(torch.rand(1, 1, 2, 2), {"a": torch.rand(1, 1, 2, 2)}, across=0)

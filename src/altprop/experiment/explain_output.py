@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from altprop.experiment.theme import DARK, LIGHT, Theme
 from altprop.explain import heatmap
 
 _INPUTS = 8
-_RULES = 6
+_ACROSS = 6
 _PERCENTILE = 99.5
 _CAPTION = (
     "Red speaks for the explained output, blue against it. Each picture has a scale of its own, which the strongest "
@@ -32,7 +30,7 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
     """Write what came out of explaining.
 
     * ``relevance.pt``: the inputs, the explained outputs' numbers, and by rule the relevance, for ``torch.load``;
-    * ``explanations.png`` and ``explanations-dark.png``, more of them if there are many rules, and ``report.html``;
+    * ``explanations.png`` and ``explanations-dark.png``, the rules side by side, and ``report.html``;
     * ``results.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
 
     Args:
@@ -42,37 +40,27 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
     targets = torch.tensor([one.target for one in explanations.inputs])
     tensors = {"inputs": explanations.samples, "targets": targets, "relevance": explanations.relevance}
     torch.save(tensors, folder / RELEVANCE)
-    drawn = pictures(explanations)
-    for picture in drawn:
-        (folder / f"{picture.name}.png").write_bytes(picture.light)
-        (folder / f"{picture.name}-dark.png").write_bytes(picture.dark)
+    drawn = picture(explanations)
+    (folder / f"{drawn.name}.png").write_bytes(drawn.light)
+    (folder / f"{drawn.name}-dark.png").write_bytes(drawn.dark)
     (folder / "report.html").write_text(_page(explanations, drawn), encoding="utf-8")
     (folder / RESULTS).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
 
 
-def pictures(explanations: Explanations) -> list[Picture]:
-    """Draw the explanations by all rules side by side: at most six rules in a picture, and the first eight inputs."""
-    rules = list(explanations.relevance)
-    count = math.ceil(len(rules) / _RULES)
-    drawn = []
-    for number in range(count):
-        part = rules[number * len(rules) // count : (number + 1) * len(rules) // count]
-        light, dark = (png(partial(_draw, explanations, part), theme) for theme in (LIGHT, DARK))
-        assert light is not None and dark is not None
-        name = f"explanations-{number + 1}" if number else "explanations"
-        title = f"Explanations ({number + 1} of {count})" if count > 1 else "Explanations"
-        more = len(explanations.inputs) - _INPUTS
-        caption = _CAPTION + (f" {more} more inputs are in {RELEVANCE}." if more > 0 else "")
-        drawn.append(Picture(name, title, caption, light, dark, narrow=True))
-    return drawn
+def picture(explanations: Explanations) -> Picture:
+    """Draw the explanations by all rules side by side, of the first eight inputs."""
+    light, dark = (png(partial(_draw, explanations), theme) for theme in (LIGHT, DARK))
+    assert light is not None and dark is not None  # a grid is never empty
+    more = len(explanations.inputs) - _INPUTS
+    caption = _CAPTION + (f" {more} more inputs are in {RELEVANCE}." if more > 0 else "")
+    return Picture("explanations", "Explanations", caption, light, dark, narrow=True)
 
 
-def _draw(explanations: Explanations, rules: Sequence[str], theme: Theme) -> Figure:
-    shown = {rule: _as_images(explanations.relevance[rule][:_INPUTS]) for rule in rules}
+def _draw(explanations: Explanations, theme: Theme) -> Figure:
+    relevance = {rule: _as_images(R[:_INPUTS]) for rule, R in explanations.relevance.items()}
     labels = [_clipped(one.caption) for one in explanations.inputs[:_INPUTS]]
-    return heatmap.grid(
-        _as_images(explanations.samples[:_INPUTS]), shown, labels=labels, percentile=_PERCENTILE, cmap="RdBu_r"
-    )
+    samples = _as_images(explanations.samples[:_INPUTS])
+    return heatmap.grid(samples, relevance, labels=labels, across=_ACROSS, percentile=_PERCENTILE)
 
 
 def _as_images(x: Tensor) -> Tensor:
@@ -84,7 +72,7 @@ def _clipped(caption: str, width: int = 26) -> str:
     return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in caption.split("\n"))
 
 
-def _page(explanations: Explanations, drawn: Sequence[Picture]) -> str:
+def _page(explanations: Explanations, drawn: Picture) -> str:
     names = [one.name for one in explanations.inputs]
     what = names[0] if len(names) == 1 else f"{len(names)} inputs"
     return render(
@@ -97,7 +85,7 @@ def _page(explanations: Explanations, drawn: Sequence[Picture]) -> str:
         rows=[row(explanations, outcome) for outcome in explanations.outcomes],
         inputs_header=INPUTS_HEADER,
         inputs=[input_row(one) for one in explanations.inputs],
-        pictures=drawn,
+        pictures=[drawn],
         facts={
             "network": explanations.network,
             "inputs": explanations.data,

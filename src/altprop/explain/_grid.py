@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ def grid(
     *,
     labels: Sequence[str] = (),
     size: float = 1.1,
+    across: int | None = None,
     cmap: str | None = None,
     symmetric: bool = True,
     percentile: float = 100.0,
@@ -34,6 +36,7 @@ def grid(
         relevances: by the names of the rules, each of shape (batch, channels, height, width).
         labels: a text for each row, such as the true and the explained class.
         size: the width of a picture, in inches.
+        across: how many rules to draw side by side at most, the others below. Unset: all.
         cmap: as for :func:`colors`.
         symmetric: as for :func:`colors`.
         percentile: as for :func:`colors`.
@@ -54,8 +57,8 @@ def grid(
         raise ValueError(f"A grid needs a label for each of {len(pictures)} inputs, got {len(labels)} labels.")
     summed = [_column(name, relevance, pictures) for name, relevance in relevances.items()]
     shades = painted(torch.cat(summed), cmap=cmap, symmetric=symmetric, percentile=percentile, scale=scale)
-    columns = dict(zip(["input", *relevances], [pictures, *np.split(shades, len(relevances))], strict=True))
-    return _draw(columns, labels, size)
+    columns = dict(zip(relevances, np.split(shades, len(relevances)), strict=True))
+    return _draw(pictures, columns, labels, size, _at_most(across, len(columns)))
 
 
 def _shown(inputs: Relevance) -> np.ndarray:
@@ -79,28 +82,46 @@ def _column(name: str, relevance: Relevance, pictures: np.ndarray) -> Tensor:
     return values.sum(1)
 
 
-def _draw(columns: Mapping[str, np.ndarray], labels: Sequence[str], size: float) -> Figure:
-    rows = len(columns["input"])
-    height, width = columns["input"].shape[1:3]
+def _at_most(across: int | None, count: int) -> int:
+    """How many of ``count`` rules stand side by side, so that all blocks are about as wide."""
+    if across is None:
+        return count
+    if across < 1:
+        raise ValueError(f"A grid has room for one rule or more side by side, got across={across}.")
+    return math.ceil(count / math.ceil(count / across))
+
+
+def _draw(
+    inputs: np.ndarray, columns: Mapping[str, np.ndarray], labels: Sequence[str], size: float, across: int
+) -> Figure:
+    names = list(columns)
+    blocks = [["input", *names[first : first + across]] for first in range(0, len(names), across)]
+    count, height, width = inputs.shape[:3]
     # Strips, as of vectors, are drawn higher than they are.
     tall = max(height / width, 0.3)
-    titles = [_wrapped(name) for name in columns]
-    head = 0.16 * max(title.count("\n") + 1 for title in titles)
+    head = 0.16 * max(_wrapped(name).count("\n") + 1 for name in names)
     margin = 0.085 * max([len(line) for label in labels for line in label.split("\n")], default=0)
-    shape = (size * len(columns) + margin, size * tall * rows + head)
+    shape = (size * (across + 1) + margin, (size * tall * count + head) * len(blocks))
     figure = Figure(figsize=shape, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
-    panels = figure.subplots(rows, len(columns), squeeze=False)
-    for column, (title, pictures) in enumerate(zip(titles, columns.values(), strict=True)):
-        for row, picture in enumerate(pictures):
-            axes = panels[row, column]
-            axes.imshow(picture, interpolation="nearest", aspect="equal" if tall == height / width else "auto")
-            axes.set(xticks=[], yticks=[])
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
-        panels[0, column].set_title(title, fontsize=8, fontweight="normal")
-    for axes, label in zip(panels[:, 0], labels, strict=False):
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
+    panels = figure.subplots(count * len(blocks), across + 1, squeeze=False)
+    for number, block in enumerate(blocks):
+        rows = panels[number * count : (number + 1) * count]
+        for axes, label in zip(rows[:, 0], labels, strict=False):
+            axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
+        for place, (column, name) in enumerate(zip(rows.T, block, strict=False)):
+            column[0].set_title(_wrapped(name), fontsize=8, fontweight="normal")
+            _fill(column, columns[name] if place else inputs, "equal" if tall == height / width else "auto")
+        for axes in rows[:, len(block) :].flatten():
+            axes.remove()
     return figure
+
+
+def _fill(column: np.ndarray, pictures: np.ndarray, aspect: str) -> None:
+    for axes, picture in zip(column, pictures, strict=True):
+        axes.imshow(picture, interpolation="nearest", aspect=aspect)
+        axes.set(xticks=[], yticks=[])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
 
 
 def _wrapped(name: str, width: int = 14) -> str:
