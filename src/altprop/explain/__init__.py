@@ -9,6 +9,7 @@ from altprop.explain.composites import COMPOSITES, CONVOLUTIONS, LAYERS, Composi
 from altprop.explain.conservation import Conservation, LayerConservation
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
 from altprop.explain.lrp import LRP
+from altprop.explain.ranking import rank_channels, rank_weights
 from altprop.explain.rules import (
     ActivationRule,
     AlphaBeta,
@@ -59,4 +60,6 @@ __all__ = [
     "composites",
     "first",
     "last",
+    "rank_channels",
+    "rank_weights",
 ]

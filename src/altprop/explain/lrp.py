@@ -203,8 +203,7 @@ class LRP:
         Raises:
             ValueError: the composite hands gradients back, of which nothing is conserved; or as for :meth:`attribute`.
         """
-        if self.composite.otherwise == "gradient":
-            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
+        self._check_conserves()
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
             seed = relevance_at(done.output, target, self.composite.seed)
@@ -213,6 +212,47 @@ class LRP:
             records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
         return Conservation(records, float(seed.double().sum()), reached)
+
+    def weight_relevance(
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
+    ) -> dict[str, Tensor]:
+        """How much of the explained outputs' relevance goes through each weight: x_i w_ij R_j / z_j.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+            target: as for :meth:`attribute`.
+            additional_forward_args: as for :meth:`attribute`.
+
+        Returns:
+            From the name of a parameter (of linear layers and convolutions; not of the joint projection of
+            ``nn.MultiheadAttention``) to a tensor of its shape, summed over the batch, all positions and all uses.
+
+        Raises:
+            ValueError: the composite hands gradients back; or as for :meth:`attribute`.
+
+        Reference:
+            Yeom et al., "Pruning by explaining: A novel criterion for deep neural network pruning", Pattern Recognition
+            2021.
+        """
+        self._check_conserves()
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        run = self._run()
+        found: dict[str, Tensor] = {}
+        with forward_pass(self.model, run, inputs, additional_forward_args) as done:
+            layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
+            for call in layers:
+                call.weighs = True
+            seed = relevance_at(done.output, target, self.composite.seed)
+            done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            for call in layers:
+                if call.weight_relevance is not None:
+                    name = names[id(call.parameter)]
+                    found[name] = found[name] + call.weight_relevance if name in found else call.weight_relevance
+        return found
+
+    def _check_conserves(self) -> None:
+        if self.composite.otherwise == "gradient":
+            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
 
     def refresh(self) -> None:
         """Forget what was made of the weights: needed only after weights were changed through ``.data``."""
