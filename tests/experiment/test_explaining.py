@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -202,6 +203,35 @@ def test_weights_of_a_file_take_the_place_of_random_ones(photos, tmp_path):
     expected = altprop.LRP(network, "gradient").attribute(done.samples)
     assert torch.allclose(done.relevance["gradient"], expected)
     assert not done.notes
+
+
+def test_photographs_are_turned_the_right_way_up(photos, tmp_path):
+    with Image.open(photos / "a.png") as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by a quarter
+        image.save(tmp_path / "turned.png", exif=exif)
+        image.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    turned, upright = (
+        explain(asked(images=tmp_path / name, model=SQUEEZENET, size=32, composites="gradient")).samples
+        for name in ("turned.png", "upright.png")
+    )
+    assert torch.equal(turned, upright)
+
+
+def test_weights_that_cannot_be_downloaded_are_told_of(photos, monkeypatch):
+    def offline(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(InputError, match=r"IMAGENET1K_V1 of squeezenet1_1 could not be downloaded: .*no network"):
+        explain(asked(images=photos, model=f"{SQUEEZENET}:DEFAULT"))
+
+
+def test_a_transformer_is_explained_by_the_rules_for_attention(photos, tmp_path, monkeypatch):
+    small = torchvision.models.VisionTransformer(32, 16, 1, 2, 8, 16, num_classes=1000)
+    monkeypatch.setattr("torchvision.models.get_model", lambda *args, **kwargs: small)
+    done = explain(asked(images=photos / "a.png", model="torchvision:vit_b_32", size=32))
+    assert {"attn_lrp", "cp_lrp", "epsilon", "gradient"} <= done.relevance.keys()
 
 
 def test_the_bounds_of_the_box_rule_are_those_of_images(photos):

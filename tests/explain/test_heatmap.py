@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from altprop.explain import heatmap
+from tests.test_house import HOUSE, python_blocks, run
 
 SIGNED = torch.tensor([[[0.5, -1.0, 0.0], [2.0, 0.1, -4.0]], [[0.5, 0.0, 0.0], [-1.0, 0.2, 2.0]]])
 
@@ -327,6 +328,13 @@ def test_what_cannot_be_saved_leaves_no_file(picture, name, options, message, tm
     with pytest.raises(ValueError, match=message):
         heatmap.save(picture, tmp_path / name, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_documentations_programs_run(tmp_path):
+    program = python_blocks(HOUSE / "docs" / "pictures.md")
+    assert "heatmap.grid" in program
+    run(program, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"relevance.png", "grid.png"}
 
 
 def test_a_missing_package_names_the_extra_that_brings_it():

@@ -19,6 +19,7 @@ _NEEDED = (
     "safetensors",
     "sklearn",
     "torchmetrics",
+    "torchvision",
 )
 
 
