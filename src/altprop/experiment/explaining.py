@@ -56,7 +56,7 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
         samples = image_samples(settings.images, network)
     else:
         samples = data_samples(settings.data, settings.index, network)
-    default = f"explain-{network.name}-{settings.images.stem if settings.images else samples.names[0].split()[0]}"
+    default = f"explain-{network.name}-{samples.origin}"
     with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
         explanations = _explanations(settings, network, samples, watch)
         if folder is not None:

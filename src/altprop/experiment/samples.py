@@ -23,12 +23,14 @@ class Samples:
         inputs: as the network takes them, of shape (inputs, ...).
         names: of each.
         true: the class of each, as far as it is known.
+        origin: the name of the file, folder or data set that they are from.
         source: where they are from, in words.
     """
 
     inputs: Tensor
     names: tuple[str, ...]
     true: tuple[str | None, ...]
+    origin: str
     source: str
 
 
@@ -45,7 +47,7 @@ def image_samples(path: Path, network: Network) -> Samples:
     files = _image_files(path)
     inputs = torch.stack([network.prepare(_read(file)) for file in files])
     source = f"{len(files)} images of {path}" if path.is_dir() else str(path)
-    return Samples(inputs, tuple(file.name for file in files), (None,) * len(files), source)
+    return Samples(inputs, tuple(file.name for file in files), (None,) * len(files), path.resolve().stem, source)
 
 
 def data_samples(name: str | None, index: tuple[int, ...], network: Network) -> Samples:
@@ -71,7 +73,8 @@ def data_samples(name: str | None, index: tuple[int, ...], network: Network) -> 
     classes = data.y_test[chosen].tolist() if data.task == "classification" else [None] * len(chosen)
     true = tuple(None if one is None else str(one) for one in classes)
     names = tuple(f"{data.name} {one}" for one in chosen)
-    return Samples(data.x_test[chosen], names, true, f"test samples of {data.name}: {', '.join(map(str, chosen))}")
+    source = f"test samples of {data.name}: {', '.join(map(str, chosen))}"
+    return Samples(data.x_test[chosen], names, true, data.name, source)
 
 
 def _check_fit(data: Dataset, network: Network) -> None:

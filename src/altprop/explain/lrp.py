@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,18 @@ from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
 
 Concepts = Mapping[str, int | Iterable[int]]
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _with_wrapped(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The method, with itself as ``__wrapped__``: captum's NoiseTunnel calls that, to pass by captum's own logging."""
+
+    @wraps(method)
+    def unchanged(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return method(*args, **kwargs)
+
+    return unchanged
 
 
 class LRP:
@@ -79,6 +92,22 @@ class LRP:
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
 
+    # What captum's NoiseTunnel asks of a method beyond attribute(): LRP takes the place of captum.attr.LRP there.
+
+    @property
+    def forward_func(self) -> nn.Module:
+        """The model."""
+        return self.model
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether the input has its part in what is handed back: not so with gradients."""
+        return self.composite.otherwise == "relevance"
+
+    def has_convergence_delta(self) -> bool:
+        """That :meth:`attribute` knows ``return_convergence_delta``."""
+        return True
+
     @overload
     def attribute(self, inputs: Tensor, target: Target = ..., additional_forward_args: Any = ...) -> Tensor: ...
 
@@ -91,6 +120,7 @@ class LRP:
         return_convergence_delta: bool = ...,
     ) -> Any: ...
 
+    @_with_wrapped
     def attribute(
         self,
         inputs: Inputs,
