@@ -34,9 +34,10 @@ try:
     from altprop.experiment.objectives import LOSSES, tasks_of
     from altprop.experiment.options import Options, as_text
     from altprop.experiment.progress import Bar
+    from altprop.experiment.spiking import SPIKING_MODELS
     from altprop.experiment.table import terminal_table
     from altprop.explain import COMPOSITES
-    from altprop.rewards import REWARDS
+    from altprop.rewards import REWARDS, SPIKE_REWARDS
 except ModuleNotFoundError as error:
     raise SystemExit(
         f"The command line needs {error.name}, which is not installed. Install it with: "
@@ -99,7 +100,7 @@ def _command(
     """
 
     def command(**values: str | bool | None) -> None:
-        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        given: dict[str, Any] = defaults | {name: value for name, value in values.items() if value is not None}
         with _errors_for_the_reader():
             results = _watched(run, options(**given))
         show(results)
@@ -121,9 +122,10 @@ def _option(options: type[Options], name: str, default: str | None) -> Parameter
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description)
         return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[bool, switch])
-    text = typer.Option(*flags, help=field.description, metavar="TEXT")
-    default = default or (None if field.default in (None, ()) else as_text(name, field.default))
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, text])
+    shown = default or ("" if field.default in (None, ()) else as_text(name, field.default))
+    # Shown and not passed on: what else is chosen may bring another default.
+    text = typer.Option(*flags, help=field.description, metavar="TEXT", show_default=shown or False)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, text])
 
 
 def _watched(run: Callable[..., Any], settings: Options) -> Any:
@@ -245,7 +247,7 @@ def data() -> None:
 def models() -> None:
     """List the networks."""
     widths = ["256-256", "anything", "Fully connected, with hidden layers of these widths."]
-    rows = ([name, entry.inputs, entry.summary] for name, entry in MODELS.items())
+    rows = ([name, entry.inputs, entry.summary] for name, entry in (MODELS | SPIKING_MODELS).items())
     _list("Networks", ["--model", "inputs", ""], [widths, *rows])
 
 
@@ -272,5 +274,6 @@ def composites() -> None:
 @app.command()
 def objectives() -> None:
     """List the losses and rewards that a network can be trained for."""
-    rows = ([name, ", ".join(tasks_of(name)), "loss" if name in LOSSES else "reward"] for name in [*LOSSES, *REWARDS])
+    kinds = {"loss": list(LOSSES), "reward": list(REWARDS), "reward of spikes": list(SPIKE_REWARDS)}
+    rows = ([name, ", ".join(tasks_of(name)), kind] for kind, names in kinds.items() for name in names)
     _list("Objectives", ["--objective", "for", ""], rows)

@@ -53,7 +53,7 @@ def leaky(lfp: LFPSettings, forward: Callable[..., Any], current: Tensor, mem: T
     """A leaky neuron: the reward, divided by how far the membrane moved, goes to the current and to the membrane."""
     neuron: Any = _neuron_of(forward)
     before = _fitting(neuron.mem if mem is None else mem, current)
-    with torch.no_grad():
+    with torch.no_grad(), _unseen():
         output = forward(current) if mem is None else forward(current, mem)
     spikes, neuron.mem = _fire(lfp, neuron, current, before, output, wiped=False)
     return _as(output, spikes, neuron.mem)
@@ -66,7 +66,7 @@ def synaptic(
     neuron: Any = _neuron_of(forward)
     before = _fitting(neuron.mem if mem is None else mem, current)
     syn_before = _fitting(neuron.syn if syn is None else syn, current)
-    with torch.no_grad():
+    with torch.no_grad(), _unseen():
         output = forward(current) if mem is None and syn is None else forward(current, syn, mem)
     neuron.syn = _Filter.apply(current, syn_before, _decay(lfp, neuron.alpha), neuron.syn)
     spikes, neuron.mem = _fire(lfp, neuron, neuron.syn, before, output, wiped=True)
@@ -80,7 +80,7 @@ def recurrent_leaky(
     neuron: Any = _neuron_of(forward)
     before = _fitting(neuron.mem if mem is None else mem, current)
     spikes = _fitting(neuron.spk if spk is None else spk, current)
-    with torch.no_grad():
+    with torch.no_grad(), _unseen():
         output = forward(current) if mem is None and spk is None else forward(current, spk, mem)
     with Interceptor(LFP_TABLE, lfp, unknown=lambda name: None):
         returned = neuron.recurrent(torch.zeros_like(current) if spikes is None else spikes)
@@ -96,6 +96,9 @@ def refused_neuron(lfp: LFPSettings, forward: Callable[..., Any], *args: Any, **
         f"with surrogate gradients (altprop.Backprop, FeedbackAlignment, DFA)."
     )
 
+
+# The interceptor is silent within a neuron, but would still be asked about each of its many small operations.
+_unseen = torch._C.DisableTorchFunction
 
 NEURON_RULES: dict[str, OpRule] = {
     rule.__name__: rule for rule in (leaky, synaptic, recurrent_leaky, refused_neuron)
@@ -136,21 +139,22 @@ def _fire(
         wiped: reset to zero takes the current along with the potential, as snntorch's neurons other than Leaky have it.
     """
     spikes = output[0] if isinstance(output, tuple) else output
-    kind = neuron.reset_mechanism
-    kept = 1 - neuron.reset if kind == "zero" else None
-    fired, membrane = _Fire.apply(
-        current,
-        before,
-        _decay(lfp, neuron.beta),
-        weight(lfp, neuron.threshold),
-        spikes,
-        neuron.mem,
-        neuron.reset if kind == "subtract" else None,
-        kept,
-        wiped,
-        lfp.epsilon,
-    )
-    return defer(fired, SPIKES), membrane
+    with _unseen():
+        kind = neuron.reset_mechanism
+        kept = 1 - neuron.reset if kind == "zero" else None
+        fired, membrane = _Fire.apply(
+            current,
+            before,
+            _decay(lfp, neuron.beta),
+            weight(lfp, neuron.threshold),
+            spikes,
+            neuron.mem,
+            neuron.reset if kind == "subtract" else None,
+            kept,
+            wiped,
+            lfp.epsilon,
+        )
+        return defer(fired, SPIKES), membrane
 
 
 class _Fire(Function):
