@@ -4,7 +4,8 @@ A LIF MLP (β 0.9, 15 steps, input as a current) learns handwritten digits from 
 1e-3, batches of 64. All neurons are hard steps for LFP. `surrogate` is backprop with snntorch's surrogate gradient
 everywhere, `control` the same with the last layer alone. `hard` is backprop with hard steps in the hidden layers and a
 surrogate in the last, so that this one can learn; `hard-control` the same with the last layer alone. `lfprop` is the
-published package, version 1.0.0, on the same network, data, reward and optimizer (in the parity environment).
+published package, version 1.0.0, on the same network, data, reward and optimizer (in the parity environment). The
+time is that of the quickest epoch: whatever else the machine does can only add to it.
 
     python benchmarks/spiking.py
     python benchmarks/spiking.py --data mnist-5k --layers 3 --seeds 0
@@ -89,15 +90,16 @@ def theirs(width: int, layers: int, inputs: int) -> tuple[nn.Module, Callable[[T
 
 
 def train(method: str, args: argparse.Namespace, data: tuple[Tensor, ...], seed: int) -> tuple[float, float]:
-    """Accuracy on the test data, and seconds of training."""
+    """Accuracy on the test data, and the seconds that its quickest epoch of training took."""
     x_train, y_train, x_test, y_test = data
     torch.manual_seed(seed)
     make = theirs if method == "lfprop" else lambda *shape: ours(method, *shape)
     model, forward = make(args.width, args.layers, x_train[0].numel())
     reward = altprop.rewards.SpikeRate(reduction="sum" if method == "lfprop" else "mean")
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    start = time.perf_counter()
+    seconds = []
     for _ in range(args.epochs):
+        start = time.perf_counter()
         for batch in torch.randperm(len(x_train)).split(64):
             optimizer.zero_grad()
             with altprop.targets(y_train[batch]):
@@ -107,10 +109,10 @@ def train(method: str, args: argparse.Namespace, data: tuple[Tensor, ...], seed:
             else:
                 reward(spikes, y_train[batch]).backward()
             optimizer.step()
-    seconds = time.perf_counter() - start
+        seconds.append(time.perf_counter() - start)
     with torch.no_grad():
         right = reward.scores(forward(x_test)).argmax(1) == y_test
-    return float(right.float().mean()), seconds
+    return float(right.float().mean()), min(seconds)
 
 
 def _backward_of_lfprop(model: nn.Module, spikes: Tensor, reward: Tensor) -> None:
@@ -156,7 +158,7 @@ def main() -> None:
     for method, runs in found.items():
         accuracies, seconds = zip(*runs, strict=True)
         each = ", ".join(f"{accuracy:.4f}" for accuracy in accuracies)
-        print(f"{method:14} {statistics.mean(accuracies):.4f}  ({each})  {statistics.mean(seconds):.1f} s", flush=True)
+        print(f"{method:14} {statistics.mean(accuracies):.4f}  ({each})  {min(seconds):.3f} s an epoch", flush=True)
 
 
 if __name__ == "__main__":

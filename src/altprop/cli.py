@@ -99,18 +99,25 @@ def _command(
         **defaults: where the command's defaults are not those of the class.
     """
 
-    def command(**values: str | bool | None) -> None:
-        given: dict[str, Any] = defaults | {name: value for name, value in values.items() if value is not None}
+    def command(context: typer.Context, **values: str | bool | None) -> None:
+        # Defaults are shown, and not passed on: the model that is chosen may have others.
+        given: dict[str, Any] = defaults | {name: value for name, value in values.items() if _is_given(context, name)}
         with _errors_for_the_reader():
             results = _watched(run, options(**given))
         show(results)
 
     parameters = [_option(options, name, defaults.get(name)) for name in options.model_fields]
     # Typer reads the options from the signature.
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    itself = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    command.__signature__ = Signature([itself, *parameters])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (itself, *parameters)}
     epilog = "\n\n".join(["[bold]Examples[/]", *(f"[cyan]{line}[/]" for line in dedent(examples).strip().splitlines())])
     app.command(run.__name__, help=help, epilog=epilog)(command)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _option(options: type[Options], name: str, default: str | None) -> Parameter:
@@ -122,10 +129,9 @@ def _option(options: type[Options], name: str, default: str | None) -> Parameter
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description)
         return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[bool, switch])
-    shown = default or ("" if field.default in (None, ()) else as_text(name, field.default))
-    # Shown and not passed on: what else is chosen may bring another default.
-    text = typer.Option(*flags, help=field.description, metavar="TEXT", show_default=shown or False)
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, text])
+    text = typer.Option(*flags, help=field.description, metavar="TEXT")
+    default = default or (None if field.default in (None, ()) else as_text(name, field.default))
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, text])
 
 
 def _watched(run: Callable[..., Any], settings: Options) -> Any:

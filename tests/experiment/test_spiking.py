@@ -77,7 +77,7 @@ def test_spiking_networks_have_defaults_of_their_own():
     assert (settings.activation, settings.optimizer, settings.objective) == ("atan", "adam", "spike-rate")
     given = Settings(model="lif-mlp", activation="step", optimizer="sgd", objective="cross-entropy")
     assert (given.activation, given.optimizer, given.objective) == ("step", "sgd", "cross-entropy")
-    assert Settings(model="lif-vgg").norm == "batch", "a deep one falls silent without"
+    assert Settings(model="lif-vgg-like").norm == "batch", "a deep one falls silent without"
     assert Settings().activation == "relu"
 
 
@@ -103,7 +103,7 @@ def test_spikes_are_for_classes():
 @pytest.mark.parametrize(
     ("name", "shape", "norm", "message"),
     [
-        ("lif-vgg", (1, 4, 4), "none", "'lif-vgg' takes images of at least 8×8.*shape 1×4×4.*lif-mlp"),
+        ("lif-vgg-like", (1, 4, 4), "none", "'lif-vgg-like' takes images of at least 8×8.*shape 1×4×4.*lif-mlp"),
         ("lif-cnn", (40,), "none", "'lif-cnn' takes images of at least 4×4.*shape 40"),
         ("lif-mlp", (40,), "layer", "'lif-mlp' knows no layer norm"),
     ],

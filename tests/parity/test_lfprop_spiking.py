@@ -5,6 +5,7 @@ import torch
 from lfprop.model.activations import Step
 from lfprop.model.spiking_networks import SpikingLayer
 from lfprop.propagation.propagator_snn import LFPSNNEpsilonComposite
+from lfprop.rewards.reward_functions import SnnCorrectClassRewardSpikesRateCoded
 from snntorch import Leaky
 from torch import nn
 
@@ -55,3 +56,12 @@ def test_a_lif_mlp_gets_lfprops_feedback_over_15_steps(layers):
     for value, own in [(expected_at_x, -x.grad * x.detach()), *zip(expected, found, strict=True)]:
         error = (own - value).norm() / value.norm()
         assert error < 1e-5, f"relative error {error:.1e}"
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+def test_the_rate_coded_reward_is_lfprops(steps):
+    """For an even number of steps; for an odd one lfprop rounds T/2 down."""
+    torch.manual_seed(2)
+    spikes, labels = torch.bernoulli(torch.full((2 * steps, 6, 4), 0.4)), torch.arange(6) % 4
+    expected = SnnCorrectClassRewardSpikesRateCoded(device="cpu")(spikes, labels)
+    torch.testing.assert_close(altprop.rewards.SpikeRate().reward(spikes, labels), expected)

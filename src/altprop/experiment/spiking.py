@@ -142,7 +142,7 @@ SPIKING_MODELS: dict[str, SpikingEntry] = {
         "Spiking, fully connected: a hidden layer of 1000. Other widths: lif-256-256.",
     ),
     "lif-cnn": SpikingEntry(_cnn, 4, "Spiking: 2 convolutions, 1 fully connected layer."),
-    "lif-vgg": SpikingEntry(_vgg, 8, "Spiking: 6 convolutions in 3 stages, 2 fully connected layers."),
+    "lif-vgg-like": SpikingEntry(_vgg, 8, "Spiking: 6 convolutions in 3 stages, 2 fully connected layers."),
     "lif-resnet": SpikingEntry(_resnet, 4, "Spiking: 3 residual blocks, 1 fully connected layer."),
 }
 
@@ -153,7 +153,7 @@ def _widths(name: str) -> list[int]:
 
 def spiking_defaults(name: str) -> dict[str, str]:
     """Settings that fit a network, in place of those that fit networks that do not spike."""
-    norm = "batch" if name in ("lif-vgg", "lif-resnet") else "none"  # deep ones fall silent without
+    norm = "batch" if name in ("lif-vgg-like", "lif-resnet") else "none"  # deep ones fall silent without
     return {"activation": "atan", "optimizer": "adam", "objective": "spike-rate", "norm": norm}
 
 

@@ -89,11 +89,11 @@ def recurrent_leaky(
 
 
 def refused_neuron(lfp: LFPSettings, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Never:
-    """No rule: the membrane is not one leaky sum of its inputs."""
+    """No rule: the plain gradient within such a neuron would be that of its surrogate, and no LFP."""
     raise RuntimeError(
-        f"LFP has no rule for snntorch.{type(_neuron_of(forward)).__name__}: it divides a reward among what a leaky "
-        f"membrane adds up, and this neuron's is made in another way. Use snntorch.Leaky, Synaptic or RLeaky, or train "
-        f"with surrogate gradients (altprop.Backprop, FeedbackAlignment, DFA)."
+        f"LFP has no rule for snntorch.{type(_neuron_of(forward)).__name__}: it knows how to share a reward among what "
+        f"the membranes of snntorch.Leaky, Synaptic and RLeaky add up. Use one of these, or train with surrogate "
+        f"gradients (altprop.Backprop, FeedbackAlignment, DFA)."
     )
 
 
