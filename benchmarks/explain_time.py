@@ -6,7 +6,7 @@ parameters are as a trained model's are, not frozen. Each explanation runs side 
 
     python benchmarks/explain_time.py
     python benchmarks/explain_time.py --nets vgg16 --rounds 30 --device cuda
-    .venv-parity/bin/python benchmarks/explain_time.py      # with zennit, captum and autoLRP beside (after: make parity)
+    .venv-parity/bin/python benchmarks/explain_time.py   # with zennit, captum and autoLRP beside (after: make parity)
 """
 
 from __future__ import annotations
