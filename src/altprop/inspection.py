@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from altprop._preserve import preserved
+from altprop.explain.lrp import LRP
 from altprop.ops.interceptor import Interceptor
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule
 from altprop.rule import Attachment, Rule
@@ -56,20 +57,20 @@ class Inspection(list[Operation]):
         return "\n".join([*lines, note] if count else lines)
 
 
-def inspect(model: nn.Module, example_inputs: Any, rule: Rule) -> Inspection:
+def inspect(model: nn.Module, example_inputs: Any, rule: Rule | LRP) -> Inspection:
     """Run one forward pass and list every operation with the rule that will handle it.
 
     Args:
         model: any module. If no rule is attached, ``rule`` is attached for this one pass; buffers, gradients and random
             state are left as they were.
         example_inputs: one input, a tuple of positional inputs, or a dict of keyword inputs.
-        rule: the rule to ask.
+        rule: the learning rule to ask, or the :class:`altprop.LRP` of this model.
 
     Returns:
         A list of :class:`Operation` that prints as a table.
 
     Raises:
-        ValueError: another rule is attached to the model.
+        ValueError: another rule is attached to the model, or ``rule`` explains another model.
 
     Example:
         >>> import altprop, torch
@@ -80,6 +81,10 @@ def inspect(model: nn.Module, example_inputs: Any, rule: Rule) -> Inspection:
         1 tanh activation
         2 linear weighted_sum
     """
+    if isinstance(rule, LRP):
+        if rule.model is not model:
+            raise ValueError(f"{rule!r} explains another model: make an altprop.LRP of this one.")
+        return Inspection(Operation(*operation) for operation in rule.operations(example_inputs))
     attached = Attachment.of(model)
     if attached is not None and repr(attached.rule) != repr(rule):
         raise ValueError(f"Cannot inspect the model for {rule!r}: {attached.rule!r} is attached. Remove it first.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -65,8 +67,8 @@ class Composite:
 
     Args:
         pairs: predicates and rules.
-        otherwise: what operations do that no pair matches: ``"relevance"``: layers with weights by :class:`Epsilon`, sums
-            and averages in proportion, activations pass, batch norms are one with the layer before them;
+        otherwise: what operations do that no pair matches: ``"relevance"``: layers with weights by :class:`Epsilon`,
+            sums and averages in proportion, activations pass, batch norms are one with the layer before them;
             ``"gradient"``: all hand their ordinary gradient back.
         seed: what starts at the explained output: its ``"value"``, or ``"one"``.
         attention: ``"attnlrp"``: half of a product's relevance to each factor, a softmax by its first-order term;
@@ -95,7 +97,8 @@ class Composite:
                 raise TypeError(f"A composite is made of pairs (predicate, rule), got {pair!r}.")
             if not isinstance(pair[0], str | type | tuple) and not callable(pair[0]):
                 raise TypeError(
-                    f"A predicate is a class of modules, a tuple of them, a name pattern or a function, got {pair[0]!r}."
+                    f"A predicate is a class of modules, a tuple of them, a name pattern or a function, got "
+                    f"{pair[0]!r}."
                 )
         object.__setattr__(self, "pairs", pairs)
 
@@ -224,8 +227,39 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {
     make.__name__: make
     for make in (
         epsilon, epsilon_plus, epsilon_plus_flat, epsilon_gamma_box, epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat,
-        alpha1_beta0, excitation_backprop, attn_lrp, cp_lrp, gradient, guided_backprop, deconvnet, beta_smooth, pattern_net,
-        pattern_attribution,
+        alpha1_beta0, excitation_backprop, attn_lrp, cp_lrp, gradient, guided_backprop, deconvnet, beta_smooth,
+        pattern_net, pattern_attribution,
     )
 }  # fmt: skip
 """Every composite that has a name, by its name."""
+
+
+def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
+    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
+
+    Raises:
+        TypeError: it is nothing of these.
+        ValueError: there is none of that name, or it needs arguments.
+    """
+    if isinstance(given, Composite):
+        return given
+    if isinstance(given, LayerRule):
+        return Composite([(LAYERS, given)], name=repr(given))
+    if isinstance(given, str):
+        return _named(given)
+    if isinstance(given, Iterable):
+        return Composite(given)
+    raise TypeError(f"A composite is a name, a Composite, a rule or pairs (predicate, rule), got {given!r}.")
+
+
+def _named(name: str) -> Composite:
+    make = COMPOSITES.get(name)
+    if make is None:
+        close = difflib.get_close_matches(name, COMPOSITES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
+    needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
+    if needed:
+        arguments = ", ".join(f"{argument}=..." for argument in needed)
+        raise ValueError(f"The composite {name!r} needs arguments: altprop.explain.composites.{name}({arguments}).")
+    return make()

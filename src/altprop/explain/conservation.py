@@ -68,3 +68,8 @@ class Conservation(list[LayerConservation]):
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([*lines, f"explained {self.explained:.6g}, of which {self.reached:.6g} reached the inputs"])
+
+
+def _row(record: LayerConservation) -> tuple[str, ...]:
+    amounts = (record.received, record.passed, record.biases, record.stabilisers)
+    return record.module or "(model)", record.operation, record.rule, *(f"{amount:.6g}" for amount in amounts)

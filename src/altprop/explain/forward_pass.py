@@ -16,7 +16,8 @@ from altprop._preserve import in_evaluation_mode
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
 from altprop.ops.lfp_rules import MODULE_TABLE
-from altprop.ops.lrp_rules import LRP_TABLE, depends, fallback
+from altprop.ops.lrp_common import depends, fallback
+from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import Pass, connect
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
@@ -167,7 +168,8 @@ def _check_depends(output: Tensor) -> None:
     if not output.requires_grad:
         raise ValueError(
             "The model's output does not depend on the inputs in a way that can be followed: it may compute under "
-            "torch.no_grad(), detach its activations, or look tokens up otherwise than with torch.nn.functional.embedding."
+            "torch.no_grad(), detach its activations, or look tokens up otherwise than with "
+            "torch.nn.functional.embedding."
         )
 
 
@@ -248,8 +250,8 @@ def _one_operation(module: nn.Module) -> bool:
 
 def _passed(run: Run, module: nn.Module, args: Any, output: Any) -> Any:
     """The output of a module that is one operation: relevance passes through it unchanged."""
-    z = args[0] if args else None
-    if not depends(z) or not isinstance(output, Tensor):
+    z: Tensor | None = args[0] if args else None
+    if z is None or not depends(z) or not isinstance(output, Tensor):
         return output
     call = Pass()
     flow_of(z).uses.append(OTHER)

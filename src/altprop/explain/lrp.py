@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from altprop.explain.composites import COMPOSITES, LAYERS, Composite
+from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
 from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
-from altprop.explain.rules import Epsilon, LayerRule, RelevanceRule
+from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, relevance_at
-from altprop.ops.interceptor import Observer
 from altprop.ops.lrp_run import Run
-from altprop.ops.weighted_sums import Parts
+from altprop.ops.names import OpRule
+from altprop.ops.relevance import Call
+from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
 
 Concepts = Mapping[str, int | Iterable[int]]
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _with_wrapped(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The method, with itself as ``__wrapped__``: captum's NoiseTunnel calls that, to pass by captum's own logging."""
+
+    @wraps(method)
+    def unchanged(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return method(*args, **kwargs)
+
+    return unchanged
 
 
 class LRP:
     """Explains a model's outputs by layer-wise relevance propagation, without a change to the model.
 
     The explained output's value is handed back from layer to layer, by a rule for each, until it reaches the input: the
-    relevances of the inputs add up to the output, but for what biases and stabilisers keep (:meth:`conservation` says how
-    much). Any model works as it is, in evaluation mode, whatever mode it is in: functional calls and residual sums too, and
-    a batch norm is one with the layer before it.
+    relevances of the inputs add up to the output, but for what biases and stabilisers keep (:meth:`conservation` says
+    how much). Any model works as it is, functional calls and residual sums too; a batch norm is one with the layer
+    before it. A model in training mode is explained in evaluation mode, and left as it was.
 
     Args:
         model: any module.
         composite: which layer has which rule: the name of one (:data:`altprop.explain.COMPOSITES`), a
             :class:`~altprop.explain.Composite`, pairs (predicate, rule) to make one of, or one rule for all layers.
-        strict: raise on an operation that has no rule; otherwise its relevance is the gradient times the input, and there
-            is one warning.
+        strict: raise on an operation that has no rule; otherwise its relevance is the gradient times the input, and
+            there is one warning.
 
     Raises:
         TypeError: ``model`` is no module, or ``composite`` nothing of these.
@@ -44,21 +57,22 @@ class LRP:
 
     Example:
         >>> import altprop, torch
-        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 3, bias=False))
+        >>> layers = [torch.nn.Linear(4, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 3, bias=False)]
+        >>> model = torch.nn.Sequential(*layers)
         >>> x = torch.randn(5, 4)
         >>> relevance = altprop.LRP(model, "epsilon").attribute(x, target=2)
         >>> torch.allclose(relevance.sum(1), model(x)[:, 2], atol=1e-4)
         True
 
     Reference:
-        Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation",
-        PLoS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019.
+        Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
+        Propagation", PLoS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        composite: str | Composite | RelevanceRule | Iterable[Any] = "epsilon_plus",
+        composite: str | Composite | LayerRule | Pairs = "epsilon_plus",
         *,
         strict: bool = False,
     ) -> None:
@@ -78,6 +92,22 @@ class LRP:
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
 
+    # What captum's NoiseTunnel asks of a method beyond attribute(): LRP takes the place of captum.attr.LRP there.
+
+    @property
+    def forward_func(self) -> nn.Module:
+        """The model."""
+        return self.model
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether the input has its part in what is handed back: not so with gradients."""
+        return self.composite.otherwise == "relevance"
+
+    def has_convergence_delta(self) -> bool:
+        """That :meth:`attribute` knows ``return_convergence_delta``."""
+        return True
+
     @overload
     def attribute(self, inputs: Tensor, target: Target = ..., additional_forward_args: Any = ...) -> Tensor: ...
 
@@ -90,6 +120,7 @@ class LRP:
         return_convergence_delta: bool = ...,
     ) -> Any: ...
 
+    @_with_wrapped
     def attribute(
         self,
         inputs: Inputs,
@@ -103,23 +134,24 @@ class LRP:
         """The relevance of the inputs to an output.
 
         Args:
-            inputs: (batch, ...), or a tuple of such tensors, or a dict of keyword inputs. Integer tensors are tokens, whose
-                relevance is summed over their embedding vectors.
+            inputs: (batch, ...), or a tuple of such tensors, or a dict of keyword inputs. Integer tensors are tokens,
+                whose relevance is summed over their embedding vectors.
             target: which output is explained. None: the largest of each example; an int or a tensor or list of ints
                 (batch): its index; a tuple, or a list of a tuple for each example: its indices, where outputs have more
                 dimensions; a float tensor of the output's shape: the relevance to start with.
             additional_forward_args: further arguments of the model, which are not explained: one, a tuple of them, or
                 with keyword inputs a dict.
             return_convergence_delta: whether to return what is lost on the way too.
-            layer: the name of a module whose output is explained in place of the model's; ``target`` is then the index of
-                its neuron, or of its channel with all positions.
+            layer: the name of a module whose output is explained in place of the model's; ``target`` is then the index
+                of its neuron, or of its channel with all positions.
             concepts: for modules by name the channels (or neurons) that relevance may pass through: the concepts
                 whose part in the explanation is asked for (Achtibat et al., "From attribution maps to
                 human-understandable explanations through Concept Relevance Propagation", 2023).
 
         Returns:
-            The relevances, in the structure of ``inputs`` and each of its input's shape; of a dict, those that have any. With
-            ``return_convergence_delta`` a pair of them and of (batch): the explained output less the relevances' sum.
+            The relevances, in the structure of ``inputs`` and each of its input's shape; of a dict, those that have
+            any. With ``return_convergence_delta`` a pair of them and of (batch): the explained output less the
+            relevances' sum.
 
         Raises:
             ValueError: the target does not fit the output, or there is no module of that name.
@@ -127,9 +159,8 @@ class LRP:
         """
         masks = self._masks(concepts)
         run = self._run()
-        with forward_pass(
-            self.model, run, inputs, additional_forward_args, values_of=self._module_name(layer), masks=masks
-        ) as done:
+        start = None if layer is None else self._checked(layer)
+        with forward_pass(self.model, run, inputs, additional_forward_args, values_of=start, masks=masks) as done:
             source, seed = self._start(done, target, layer)
             arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
@@ -160,26 +191,26 @@ class LRP:
             concepts: as for :meth:`attribute`.
 
         Returns:
-            From the module's name to the relevance of its output (the first tensor of it), in the order in which they ran. A
-            module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
+            From the module's name to the relevance of its output (the first tensor of it), in the order in which they
+            ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
 
         Raises:
             ValueError: as for :meth:`attribute`.
         """
-        names = None if modules is None else {self._module_name(name) for name in modules}
+        names = None if modules is None else {self._checked(name) for name in modules}
         run = self._run()
         with forward_pass(
             self.model,
             run,
             inputs,
             additional_forward_args,
-            record=(lambda name: bool(name)) if names is None else names,  # type: ignore[arg-type]
-            values_of=self._module_name(layer),
+            record=_any_but_the_model if names is None else names,
+            values_of=None if layer is None else self._checked(layer),
             masks=self._masks(concepts),
         ) as done:
             source, seed = self._start(done, target, layer)
-            reached = {name: recorded for name, recorded in done.recorded.items() if recorded.edge is not None}
-            arrived = dict(zip(reached, done.hand_back(source, seed, [r.edge for r in reached.values()]), strict=True))  # type: ignore[misc]
+            edges = {name: recorded.edge for name, recorded in done.recorded.items() if recorded.edge is not None}
+            arrived = dict(zip(edges, done.hand_back(source, seed, list(edges.values())), strict=True))
             layers = {}
             for name, recorded in done.recorded.items():
                 R = arrived.get(name)
@@ -202,8 +233,7 @@ class LRP:
         Raises:
             ValueError: the composite hands gradients back, of which nothing is conserved; or as for :meth:`attribute`.
         """
-        if self.composite.otherwise == "gradient":
-            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
+        self._check_conserves()
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
             seed = relevance_at(done.output, target, self.composite.seed)
@@ -213,15 +243,81 @@ class LRP:
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
         return Conservation(records, float(seed.double().sum()), reached)
 
+    def weight_relevance(
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
+    ) -> dict[str, Tensor]:
+        """How much of the explained outputs' relevance goes through each weight: x_i w_ij R_j / z_j.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+            target: as for :meth:`attribute`.
+            additional_forward_args: as for :meth:`attribute`.
+
+        Returns:
+            From the name of a parameter (of linear layers and convolutions; not of the joint projection of
+            ``nn.MultiheadAttention``) to a tensor of its shape, summed over the batch, all positions and all uses.
+
+        Raises:
+            ValueError: the composite hands gradients back; or as for :meth:`attribute`.
+
+        Reference:
+            Yeom et al., "Pruning by explaining: A novel criterion for deep neural network pruning", Pattern Recognition
+            2021.
+        """
+        self._check_conserves()
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        run = self._run()
+        found: dict[str, Tensor] = {}
+        with forward_pass(self.model, run, inputs, additional_forward_args) as done:
+            layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
+            for call in layers:
+                call.weighs = True
+            seed = relevance_at(done.output, target, self.composite.seed)
+            done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            for call in layers:
+                if call.weight_relevance is not None:
+                    name = names[id(call.parameter)]
+                    found[name] = found[name] + call.weight_relevance if name in found else call.weight_relevance
+        return found
+
+    def _check_conserves(self) -> None:
+        if self.composite.otherwise == "gradient":
+            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
+
     def refresh(self) -> None:
         """Forget what was made of the weights: needed only after weights were changed through ``.data``."""
         self._parts.clear()
 
-    def observe(self, inputs: Inputs, observer: Callable[[Run], Observer]) -> None:
-        """Run forward once and tell an observer of every operation: for :func:`altprop.inspect`."""
+    def operations(self, inputs: Inputs) -> list[tuple[str, str, str, bool, str]]:
+        """Every operation of a forward pass, for :func:`altprop.inspect`.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+
+        Returns:
+            Of each the torch function, the module's name, its rule, whether there is one, and what the rule does.
+        """
         run = self._run(strict=False)
-        with forward_pass(self.model, run, inputs, observer=observer(run)):
-            pass
+        seen: list[tuple[str, str, OpRule | None, Call | None]] = []
+        told = 0
+
+        def observe(name: str, op_rule: OpRule | None) -> None:
+            nonlocal told
+            made, told = run.calls[told:], len(run.calls)
+            seen.append((name, run.inside[-1][0], op_rule, made[0][1] if len(made) == 1 else None))
+
+        with forward_pass(self.model, run, inputs, observer=observe):
+            return [self._told(*operation) for operation in seen]
+
+    def _told(
+        self, name: str, module: str, op_rule: OpRule | None, call: Call | None
+    ) -> tuple[str, str, str, bool, str]:
+        gradients = self.composite.otherwise == "gradient" and call is None
+        if op_rule is None or gradients:
+            return name, module, "gradient", gradients, "The ordinary gradient."
+        what = call.rule if isinstance(call, WeightedSum) else op_rule
+        label = op_rule.__name__ if call is None else call.label
+        return name, module, label, True, (what.__doc__ or "").partition("\n")[0]
 
     def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
         strict = self.strict if strict is None else strict
@@ -238,9 +334,8 @@ class LRP:
             raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
         return recorded.edge, _relevance_within(recorded.value, target, self.composite.seed)
 
-    def _module_name(self, name: str | None) -> str | None:
-        if name is None:
-            return None
+    def _checked(self, name: str) -> str:
+        """The name of a module, if there is one of that name."""
         names = dict(self.model.named_modules())
         if name not in names or not name:
             close = difflib.get_close_matches(name, names, n=3)
@@ -250,40 +345,13 @@ class LRP:
 
     def _masks(self, concepts: Concepts | None) -> dict[str, Callable[[Tensor], Tensor]]:
         return {
-            str(self._module_name(name)): _only(name, [channels] if isinstance(channels, int) else list(channels))
+            self._checked(name): _only(name, [channels] if isinstance(channels, int) else list(channels))
             for name, channels in (concepts or {}).items()
         }
 
 
-def as_composite(given: str | Composite | RelevanceRule | Iterable[Any]) -> Composite:
-    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
-
-    Raises:
-        TypeError: it is nothing of these.
-        ValueError: there is none of that name, or it needs arguments.
-    """
-    if isinstance(given, Composite):
-        return given
-    if isinstance(given, LayerRule):
-        return Composite([(LAYERS, given)], name=repr(given))
-    if isinstance(given, str):
-        return _named(given)
-    if isinstance(given, Iterable):
-        return Composite(tuple(given))
-    raise TypeError(f"A composite is a name, a Composite, a rule or pairs (predicate, rule), got {given!r}.")
-
-
-def _named(name: str) -> Composite:
-    make = COMPOSITES.get(name)
-    if make is None:
-        close = difflib.get_close_matches(name, COMPOSITES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
-    needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
-    if needed:
-        arguments = ", ".join(f"{argument}=..." for argument in needed)
-        raise ValueError(f"The composite {name!r} needs arguments: altprop.explain.composites.{name}({arguments}).")
-    return make()
+def _any_but_the_model(name: str) -> bool:
+    return bool(name)
 
 
 def _like(inputs: Inputs, relevances: list[Tensor | None]) -> Any:

@@ -1,7 +1,7 @@
 """The rules by which layers hand relevance back, each after its paper.
 
-Notation: a layer computes z_j = Σ_i x_i w_ij + b_j, and R_j is the relevance of its output j. v⁺ and v⁻ are the positive and
-the negative part of v. Every division is stabilised: R / z stands for R / (z + ε·sign z), with sign 0 := 1.
+Notation: a layer computes z_j = Σ_i x_i w_ij + b_j, and R_j is the relevance of its output j. v⁺ and v⁻ are the
+positive and the negative part of v. Every division is stabilised: R / z is R / (z + ε·sign z), with sign 0 := 1.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ class RelevanceRule:
 
     Attributes:
         applies_to: the kinds of operations that it is a rule for; a composite passes over it for others.
+        passes: whether relevance passes unchanged, so that no values are needed.
     """
 
     applies_to: ClassVar[frozenset[Kind]] = frozenset()
+    passes: ClassVar[bool] = False
 
 
 class LayerRule(RelevanceRule, ABC):
@@ -114,15 +116,16 @@ class Epsilon(_Stabilised):
         bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
 
     Reference:
-        Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation",
-        PLoS ONE 2015, eq. 58.
+        Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance
+        Propagation", PLoS ONE 2015, eq. 58.
     """
 
     epsilon: float = 1e-6
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """R_i = Σ_j x_i w_ij R_j / z_j."""
-        s = layer.share(R, self._z(layer), self.epsilon)
+        z, as_it_was = self._z(layer), self.bias != "ignore"
+        s = layer.share(R, z, self.epsilon, nonnegative=as_it_was and layer.z_is_nonnegative)
         R_x = layer.transposed(s, layer.weight).mul_(layer.x)
         return self._with_bias(layer, R_x, s, self._bias_of(layer))
 
@@ -164,10 +167,9 @@ class AlphaBeta(_Stabilised):
         if not self.beta:
             return R_x
         b_minus = None if b is None else _negative(b)
-        if layer.nonnegative:
-            z_minus = _negative(self._z(layer) - z_plus)
-        else:
-            z_minus = _contributions(layer, _negative, b_minus)
+        z_minus = (
+            self._z(layer).sub(z_plus).clamp_(max=0) if layer.nonnegative else _contributions(layer, _negative, b_minus)
+        )
         s = layer.share(R, z_minus, self.epsilon, part=-self.beta)
         R_minus = self._with_bias(layer, _handed_back(layer, s, _negative), s, b_minus)
         return R_x.sub_(R_minus, alpha=self.beta)
@@ -182,8 +184,8 @@ class ZPlus(_Stabilised):
         bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
 
     Reference:
-        Montavon et al., "Explaining NonLinear Classification Decisions with Deep Taylor Decomposition", Pattern Recognition
-        2017, eq. 17.
+        Montavon et al., "Explaining NonLinear Classification Decisions with Deep Taylor Decomposition", Pattern
+        Recognition 2017, eq. 17.
     """
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
@@ -225,8 +227,9 @@ class Gamma(_Stabilised):
         bias: what becomes of the bias's share: ``"absorb"``, ``"redistribute"`` or ``"ignore"``.
 
     Reference:
-        Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019, section 10.2; Andéol et al., "Learning Domain
-        Invariant Representations by Joint Wasserstein Distance Minimization", 2021, for inputs and outputs of any sign.
+        Montavon et al., "Layer-Wise Relevance Propagation: An Overview", 2019, section 10.2; Andéol et al., "Learning
+        Domain Invariant Representations by Joint Wasserstein Distance Minimization", 2021, for inputs and outputs of
+        any sign.
     """
 
     gamma: float = 0.25
@@ -305,7 +308,7 @@ def _bound(value: float | Tensor, name: str, x: Tensor) -> Tensor:
     """The bound for one input or for each of the batch, of x's other sizes."""
     bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     try:
-        shape = torch.broadcast_shapes(bound.shape, (1, *x.shape[1:]))
+        shape = torch.broadcast_shapes(bound.shape, (1, *x.shape[1:]))  # type: ignore[no-untyped-call]
         if shape[1:] == x.shape[1:] and shape[0] in (1, len(x)):
             return bound.expand(shape)
     except RuntimeError:
@@ -317,7 +320,7 @@ def _bound(value: float | Tensor, name: str, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class WSquare(LayerRule):
-    """The w² rule, for inputs without bounds: R_i = Σ_j w_ij² R_j / Σ_i w_ij² (with the bias's square, if there is one).
+    """The w² rule, for inputs without bounds: R_i = Σ_j w_ij² R_j / (Σ_i w_ij² + b_j²).
 
     Args:
         epsilon: the stabiliser ε ≥ 0.
@@ -342,7 +345,7 @@ class WSquare(LayerRule):
 
 @dataclass(frozen=True)
 class Flat(LayerRule):
-    """The flat rule: the relevance of a neuron is spread evenly over its inputs, R_i = Σ_j R_j / (number of its inputs).
+    """The flat rule: a neuron's relevance is spread evenly over its inputs, R_i = Σ_j R_j / (number of j's inputs).
 
     Args:
         epsilon: the stabiliser ε ≥ 0.
@@ -368,6 +371,7 @@ class Pass(LayerRule, ActivationRule):
     """Relevance passes unchanged. For a layer with weights, its input and output must have one shape."""
 
     applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer", "activation", "normalisation"))
+    passes: ClassVar[bool] = True
     proportional: ClassVar[bool] = False
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:  # type: ignore[override]

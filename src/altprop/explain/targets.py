@@ -15,8 +15,8 @@ def output_of(result: Any) -> Tensor:
     """The tensor that is explained, among what a model returns.
 
     Args:
-        result: a tensor; an output of Hugging Face's models, of which it is the ``logits``; or a sequence, of which it is the
-            first.
+        result: a tensor; an output of Hugging Face's models, of which it is the ``logits``; or a sequence, of which it
+            is the first.
 
     Raises:
         TypeError: there is none.
@@ -28,8 +28,8 @@ def output_of(result: Any) -> Tensor:
     if not isinstance(output, Tensor) or not output.is_floating_point() or not output.dim():
         what = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(result).__name__
         raise TypeError(
-            f"LRP explains a model that returns a float tensor of shape (batch, ...), or an object with logits; this one "
-            f"returned {what}. Wrap the model in a module that returns what is to be explained."
+            f"LRP explains a model that returns a float tensor of shape (batch, ...), or an object with logits; this "
+            f"one returned {what}. Wrap the model in a module that returns what is to be explained."
         )
     return output
 
@@ -39,9 +39,9 @@ def relevance_at(output: Tensor, target: Target, seed: Literal["value", "one"]) 
 
     Args:
         output: (batch, ...), what the model returned.
-        target: None for the largest output of each example; one index for all, or one for each example; a tuple of indices
-            where an output has more dimensions, or a list of a tuple for each example; or a float tensor of the output's
-            shape, which is the relevance itself.
+        target: None for the largest output of each example; one index for all, or one for each example; a tuple of
+            indices where an output has more dimensions, or a list of a tuple for each example; or a float tensor of the
+            output's shape, which is the relevance itself.
         seed: whether the relevance is the output's value there, or one.
 
     Returns:
@@ -71,8 +71,9 @@ def _positions(output: Tensor, target: Target) -> Tensor:
     indices = _as_indices(target, output)
     if indices.shape not in {(1, len(shape)), (batch, len(shape))}:
         raise ValueError(
-            f"The target {_shown(target)} does not fit an output of shape {tuple(output.shape)}: give one index, or one for "
-            f"each of the {batch} examples" + (f", each a tuple of {len(shape)} indices." if len(shape) > 1 else ".")
+            f"The target {_shown(target)} does not fit an output of shape {tuple(output.shape)}: give one index, or "
+            f"one for each of the {batch} examples"
+            + (f", each a tuple of {len(shape)} indices." if len(shape) > 1 else ".")
         )
     sizes = torch.tensor(shape, device=indices.device)
     outside = (indices < 0) | (indices >= sizes)

@@ -34,8 +34,13 @@ _KINDS: dict[str, type[nn.Module]] = {
 class Assignment(Protocol):
     """Which operation has which rule: a composite, or anything like one."""
 
-    otherwise: str
-    attention: str
+    @property
+    def otherwise(self) -> str:
+        """``"relevance"`` or ``"gradient"``: what operations hand back that are given no rule."""
+
+    @property
+    def attention(self) -> str:
+        """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
 
     def rule_for(self, layer: Layer, kind: Any) -> Any:
         """The rule that an operation of a kind is given; None if it is given none."""
@@ -141,14 +146,14 @@ class Run:
             where = self.inside[-1][0]
             raise RuntimeError(
                 f"LRP has no rule for {name}, called in {f'module {where!r}' if where else 'the model itself'}, and "
-                f"strict=True forbids the gradient in its place. Write it with operations that altprop.inspect knows, or "
-                f"drop strict."
+                f"strict=True forbids the gradient in its place. Write it with operations that altprop.inspect knows, "
+                f"or drop strict."
             )
         if name not in self._warned and not torch.compiler.is_compiling():
             self._warned.add(name)
             warnings.warn(
-                f"LRP has no rule for {name}: its relevance is the gradient times the input. altprop.inspect lists every "
-                f"such operation.",
+                f"LRP has no rule for {name}: its relevance is the gradient times the input. altprop.inspect lists "
+                f"every such operation.",
                 stacklevel=2,
             )
 

@@ -72,7 +72,7 @@ def divide(R: Tensor, z: Tensor, epsilon: float, *, nonnegative: bool = False) -
         return R / z.masked_fill(z == 0, torch.inf)
     if nonnegative:
         return _over(R, z + epsilon)
-    # Far quicker than torch.where. The sign of a zero makes no difference: what adds up to it without a sign is all zero.
+    # Far quicker than torch.where. The sign of a zero makes no difference: all that adds up to -0.0 is zero.
     return _over(R, torch.copysign(torch.tensor(epsilon, dtype=z.dtype), z).add_(z))
 
 
@@ -170,7 +170,7 @@ class Elementwise(Call):
 
 
 class AveragePool(Call):
-    """A max pool that hands back as an average pool: R_i = x_i · (the average pool's own backward pass of R / average)."""
+    """A max pool that hands back as an average pool: R_i = x_i · (the average pool's own way back of R / average)."""
 
     label = "average"
 
@@ -240,8 +240,8 @@ class Sum(Call):
 class Proportion(Call):
     """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
 
-    Exact for any f that is linear in its inputs together; with c_i = 1/2 for a product of two. For any other f this is the
-    gradient times the input.
+    Exact for any f that is linear in its inputs together; with c_i = 1/2 for a product of two. For any other f this is
+    the gradient times the input.
     """
 
     label = "proportion"

@@ -1,0 +1,60 @@
+"""How relevance flows back through what is written over something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altprop.ops.lrp_common import constant, dependent, depends, finish, move
+from altprop.ops.lrp_products import add, sum_epsilon
+from altprop.ops.lrp_run import Run
+from altprop.ops.names import OpRule
+from altprop.ops.relevance import Sum
+from altprop.ops.relevance_flow import PROPORTIONAL, Kept, before_overwriting, derived, flow_of, set_flow
+
+
+def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
+    """Values written into ``target`` take their relevance along."""
+    if not dependent((target, *args, *kwargs.values())):
+        return constant(function, target, *args, **kwargs)
+    sources = dependent((target, *args, *kwargs.values()))
+    before_overwriting(target)
+    result = function(target, *args, **kwargs)
+    set_flow(target, derived(sources))
+    return result
+
+
+def in_place(twin: str, rule: OpRule) -> OpRule:
+    """A rule for ``x.twin_(y)``: out of place from a copy of x, which is about to be lost; then written into x."""
+    function = getattr(torch, twin)
+
+    def in_place_rule(run: Run, original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not dependent((x, *args)):
+            return constant(original, x, *args, **kwargs)
+        before_overwriting(x)
+        result = rule(run, function, move(run, torch.clone, x), *args, **kwargs)
+        x.copy_(result)
+        set_flow(x, flow_of(result))
+        return x
+
+    return in_place_rule
+
+
+def add_in_place(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """a += b: as :func:`add`, with one copy less than the other in-place operations."""
+    inputs = dependent((a, b))
+    simple = isinstance(b, Tensor) and b.is_floating_point() and b is not a and not args and not kwargs
+    if not inputs or not simple or run.gradients or not a.is_floating_point():
+        return in_place("add", add)(run, function, a, b, *args, **kwargs)
+    old = before_overwriting(a, copy=True)
+    assert old is not None
+    call = Sum([(depends(a), Kept(old)), (depends(b), Kept(b))], sum_epsilon(run, function))
+    nonnegative = len(inputs) == 2 and flow_of(a).nonnegative and flow_of(b).nonnegative
+    flow = derived(inputs, use=PROPORTIONAL, nonnegative=nonnegative)
+    a.detach().add_(b.detach())
+    connected = finish(run, function, call, a, [b] if depends(b) else [], flow)
+    call.set_output(connected)
+    return connected

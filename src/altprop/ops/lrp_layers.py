@@ -1,0 +1,151 @@
+"""How relevance flows back through layers with weights, and through normalisations."""
+
+# ruff: noqa: A002 - torch's own names of arguments
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from altprop.ops import names
+from altprop.ops.linear_maps import Matrix, convolution, uneven_padding
+from altprop.ops.lrp_activations import activation
+from altprop.ops.lrp_common import constant, depends, finish, in_proportion, mixture, move, ordinary, weighted_sum
+from altprop.ops.lrp_products import matrix_product
+from altprop.ops.lrp_run import Run
+from altprop.ops.relevance_flow import Flow, flow_of
+from altprop.ops.weighted_sums import BatchNorm
+
+
+def linear(run: Run, function: Callable[..., Any], x: Tensor, w: Tensor, b: Tensor | None = None) -> Any:
+    """The rule that the composite gives the layer."""
+    if depends(w):
+        return matrix_product(run, torch.matmul, x, w.t()) if b is None else mixture(run, function, x, w, b)
+    return weighted_sum(run, function, Matrix(), x, w, b, x, w, b)
+
+
+def convolved(
+    run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    """The rule that the composite gives the layer."""
+    if not depends(input) or depends(weight):
+        return mixture(run, function, input, weight, bias, *args, **kwargs)
+    if input.dim() < weight.dim():
+        one = convolved(run, function, move(run, torch.unsqueeze, input, 0), weight, bias, *args, **kwargs)
+        return move(run, torch.squeeze, one, 0)
+    name = function.__name__
+    pads = [] if name in names.TRANSPOSED_CONVOLUTIONS else uneven_padding(weight, *args, **kwargs)
+    x = move(run, F.pad, input, pads) if pads else input
+    linear_map = convolution(name, weight, *args, **kwargs)
+    return weighted_sum(run, function, linear_map, x, weight, bias, input, weight, bias, *args, **kwargs)
+
+
+def batch_norm(
+    run: Run,
+    function: Callable[..., Any],
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """One with the layer before it, if nothing else uses that; else relevance passes, or by the composite's rule."""
+    args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if not depends(input) or run.gradients:
+        return ordinary(run, function, *args)
+    rule = run.rule_for(run.layer(function), "normalisation")
+    if running_mean is None or running_var is None or training:
+        return activation(run, function, *args)
+    if rule is not None and not rule.passes:
+        return in_proportion(run, function, args, {})
+    y = constant(function, *args)
+    call = BatchNorm(input, (running_mean, running_var, eps), weight, bias, may_fold=rule is None)
+    flow = Flow(beyond_first=flow_of(input).beyond_first)
+    connected = finish(run, function, call, y, [input], flow)
+    call.set_output(connected)
+    return connected
+
+
+def layer_norm(
+    run: Run,
+    function: Callable[..., Any],
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Any:
+    """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
+    if not depends(input) or run.gradients:
+        return ordinary(run, function, input, normalized_shape, weight, bias, eps)
+    dims = tuple(range(-len(tuple(normalized_shape)), 0))
+
+    def linear_in_x(x: Tensor, *_: Any) -> Tensor:
+        normalised = _standardised(x, dims, eps)
+        normalised = normalised if weight is None else normalised * weight.detach()
+        return normalised if bias is None else normalised + bias.detach()
+
+    return in_proportion(run, function, (input, normalized_shape, weight, bias, eps), {}, surrogate=linear_in_x)
+
+
+def group_norm(
+    run: Run,
+    function: Callable[..., Any],
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Any:
+    """As :func:`layer_norm`, over each group of channels."""
+    if not depends(input) or run.gradients:
+        return ordinary(run, function, input, num_groups, weight, bias, eps)
+
+    def linear_in_x(x: Tensor, *_: Any) -> Tensor:
+        grouped = x.reshape(len(x), num_groups, -1)
+        return _per_channel(_standardised(grouped, (-1,), eps).view_as(x), weight, bias)
+
+    return in_proportion(run, function, (input, num_groups, weight, bias, eps), {}, surrogate=linear_in_x)
+
+
+def instance_norm(
+    run: Run,
+    function: Callable[..., Any],
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """As :func:`layer_norm`, over each channel; with running statistics it is a batch norm."""
+    if not use_input_stats:
+        return batch_norm(run, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
+    args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+    if not depends(input) or run.gradients:
+        return ordinary(run, function, input, *args)
+
+    def linear_in_x(x: Tensor, *_: Any) -> Tensor:
+        return _per_channel(_standardised(x, tuple(range(2, x.dim())), eps), weight, bias)
+
+    return in_proportion(run, function, (input, *args), {}, surrogate=linear_in_x)
+
+
+def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    centred = x - x.mean(dims, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(dims, keepdim=True) + eps).detach()
+
+
+def _per_channel(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    shape = (-1, *(1,) * (x.dim() - 2))
+    x = x if weight is None else x * weight.detach().view(shape)
+    return x if bias is None else x + bias.detach().view(shape)
