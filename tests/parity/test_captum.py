@@ -12,9 +12,9 @@ from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRu
 from torch import nn
 
 import altprop
-from altprop.explain import rules
+from altprop.explain import composites, rules
 
-EXACT = 1e-9
+TINY = 1e-9  # the ε of captum's rule where none is given: of pools, too
 
 
 def mlp():
@@ -43,23 +43,23 @@ def captums(model, x, rule, target, **options):
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.rule = rule()
         elif isinstance(module, nn.Flatten | nn.MaxPool2d | nn.AdaptiveAvgPool2d):
-            module.rule = EpsilonRule(1e-12)  # of a Flatten and a MaxPool it does nothing but move
+            module.rule = EpsilonRule(TINY)
     return LRP(model).attribute(x.clone().requires_grad_(), target=target, **options)
 
 
 @pytest.mark.parametrize("target", [2, torch.tensor([0, 4, 1, 1])], ids=["one", "each"])
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("epsilon", [1e-9, 0.25])
+@pytest.mark.parametrize("epsilon", [TINY, 0.25])
 def test_epsilon_is_captums(name, epsilon, target, stir, assert_agree):
     model, x = network(name, stir)
-    found = altprop.LRP(model, rules.Epsilon(epsilon)).attribute(x, target=target)
+    found = altprop.LRP(model, composites.epsilon(epsilon, stabiliser=TINY)).attribute(x, target=target)
     assert_agree(found, captums(model, x, lambda: EpsilonRule(epsilon), target))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_delta_is_captums(name, stir, assert_agree):
     model, x = network(name, stir)
-    found, delta = altprop.LRP(model, rules.Epsilon(0.25)).attribute(x, target=2, return_convergence_delta=True)
+    found, delta = altprop.LRP(model, composites.epsilon(0.25, stabiliser=TINY)).attribute(x, target=2, return_convergence_delta=True)
     expected, their_delta = captums(model, x, lambda: EpsilonRule(0.25), 2, return_convergence_delta=True)
     assert_agree(found, expected)
     assert_agree(delta, their_delta)
@@ -69,7 +69,7 @@ def test_delta_is_captums(name, stir, assert_agree):
 def test_gamma_is_captums(no_bias, stir, assert_agree):
     """On an input that is not negative. captum leaves the bias out of γ: so it is compared without, or with zero biases."""
     model, x = positive(stir, zero_biases=not no_bias)
-    own = rules.Gamma(0.25, epsilon=1e-9, bias="ignore" if no_bias else "absorb")
+    own = rules.Gamma(0.25, epsilon=TINY, bias="ignore" if no_bias else "absorb")
     found = altprop.LRP(model, own).attribute(x, target=2)
     assert_agree(found, captums(model, x, lambda: GammaRule(0.25, set_bias_to_zero=no_bias), 2))
 
@@ -82,7 +82,7 @@ def test_alpha1_beta0_is_captums(no_bias, stir, assert_agree):
         for module in model:
             if hasattr(module, "bias"):
                 module.bias.abs_()
-    own = rules.AlphaBeta(1.0, 0.0, epsilon=1e-9, bias="ignore" if no_bias else "absorb")
+    own = rules.AlphaBeta(1.0, 0.0, epsilon=TINY, bias="ignore" if no_bias else "absorb")
     found = altprop.LRP(model, own).attribute(x, target=2)
     assert_agree(found, captums(model, x, lambda: Alpha1_Beta0_Rule(set_bias_to_zero=no_bias), 2))
 
@@ -105,7 +105,7 @@ def test_identity_is_captums_for_batch_norm(stir, assert_agree):
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 5))
     model = stir(model).double().eval()
     x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
-    pairs = [(nn.BatchNorm2d, rules.Pass()), ((nn.Conv2d, nn.Linear), rules.Epsilon(1e-9))]
+    pairs = [(nn.BatchNorm2d, rules.Pass()), ((nn.Conv2d, nn.Linear), rules.Epsilon(TINY))]
     found = altprop.LRP(model, pairs).attribute(x, target=1)
     model[1].rule = IdentityRule()
     assert_agree(found, captums(model, x, EpsilonRule, 1))
@@ -120,14 +120,15 @@ def test_the_call_is_captums(stir, assert_agree):
             self.left, self.right, self.head = nn.Linear(4, 6), nn.Linear(3, 6), nn.Linear(12, 5)
             self.act = nn.Tanh()
 
-        def forward(self, a, b, scale):
-            return self.head(self.act(torch.cat([self.left(a), self.right(b)], 1))) * scale
+        def forward(self, a, b, swap):
+            parts = [self.left(a), self.right(b)]
+            return self.head(self.act(torch.cat(parts[::-1] if swap else parts, 1)))
 
     torch.manual_seed(0)
     model = stir(TwoInputs()).double()
     a, b = torch.randn(4, 4, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
-    call = {"target": 3, "additional_forward_args": 2.0, "return_convergence_delta": True}
-    (found, delta) = altprop.LRP(model, rules.Epsilon(1e-9)).attribute((a, b), **call)
+    call = {"target": 3, "additional_forward_args": True, "return_convergence_delta": True}
+    (found, delta) = altprop.LRP(model, rules.Epsilon(TINY)).attribute((a, b), **call)
     (expected, their_delta) = LRP(model).attribute((a.clone().requires_grad_(), b.clone().requires_grad_()), **call)
     assert isinstance(found, tuple)
     for own, other in zip(found, expected, strict=True):
