@@ -105,7 +105,7 @@ def _captum(model: nn.Module, x: Tensor, composite: str) -> Explanation:
 def _autolrp(model: nn.Module, x: Tensor, composite: str) -> Explanation:
     import autolrp  # noqa: PLC0415
 
-    warnings.filterwarnings("ignore", "'relu.inplace=True.' runs as inplace=False", UserWarning)
+    warnings.filterwarnings("ignore", ".* runs as .* for LRP: the input is not modified in place", UserWarning)
     rules = {
         "epsilon": {},
         "epsilon_gamma_box": {

@@ -1,8 +1,8 @@
 """altprop.LRP takes captum's place: the same call, the same relevance, the same delta. Run by ``make parity``.
 
-captum 0.9 gives each layer a rule of its own, on ``module.rule``, and stabilises as ``z + ε·sign z`` as we do. Its gamma
-and alpha1-beta0 rules change the weights for the whole forward pass, with the activations of the model as they were: for
-inputs that are not negative that is the papers' rule.
+captum 0.9 gives each layer a rule of its own, on ``module.rule``, and stabilises as ``z + ε·sign z`` as we do. Its
+gamma and alpha1-beta0 rules change the weights for the whole forward pass, with the activations of the model as they
+were: for inputs that are not negative that is the papers' rule.
 """
 
 import pytest
@@ -59,7 +59,9 @@ def test_epsilon_is_captums(name, epsilon, target, stir, assert_agree):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_delta_is_captums(name, stir, assert_agree):
     model, x = network(name, stir)
-    found, delta = altprop.LRP(model, composites.epsilon(0.25, stabiliser=TINY)).attribute(x, target=2, return_convergence_delta=True)
+    found, delta = altprop.LRP(model, composites.epsilon(0.25, stabiliser=TINY)).attribute(
+        x, target=2, return_convergence_delta=True
+    )
     expected, their_delta = captums(model, x, lambda: EpsilonRule(0.25), 2, return_convergence_delta=True)
     assert_agree(found, expected)
     assert_agree(delta, their_delta)
@@ -67,7 +69,7 @@ def test_delta_is_captums(name, stir, assert_agree):
 
 @pytest.mark.parametrize("no_bias", [False, True], ids=["bias", "no-bias"])
 def test_gamma_is_captums(no_bias, stir, assert_agree):
-    """On an input that is not negative. captum leaves the bias out of γ: so it is compared without, or with zero biases."""
+    """On an input that is not negative. captum leaves biases out of γ: they are ignored, or zero."""
     model, x = positive(stir, zero_biases=not no_bias)
     own = rules.Gamma(0.25, epsilon=TINY, bias="ignore" if no_bias else "absorb")
     found = altprop.LRP(model, own).attribute(x, target=2)

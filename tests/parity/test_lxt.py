@@ -1,8 +1,9 @@
 """altprop.LRP hands back what LXT 2.1 hands back for transformers. Run by ``make parity``, in a process of its own.
 
-LXT's efficient rules patch classes so that gradient times input is the relevance: they have no stabilisers, but for 1e-10 in
-activations. Ours are set to next to nothing here, and everything is in float64. (The environment's own lxt is older, because
-lfprop needs it, and has no ``lxt.efficient``: ``make parity`` puts the newer one first on the path.)
+LXT's efficient rules patch classes so that gradient times input is the relevance: they have no stabilisers, but for
+1e-10 in activations. Ours are set to next to nothing here, and everything is in float64. (The environment's own lxt
+is older, because lfprop needs it, and has no ``lxt.efficient``: ``make parity`` puts the newer one first on the
+path.)
 """
 
 import warnings
@@ -101,7 +102,7 @@ def image_model(stir):
 
 
 def attn_lrp_patches(patch):
-    """LXT has a map for CP-LRP alone here. This is AttnLRP, of its own parts: what its wrapper does for language models."""
+    """LXT has a map for CP-LRP alone here. This is AttnLRP, of the parts that LXT has for language models."""
     fused = F.scaled_dot_product_attention
     wrapped = wrap_attention_forward(lambda module, *args, **kwargs: fused(*args, **kwargs))
     patch.setattr(F, "scaled_dot_product_attention", lambda *args, **kwargs: wrapped(None, *args, **kwargs))

@@ -1,6 +1,7 @@
 """Each operation of a transformer hands back what LXT 0.6's explicit rules hand back. Run by ``make parity``.
 
-LXT stabilises as z + ε, whatever the sign of z: so ε is next to nothing here, or z is well above zero where LXT fixes it.
+LXT stabilises as z + ε, whatever the sign of z: so ε is next to nothing here, or z is well above zero where LXT fixes
+it.
 """
 
 import lxt.functional

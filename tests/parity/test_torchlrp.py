@@ -1,9 +1,10 @@
-"""altprop.LRP hands back what TorchLRP (Hvilshøj, 2020) hands back. It is no package, so its formulas are written out here.
+"""altprop.LRP hands back what TorchLRP (Hvilshøj, 2020) hands back. Run by ``make parity``.
 
-Its explanations start from one, and end at the layers of a chain; a ReLU hands back its gradient, a max pool to the winner.
-Three of its ways are left aside. Its ε takes the sign of a zero as −1: no output here is zero. Its γ rule favours w by γ w⁺ w
-where the paper has γ w⁺: here is the paper's. Its pattern rules scale what arrives at each convolution by its largest entry,
-which changes an example's relevance by one factor: here there is none.
+TorchLRP is no package, so that its formulas are written out here. Its explanations start from one, and end at the
+layers of a chain; a ReLU hands back its gradient, a max pool to the winner. Three of its ways are left aside. Its ε
+takes the sign of a zero as −1: no output here is zero. Its γ rule favours w by γ w⁺ w where the paper has γ w⁺: here
+is the paper's. Its pattern rules scale what arrives at each convolution by its largest entry, which changes an
+example's relevance by one factor: here there is none.
 """
 
 import pytest
@@ -121,7 +122,7 @@ def test_rules_are_torchlrps(name, model_and_input, assert_agree):
 
 @pytest.mark.parametrize(("formula", "epsilon"), [(by_gamma, 1e-10), (by_gamma_epsilon, 0.1)])
 def test_gamma_is_torchlrps_where_the_paper_defines_it(formula, epsilon, model_and_input, assert_agree):
-    """The paper's γ is for inputs and outputs that are not negative: so the last layer has ε, and explains a positive one."""
+    """The paper's γ is for inputs and outputs that are not negative: the last layer has ε, and a positive output."""
     model, x = model_and_input
     x = x.abs()
     with torch.no_grad():

@@ -1,9 +1,9 @@
 """altprop.LRP hands back what zennit 0.5.1 hands back: every composite and every rule. Run by ``make parity``.
 
-Two things of zennit's own are kept out of the comparison. Its canonizers fold a batch norm into a convolution but keep the
-norm's eps, and so divide by sqrt(1 + eps) once more: 5e-6 for each norm, so that the norms here have next to none. And its
-BetaSmooth holds the input of a ReLU, which a ReLU in place overwrites, and of a ReLU that runs twice only the last: it is
-compared on VGG, out of place.
+Two things of zennit's own are kept out of the comparison. Its canonizers fold a batch norm into a convolution but
+keep the norm's eps, and so divide by sqrt(1 + eps) once more: 5e-6 for each norm, so that the norms here have next to
+none. And its BetaSmooth holds the input of a ReLU, which a ReLU in place overwrites, and of a ReLU that runs twice
+only the last: it is compared on VGG, out of place.
 """
 
 import pytest

@@ -162,9 +162,9 @@ def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabiliser: float = 1e-6) -
     return _composite("epsilon_alpha2_beta1_flat", pairs, stabiliser=stabiliser)
 
 
-def alpha1_beta0(epsilon: float = 1e-6) -> Composite:
+def alpha1_beta0(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:class:`AlphaBeta` with α = 1 and β = 0 for all layers with weights."""
-    return _composite("alpha1_beta0", [(LAYERS, AlphaBeta(1.0, 0.0, epsilon=epsilon))])
+    return _composite("alpha1_beta0", [(LAYERS, AlphaBeta(1.0, 0.0, epsilon=epsilon))], stabiliser=stabiliser)
 
 
 def excitation_backprop(stabiliser: float = 1e-6) -> Composite:
