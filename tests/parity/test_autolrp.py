@@ -1,8 +1,8 @@
 """altprop.LRP hands back what autoLRP 0.2.0 hands back, operation by operation. Run by ``make parity``.
 
-Like altprop, autoLRP sees functions, not modules: the network here is written with those. It starts from one, and splits
-sums, and a layer's bias from its inputs, in proportion to magnitudes: so there are no biases here, and sums have no
-negative terms.
+Like altprop, autoLRP sees functions, not modules: the network here is written with those. It starts from one, and
+splits sums, and a layer's bias from its inputs, in proportion to magnitudes, and spreads an average evenly over what it
+is of: so there are no biases and no averages here, and sums have no negative terms.
 """
 
 import autolrp
@@ -23,12 +23,12 @@ class Residual(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem, self.body = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.Conv2d(6, 6, 3, padding=1, bias=False)
-        self.down, self.head = nn.Conv2d(12, 8, 3, stride=2, bias=False), nn.Linear(8, 5, bias=False)
+        self.down, self.head = nn.Conv2d(12, 8, 3, stride=2, bias=False), nn.Linear(8 * 4, 5, bias=False)
 
     def forward(self, x):
         x = F.relu(self.stem(x))
         x = torch.cat([x + F.relu(self.body(x)), x], 1)
-        x = F.avg_pool2d(F.relu(self.down(F.max_pool2d(x, 2))), 2, 1)
+        x = F.relu(self.down(F.max_pool2d(x, 2)))
         return self.head(x.flatten(1))
 
 
