@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import altprop
-from altprop.explain import composites, rules
+from altprop.explain import composites
 
 TINY = 1e-11
 ALPHA_BETA = ("alpha_beta", {"alpha": 2.0, "beta": 1.0})
