@@ -146,8 +146,12 @@ def both_relevances(model, x, own, other):
     return altprop.LRP(model, own).attribute(x, target=R), expected
 
 
-@pytest.mark.parametrize("between", BETWEEN)
-@pytest.mark.parametrize("layers", LAYER_PAIRS)
+COMBINATIONS = [(layers, between) for layers in ("linear", "conv2d") for between in BETWEEN] + [
+    (layers, between) for layers in LAYER_PAIRS.keys() - {"linear", "conv2d"} for between in ("tanh", "relu-in-place")
+]
+
+
+@pytest.mark.parametrize(("layers", "between"), sorted(COMBINATIONS))
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_are_zennits(rule, layers, between, stir, assert_agree):
     own, other = RULES[rule]
