@@ -42,6 +42,10 @@ class Assignment(Protocol):
     def attention(self) -> str:
         """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
 
+    @property
+    def stabiliser(self) -> float:
+        """ε of sums, normalisations and products that are given no rule."""
+
     def rule_for(self, layer: Layer, kind: Any) -> Any:
         """The rule that an operation of a kind is given; None if it is given none."""
 
@@ -62,8 +66,6 @@ class Run:
         tokens: the integer inputs, whose relevance is asked for.
         embedded: the tokens that were looked up, each with its vectors.
     """
-
-    epsilon = 1e-6  # the stabiliser of sums and products, as in the published implementations
 
     def __init__(
         self,
@@ -87,6 +89,11 @@ class Run:
     def gradients(self) -> bool:
         """Whether operations that the composite gives no rule keep their ordinary gradient."""
         return self.composite.otherwise == "gradient"
+
+    @property
+    def epsilon(self) -> float:
+        """The stabiliser of sums, normalisations and products that the composite gives no rule."""
+        return self.composite.stabiliser
 
     @property
     def constant_attention(self) -> bool:
