@@ -62,7 +62,8 @@ class Call:
         """
         s = divide(R, z, epsilon, nonnegative=nonnegative)
         if self.stabilised is not None:
-            self.stabilised = self.stabilised + part * (_total(R) - _total(s * z))
+            # Where z is infinite (a masked score, say) s is zero, and all of R is gone.
+            self.stabilised = self.stabilised + part * (_total(R) - _total((s * z).masked_fill(z.isinf(), 0.0)))
         return s
 
 
