@@ -19,7 +19,7 @@ from altprop.ops.lfp_rules import MODULE_TABLE
 from altprop.ops.lrp_common import depends, fallback
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Pass, connect
+from altprop.ops.relevance import Pass, connect, own_functions
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
 from altprop.rule import Attachment
 
@@ -122,6 +122,7 @@ def forward_pass(
 
     with ExitStack() as stack:
         stack.callback(run.close)
+        stack.callback(_detach_buffers, model)
         stack.enter_context(in_evaluation_mode(model))
         for module in model.modules():
             attachment = Attachment.of(module)
@@ -136,10 +137,19 @@ def forward_pass(
             output = output_of(model(*args, **kwargs))
         run.finish()
         _check_depends(output)
+        for name in own_functions(output):
+            run.unseen(name)
         flow_of(output).uses.append(PROPORTIONAL)
         for value, places in entries:
             places += [vectors for tokens, vectors in run.embedded if tokens is value]
         yield ForwardPass(run, output, entries, recorded)
+
+
+def _detach_buffers(model: nn.Module) -> None:
+    """Buffers that the model writes activations into are no part of a graph once it is over."""
+    for buffer in model.buffers():
+        if buffer.requires_grad and not buffer.is_leaf:
+            buffer.detach_()
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -35,12 +36,25 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
         if not dependent((x, *args)):
             return constant(original, x, *args, **kwargs)
         before_overwriting(x)
-        result = rule(run, function, move(run, torch.clone, x), *args, **kwargs)
+        old = move(run, torch.clone, x)
+        args = tuple(old if value is x else value for value in args)
+        result = rule(run, function, old, *args, **kwargs)
         x.copy_(result)
-        set_flow(x, flow_of(result))
+        set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative))
         return x
 
     return in_place_rule
+
+
+def with_out(rule: OpRule) -> OpRule:
+    """``rule``, for calls with ``out=`` too: the result is written into that tensor."""
+
+    @wraps(rule)
+    def written_out(run: Run, function: Callable[..., Any], *args: Any, out: Tensor | None = None, **kw: Any) -> Any:
+        result = rule(run, function, *args, **kw)
+        return result if out is None else overwrite(run, Tensor.copy_, out, result)
+
+    return written_out
 
 
 def add_in_place(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:

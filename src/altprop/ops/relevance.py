@@ -130,6 +130,21 @@ class _Nodes(Function):
         return (None, None, *(None,) * ctx.count, *ctx.call.hand_back_all(relevances))
 
 
+def own_functions(output: Tensor) -> list[str]:
+    """The names of the ``torch.autograd.Function`` of the model's own on the way back from ``output``."""
+    seen, reached, found = set(), [output.grad_fn], []
+    while reached:
+        node = reached.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        reached += [before for before, _ in node.next_functions]
+        function = getattr(type(node), "_forward_cls", None)
+        if function not in (None, _Node, _Nodes):
+            found.append(function.__qualname__)
+    return sorted(set(found))
+
+
 class Pass(Call):
     """Relevance passes unchanged, summed where the input was broadcast."""
 
@@ -247,17 +262,33 @@ class Proportion(Call):
 
     label = "proportion"
 
-    def __init__(self, z: Tensor, inputs: Sequence[Tensor], parts: Sequence[float], epsilon: float) -> None:
-        self._z, self._inputs, self._parts, self._epsilon = z, inputs, parts, epsilon
+    def __init__(
+        self,
+        f: Callable[[Sequence[Tensor]], Tensor],
+        z: Tensor,
+        leaves: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        parts: Sequence[float],
+        epsilon: float,
+    ) -> None:
+        self._f, self._z, self._leaves, self._parts, self._epsilon = f, z, leaves, parts, epsilon
+        self._versions = [leaf._version for leaf in leaves]
         self._kept = [Kept(value) for value in inputs]
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """By the ordinary backward pass of f, from the inputs as they were."""
+        values = [kept.get() for kept in self._kept]
+        if any(leaf._version != version for leaf, version in zip(self._leaves, self._versions, strict=True)):
+            # An input was overwritten, which the backward pass of f may need: once more, from the copies.
+            self._leaves = [value.detach().requires_grad_() for value in values]
+            self._versions = [leaf._version for leaf in self._leaves]
+            with torch.enable_grad():
+                self._z = self._f(self._leaves)
         s = self.share(R, self._z.detach(), self._epsilon)
-        gradients = torch.autograd.grad(self._z, self._inputs, s, allow_unused=True)
+        gradients = torch.autograd.grad(self._z, self._leaves, s, allow_unused=True)
         return tuple(
-            None if g is None else g.mul(kept.get()).mul_(part)
-            for g, kept, part in zip(gradients, self._kept, self._parts, strict=True)
+            None if g is None else g.mul(value).mul_(part)
+            for g, value, part in zip(gradients, values, self._parts, strict=True)
         )
 
 
