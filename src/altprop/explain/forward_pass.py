@@ -128,6 +128,7 @@ def forward_pass(
             attachment = Attachment.of(module)
             if attachment is not None:
                 stack.enter_context(attachment.suspended())
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(_device_type(model), enabled=False))
         args, kwargs, entries = _entered(run, inputs, additional_forward_args)
@@ -196,7 +197,7 @@ def _entered(
             run.tokens.append(value)
             entries.append((value, []))
             return value
-        leaf = value.detach().requires_grad_()
+        leaf = (value.clone() if value.is_inference() else value.detach()).requires_grad_()
         # A copy, so that a model that works in place on its input does not work on the caller's.
         entry = leaf.clone()
         set_flow(entry, Flow(beyond_first=False))
