@@ -85,6 +85,8 @@ def layer_norm(
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
     if not depends(input) or run.gradients:
         return ordinary(run, function, input, normalized_shape, weight, bias, eps)
+    if _passes(run, function):
+        return activation(run, function, input, normalized_shape, weight, bias, eps)
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
@@ -107,6 +109,8 @@ def group_norm(
     """As :func:`layer_norm`, over each group of channels."""
     if not depends(input) or run.gradients:
         return ordinary(run, function, input, num_groups, weight, bias, eps)
+    if _passes(run, function):
+        return activation(run, function, input, num_groups, weight, bias, eps)
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
         grouped = x.reshape(len(x), num_groups, -1)
@@ -133,11 +137,18 @@ def instance_norm(
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     if not depends(input) or run.gradients:
         return ordinary(run, function, input, *args)
+    if _passes(run, function):
+        return activation(run, function, input, *args)
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
         return _per_channel(_standardised(x, tuple(range(2, x.dim())), eps), weight, bias)
 
     return in_proportion(run, function, (input, *args), {}, surrogate=linear_in_x)
+
+
+def _passes(run: Run, function: Callable[..., Any]) -> bool:
+    rule = run.rule_for(run.layer(function), "normalisation")
+    return rule is not None and bool(rule.passes)
 
 
 def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
