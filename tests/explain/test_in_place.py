@@ -171,7 +171,7 @@ def test_in_place_is_explained_as_out_of_place(overwriting, composite):
     x = example()
     lrp = altprop.LRP(Network(overwriting), composite)
     if overwriting in REFUSED_BY_AUTOGRAD and lrp.composite.name in GRADIENTS:
-        with pytest.raises(RuntimeError, match="modified by an inplace operation|through a view of it"):
+        with pytest.raises(RuntimeError, match=r"modified by an inplace operation|through a view of it"):
             lrp.attribute(x, target=1)
         return
     expected = altprop.LRP(Network(OUT_OF_PLACE[overwriting]), composite).attribute(x, target=1)
