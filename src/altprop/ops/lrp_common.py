@@ -70,7 +70,7 @@ def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """Values that move unchanged carry their relevance along."""
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
-        return constant(function, *args, **kwargs)
+        return _moved_constant(function, *args, **kwargs)
     result = function(*args, **kwargs)
     if function.__name__ not in {"__set__", "register_hook", "retain_grad"}:
         keeps = getattr(function, "__name__", "") in _KEEP_SIGN and not any(map(_is_constant, args))
@@ -87,6 +87,14 @@ _KEEP_SIGN = {
     "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
 }  # fmt: skip
 """Functions whose output has no negative entries if the input has none."""
+
+
+def _moved_constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The values of parameters; or a view that activations may be written into, which no_grad would forbid."""
+    result = function(*args, **kwargs)
+    if isinstance(result, Tensor) and not result.requires_grad:
+        return result
+    return constant(function, *args, **kwargs)
 
 
 def _is_constant(value: Any) -> bool:

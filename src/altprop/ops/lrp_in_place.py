@@ -21,11 +21,23 @@ def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, *
     """Values written into ``target`` take their relevance along."""
     if not dependent((target, *args, *kwargs.values())):
         return constant(function, target, *args, **kwargs)
+    if function.__name__ == "__setitem__" and _is_written(target, *args):
+        return None
     sources = dependent((target, *args, *kwargs.values()))
     before_overwriting(target)
     result = function(target, *args, **kwargs)
     set_flow(target, derived(sources))
     return result
+
+
+def _is_written(target: Tensor, index: Any, value: Any) -> bool:
+    """Whether the value is that very part of the target: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
+    if not isinstance(value, Tensor) or not value._is_view():
+        return False
+    with torch.no_grad():
+        part = target[index]
+    same = part.data_ptr() == value.data_ptr() and part.shape == value.shape and part.stride() == value.stride()
+    return same and part._is_view()
 
 
 def in_place(twin: str, rule: OpRule) -> OpRule:

@@ -95,6 +95,8 @@ def connect(call: Call, z: Tensor, *inputs: Tensor) -> Tensor:
             input itself, overwritten in place, if ``inputs`` is empty.
         *inputs: tensors in the graph.
     """
+    if inputs and z._is_view() and not z.requires_grad:
+        z = z.clone()  # made without a graph (by F.instance_norm, say): autograd will have no node on such a view
     connected: Tensor = _Node.apply(call, z, *inputs)
     return connected
 
