@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 
-.PHONY: help venv demo test lint format bench parity clean
+.PHONY: help venv demo pictures test lint format bench parity clean
 
 help:  ## say what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,12 @@ venv: $(READY)  ## make .venv, with all that work on altprop needs
 
 demo: $(READY)  ## train every rule on handwritten digits, side by side
 	$(BIN)/altprop compare --data digits --model 256-256 --name demo --overwrite
+
+pictures: $(READY)  ## explain handwritten digits by every rule, for the README
+	$(BIN)/altprop train --rule backprop --data mnist-5k --model lenet --lr 0.03 --epochs 15 --seeds 1 \
+		--name mnist --overwrite
+	$(BIN)/altprop explain --model runs/mnist --index 4,8,20 --name pictures --overwrite
+	cp runs/pictures/explanations.png docs/images/explain.png
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest

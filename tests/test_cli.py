@@ -1,16 +1,21 @@
 """The command line: it says what the library says, and its errors are for the reader."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+from PIL import Image
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment import DATA, MODELS, RULES, Results, Settings
+from altprop.experiment import DATA, MODELS, RULES, ExplainSettings, Explanations, Results, Settings
 from altprop.experiment.objectives import LOSSES
+from altprop.explain import COMPOSITES
 from altprop.rewards import REWARDS
 
 QUICK = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "--threads", "1")
@@ -88,7 +93,13 @@ def test_help_shows_the_options_with_defaults_and_examples(run, command):
 
 @pytest.mark.parametrize(
     ("command", "names"),
-    [("data", DATA), ("models", MODELS), ("rules", RULES), ("objectives", [*LOSSES, *REWARDS])],
+    [
+        ("data", DATA),
+        ("models", MODELS),
+        ("rules", RULES),
+        ("composites", COMPOSITES),
+        ("objectives", [*LOSSES, *REWARDS]),
+    ],
 )
 def test_what_there_is_can_be_listed(run, command, names):
     outcome = run(command)
@@ -163,6 +174,121 @@ def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, mo
     kept = json.loads((tmp_path / "compare-circles-8" / "results.json").read_text())
     assert kept["interrupted"]
     assert [run["rule"] for run in kept["runs"]] == ["backprop"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a training run on the digits."""
+    out = tmp_path_factory.mktemp("runs")
+    words = "train --rule backprop --data digits --model 8 --epochs 1 --seeds 1 --threads 1 --name toy --out"
+    assert CliRunner().invoke(altprop.cli.app, [*words.split(), str(out)]).exit_code == 0
+    return out / "toy"
+
+
+def test_explain_prints_the_tables_and_writes_the_report_it_names(run, tmp_path, trained):
+    words = ("explain", "--model", trained, "--data", "digits", "--index", "3,5", "--rules", "epsilon,gradient")
+    outcome = run(*words, "--out", tmp_path)
+    assert outcome.exit_code == 0, outcome.stderr
+    folder = tmp_path / "explain-toy-digits"
+    assert f"Report: {folder / 'report.html'}" in outcome.stdout
+    explanations = Explanations.load(folder)
+    for one in explanations.inputs:
+        assert one.name in outcome.stdout
+        assert f"{one.output:.4g}" in outcome.stdout
+    for rule in explanations.outcomes:
+        assert f"{explanations.mean_output:.4g} │" in outcome.stdout
+        assert f"{rule.mean_sum:.4g} │" in outcome.stdout
+
+
+def test_every_option_of_explain_reaches_the_settings(run, tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "w.pt")
+    given = {
+        "images": str(tmp_path / "red.png"),
+        "index": "1,2",
+        "model": "torchvision:squeezenet1_1",
+        "weights": str(tmp_path / "w.pt"),
+        "composites": "epsilon:epsilon=0.1,gradient",
+        "target": "tabby",
+        "size": "32",
+        "seed": "4",
+        "device": "cpu",
+        "out": str(tmp_path),
+        "name": "mine",
+    }
+    assert given.keys() == ExplainSettings.model_fields.keys() - {"data", "overwrite"}
+    options = {name: value for name, value in given.items() if name != "images"}
+    outcome = run("explain", given["images"], *(word for name in options for word in (f"--{name}", options[name])))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert Explanations.load(tmp_path / "mine").settings == ExplainSettings(**given)
+
+
+def test_the_command_in_an_explanations_report_repeats_it(run, tmp_path, trained):
+    Image.new("L", (9, 9), 200).save(tmp_path / "an image.png")
+    words = ("explain", tmp_path / "an image.png", "--model", trained, "--composites", "epsilon", "--target", "3")
+    assert run(*words, "--out", tmp_path, "--name", "first").exit_code == 0
+    first = Explanations.load(tmp_path / "first")
+    _, *again = shlex.split(first.settings.command("explain"))
+    assert run(*again, "--out", tmp_path, "--name", "again").exit_code == 0
+    assert torch.equal(Explanations.load(tmp_path / "again").relevance["epsilon"], first.relevance["epsilon"])
+
+
+def test_notes_of_explain_are_printed(run, tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    options = ("--model", "torchvision:squeezenet1_1", "--size", "32", "--rules", "gradient", "--out", tmp_path)
+    assert (
+        "note: The weights of squeezenet1_1 are random (seed 0)"
+        in run("explain", tmp_path / "red.png", *options).stdout
+    )
+
+
+def test_help_of_explain_shows_the_options_and_examples(run):
+    text = run("explain", "--help").stdout
+    assert "altprop explain cat.jpg --model torchvision:vgg16:DEFAULT" in text
+    assert "[IMAGES]" in text
+    for name in ExplainSettings.model_fields.keys() - {"images"}:
+        assert f"--{name}" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Name a network to explain with --model"),
+        (["--model", "nowhere"], "There is no folder or file nowhere"),
+        (
+            ["--model", "{trained}", "--index", "400"],
+            "The index 400 is out of range: digits has test samples from 0 to 359",
+        ),
+        (["--model", "{trained}", "--index", "three"], "--index: Input should be a valid integer"),
+        (["--model", "{trained}", "--target", "10"], "The target 10 is out of range"),
+        (
+            ["--rules", "epsilon_pluss"],
+            "--composites: There is no composite 'epsilon_pluss'. Did you mean 'epsilon_plus'?",
+        ),
+        (["--data", "digit"], "--data: There is no data set 'digit'. Did you mean 'digits'?"),
+        (["nowhere.png", "--model", "{trained}"], "There is no image file or folder nowhere.png"),
+        (["{trained}/results.json", "--model", "{trained}"], "results.json cannot be read as an image"),
+        (["--model", "torchvision:vgg61"], "There is no torchvision model 'vgg61'. Did you mean "),
+        (["a.png", "--data", "digits"], "Give either images or data, not both."),
+    ],
+)
+def test_wrong_input_of_explain_is_named_and_nothing_is_written(run, tmp_path, trained, options, message):
+    outcome = run("explain", *(word.format(trained=trained) for word in options), "--out", tmp_path)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_explanation_writes_nothing(run, tmp_path, trained, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(altprop.LRP, "attribute", interrupted)
+    outcome = run("explain", "--model", trained, "--out", tmp_path)
+    assert outcome.exit_code == 130
+    assert "nothing was written" in outcome.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_package_names_the_extra_that_brings_it():

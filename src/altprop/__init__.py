@@ -3,6 +3,7 @@
 from altprop import explain, measure, nn, rewards
 from altprop._targets import targets
 from altprop.explain.lrp import LRP
+from altprop.explain.patterns import fit_patterns
 from altprop.inspection import inspect
 from altprop.rule import Attachment, Rule
 from altprop.rules.backprop import Backprop
@@ -25,6 +26,7 @@ __all__ = [
     "Shallow",
     "SignSymmetric",
     "explain",
+    "fit_patterns",
     "inspect",
     "measure",
     "nn",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from textwrap import dedent
 from typing import Annotated, Any, Never
 
@@ -15,11 +16,26 @@ try:
     from rich.console import Console
     from rich.table import Table
 
-    from altprop.experiment import DATA, MODELS, RULES, InputError, Interrupted, Results, Settings, compare, train
+    from altprop.experiment import (
+        DATA,
+        MODELS,
+        RULES,
+        ExplainSettings,
+        Explanations,
+        InputError,
+        Interrupted,
+        Results,
+        Settings,
+        compare,
+        explain,
+        train,
+    )
+    from altprop.experiment.explain_table import terminal_tables
     from altprop.experiment.objectives import LOSSES, tasks_of
+    from altprop.experiment.options import Options, as_text
     from altprop.experiment.progress import Bar
-    from altprop.experiment.settings import as_text
     from altprop.experiment.table import terminal_table
+    from altprop.explain import COMPOSITES
     from altprop.rewards import REWARDS
 except ModuleNotFoundError as error:
     raise SystemExit(
@@ -27,11 +43,15 @@ except ModuleNotFoundError as error:
         f"pip install 'altprop[experiments]'"
     ) from None
 
-_FLAGS = {"rules": ["--rules", "--rule", "-r"], "out": ["--out", "-o"]}
+_FLAGS = {
+    "rules": ["--rules", "--rule", "-r"],
+    "composites": ["--composites", "--rules", "--rule", "-r"],
+    "out": ["--out", "-o"],
+}
 
 app = typer.Typer(
     name="altprop",
-    help="Train any PyTorch network by any rule for sending credit backward.",
+    help="Train any PyTorch network by any rule for sending credit backward, and explain it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,38 +79,44 @@ def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
     pass
 
 
-def _experiment(help: str, examples: str, **defaults: str) -> Callable[[Callable[..., Results]], None]:  # noqa: A002
-    """Add a command with an option for every field of ``Settings``, which describes it and checks it.
+def _command(
+    run: Callable[..., Any],
+    options: type[Options],
+    show: Callable[[Any], None],
+    help: str,  # noqa: A002
+    examples: str,
+    **defaults: str,
+) -> None:
+    """Add a command with an option for every field of a class of options, which describes it and checks it.
 
     Args:
+        run: what the command calls, with the options and a watch; it has the command's name.
+        options: the class.
+        show: prints what comes out; it may end the command with an error code.
         help: what the command does.
         examples: command lines, one on each line.
-        **defaults: where the command's defaults are not those of ``Settings``.
+        **defaults: where the command's defaults are not those of the class.
     """
 
-    def add(run: Callable[..., Results]) -> None:
-        def command(**options: str | bool | None) -> None:
-            given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-            with _errors_for_the_reader():
-                results = _watched(run, Settings(**given))
-            _print_results(results)
-            if results.command == "train" and any(run.divergence for run in results.runs):
-                raise typer.Exit(1)
+    def command(**values: str | bool | None) -> None:
+        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        with _errors_for_the_reader():
+            results = _watched(run, options(**given))
+        show(results)
 
-        options = [_option(name, defaults.get(name)) for name in Settings.model_fields]
-        # Typer reads the options from the signature.
-        command.__signature__ = Signature(options)  # type: ignore[attr-defined]
-        command.__annotations__ = {option.name: option.annotation for option in options}
-        epilog = "\n\n".join(
-            ["[bold]Examples[/]", *(f"[cyan]{line}[/]" for line in dedent(examples).strip().splitlines())]
-        )
-        app.command(run.__name__, help=help, epilog=epilog)(command)
-
-    return add
+    parameters = [_option(options, name, defaults.get(name)) for name in options.model_fields]
+    # Typer reads the options from the signature.
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    epilog = "\n\n".join(["[bold]Examples[/]", *(f"[cyan]{line}[/]" for line in dedent(examples).strip().splitlines())])
+    app.command(run.__name__, help=help, epilog=epilog)(command)
 
 
-def _option(name: str, default: str | None) -> Parameter:
-    field = Settings.model_fields[name]
+def _option(options: type[Options], name: str, default: str | None) -> Parameter:
+    field = options.model_fields[name]
+    if name in options.positional:
+        path = typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, path])
     flags = _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description)
@@ -100,7 +126,7 @@ def _option(name: str, default: str | None) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, text])
 
 
-def _watched(run: Callable[..., Results], settings: Settings) -> Results:
+def _watched(run: Callable[..., Any], settings: Options) -> Any:
     with Bar(Console(stderr=True)) as bar:
         return run(settings, watch=bar)
 
@@ -136,15 +162,34 @@ def _fail(message: str, code: int = 2) -> Never:
 
 
 def _print_results(results: Results) -> None:
+    messages = (run.message() for run in results.runs if run.divergence)
+    _print([terminal_table(results)], [*messages, *results.notes], results.folder)
+
+
+def _print_training(results: Results) -> None:
+    _print_results(results)
+    if any(run.divergence for run in results.runs):
+        raise typer.Exit(1)
+
+
+def _print_explanations(explanations: Explanations) -> None:
+    _print(terminal_tables(explanations), explanations.notes, explanations.folder)
+
+
+def _print(tables: Iterable[Table], notes: Iterable[str], folder: Path | None) -> None:
     console = Console()
-    console.print(terminal_table(results))
-    for note in [*(run.message() for run in results.runs if run.divergence), *results.notes]:
+    for table in tables:
+        console.print(table)
+    for note in notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    if results.folder:
-        console.print(f"Report: {results.folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    if folder:
+        console.print(f"Report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
-_experiment(
+_command(
+    compare,
+    Settings,
+    _print_results,
     "Train one network by several rules side by side, from the same weights and on the same batches.\n\n"
     "Backprop and shallow, the control whose hidden layers learn nothing, always take part. The results go to a folder "
     "in runs/: a report to open in a browser, its pictures, and tables in CSV and JSON.",
@@ -154,15 +199,32 @@ _experiment(
     altprop compare --rules lfp:epsilon=0.1 --activation step --optimizer adam --lr backprop=1e-3,lfp=3e-3
     altprop compare --data swirl --model 32-32 --epochs 200 --name swirl
     """,
-)(compare)
-_experiment(
+)
+_command(
+    train,
+    Settings,
+    _print_training,
     "Train one network by one rule, and keep its weights: as compare, and model.pt.",
     """
     altprop train --rule lfp --data digits
     altprop train --rule lfp:epsilon=0 --data sine --model 64-64 --objective regression --optimizer adam
     """,
     rules="lfp",
-)(train)
+)
+_command(
+    explain,
+    ExplainSettings,
+    _print_explanations,
+    "Explain a network's outputs by layer-wise relevance propagation, by several composites of rules side by side.\n\n"
+    "The inputs are an image file, a folder of images, or test samples of a data set. The results go to a folder in "
+    "runs/: pictures, a report to open in a browser, the relevance as tensors, and tables in JSON.",
+    """
+    altprop explain cat.jpg --model torchvision:vgg16:DEFAULT
+    altprop explain photos --model torchvision:resnet18 --weights mine.pt --target tabby --rules epsilon_plus_flat
+    altprop explain --model runs/train-lfp-digits-256-256 --index 0,3,5
+    altprop explain --model runs/mine --data digits --index 3 --rules epsilon:epsilon=0.1,gradient --target 7
+    """,
+)
 
 
 def _list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -195,6 +257,16 @@ def rules() -> None:
         for name, entry in RULES.items()
     )
     _list("Learning rules", ["--rules", "arguments", "lr, sgd", "lr, adam", ""], rows)
+
+
+@app.command()
+def composites() -> None:
+    """List the composites of rules by which a network can be explained, and their arguments."""
+    rows = (
+        [name, ", ".join(signature(make).parameters), str(make.__doc__).partition("\n")[0].replace(":class:", "")]
+        for name, make in COMPOSITES.items()
+    )
+    _list("Composites", ["--composites", "arguments", ""], rows)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import pytest
 
 import altprop
 from altprop.experiment import RULES, InputError, Settings, make_rule
-from altprop.experiment.registry import CONTROL, REFERENCE, base_name, split_labels
+from altprop.experiment.registry import CONTROL, REFERENCE
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -21,7 +21,6 @@ def test_reference_and_control_are_what_they_should_be():
 
 def test_arguments_follow_the_name():
     assert repr(make_rule("lfp:epsilon=0, update=oja")) == "LFP(epsilon=0, update='oja')"
-    assert base_name("lfp:epsilon=0") == "lfp"
 
 
 BAD = {
@@ -41,19 +40,3 @@ BAD = {
 def test_what_is_wrong_with_a_label_is_said(label):
     with pytest.raises(InputError, match=BAD[label].replace("'. Known", r"'\? Known")):
         make_rule(label)
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("lfp", ["lfp"]),
-        ("lfp,backprop", ["lfp", "backprop"]),
-        (" lfp , , shallow ", ["lfp", "shallow"]),
-        ("lfp:a=1,b=2,backprop,lfp:c=3", ["lfp:a=1,b=2", "backprop", "lfp:c=3"]),
-        ("lfp:a=1,lfp:a=2,b=3", ["lfp:a=1", "lfp:a=2,b=3"]),
-        ("lfp:a=1=0.5,backprop=0.1", ["lfp:a=1=0.5", "backprop=0.1"]),
-        ("", []),
-    ],
-)
-def test_a_list_is_split_between_rules_not_within_their_arguments(text, labels):
-    assert split_labels(text) == labels

@@ -1,4 +1,4 @@
-"""Train networks by several rules side by side: the data, the networks, the loop, the results and their report.
+"""Train networks by several rules side by side, and explain them: data, networks, the loop, results, reports.
 
     >>> from altprop.experiment import Settings, compare
     >>> results = compare(Settings(data="circles", model="8", rules="lfp", epochs=1, seeds=1, out=None))
@@ -15,6 +15,9 @@ check_extra()
 from altprop.experiment.comparison import Interrupted, compare, train  # noqa: E402  (only with the extra installed)
 from altprop.experiment.data import DATA, load_data  # noqa: E402
 from altprop.experiment.dataset import Dataset  # noqa: E402
+from altprop.experiment.explain_settings import ExplainSettings  # noqa: E402
+from altprop.experiment.explaining import explain  # noqa: E402
+from altprop.experiment.explanations import Explanations  # noqa: E402
 from altprop.experiment.models import ACTIVATIONS, MODELS, build_model  # noqa: E402
 from altprop.experiment.objectives import make_objective  # noqa: E402
 from altprop.experiment.registry import RULES, make_rule  # noqa: E402
@@ -27,12 +30,15 @@ __all__ = [
     "MODELS",
     "RULES",
     "Dataset",
+    "ExplainSettings",
+    "Explanations",
     "InputError",
     "Interrupted",
     "Results",
     "Settings",
     "build_model",
     "compare",
+    "explain",
     "load_data",
     "make_objective",
     "make_rule",

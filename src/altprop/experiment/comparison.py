@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import product
 from typing import Literal
 
@@ -19,7 +17,8 @@ from altprop import targets
 from altprop.experiment.data import load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import RESULTS, Folder, new_folder, plain_name
+from altprop.experiment.folder import RESULTS, Folder, results_folder
+from altprop.experiment.machine import check_device, versions
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.output import write_report, write_results
 from altprop.experiment.registry import REFERENCE, make_rule
@@ -30,8 +29,6 @@ from altprop.experiment.settings import ALL, Settings
 from altprop.experiment.timing import step_times
 from altprop.experiment.training import Job, train_network
 from altprop.experiment.watching import Watch
-
-_PACKAGES = ("altprop", "torch", "numpy", "scikit-learn", "torchmetrics")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -102,22 +99,24 @@ class _Record:
 
 
 def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset | None, watch: Watch) -> Results:
-    _check_device(settings.device)
-    with _folder(command, settings, data) as folder:
+    check_device(settings.device)
+    rule = f"-{settings.rules[0]}" if command == "train" else ""
+    default = f"{command}{rule}-{data.name if data else settings.data}-{settings.model}"
+    with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
         data = (data or load_data(settings.data)).to(settings.device)
         if settings.task == "reconstruction":
             data = data.reconstruction()
         settings = settings.with_rules_for(data.task, baselines=command == "compare")
         with _threads(settings.threads):
             record = _train_all(settings, data, watch)
-            versions = _versions(settings)
+            used = versions(settings.device)
         results = Results(
             command=command,
             settings=settings,
             objective=settings.objective or DEFAULT_OBJECTIVE[data.task],
             data=DataFacts.of(data),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=versions,
+            versions=used,
             **vars(record),
         )
         if folder is not None:
@@ -140,14 +139,6 @@ def _write(results: Results, data: Dataset, folder: Folder, watch: Watch) -> Non
         # Hours of training are not to be lost for a Ctrl-C in the last second, or for a picture that fails.
         if (folder.path / RESULTS).exists():
             results.folder = folder.publish()
-
-
-def _check_device(name: str) -> None:
-    try:
-        torch.empty(0, device=name)
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"The device {name!r} cannot be used: {reason}") from error
 
 
 def _train_all(settings: Settings, data: Dataset, watch: Watch) -> _Record:
@@ -208,16 +199,6 @@ def _keep(record: _Record, job: Job, run: Run, model: nn.Module) -> None:
         raise KeyboardInterrupt
 
 
-def _folder(command: str, settings: Settings, data: Dataset | None) -> AbstractContextManager[Folder | None]:
-    if settings.out is None:
-        return nullcontext()
-    if settings.name:
-        return new_folder(settings.out, settings.name, overwrite=settings.overwrite)
-    rule = f"-{settings.rules[0]}" if command == "train" else ""
-    name = plain_name(f"{command}{rule}-{data.name if data else settings.data}-{settings.model}")
-    return new_folder(settings.out, name, numbered=True, overwrite=settings.overwrite)
-
-
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -226,13 +207,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _versions(settings: Settings) -> dict[str, str]:
-    device = torch.device(settings.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "Python": platform.python_version(),
-        **{package: version(package) for package in _PACKAGES},
-        "device": f"{device} ({name}), {torch.get_num_threads()} CPU threads",
-    }

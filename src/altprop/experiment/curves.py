@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from altprop.experiment.dataset import Dataset
-from altprop.experiment.registry import REFERENCE, base_name
+from altprop.experiment.labels import base_name
+from altprop.experiment.registry import REFERENCE
 from altprop.experiment.results import Results, Run
 from altprop.experiment.theme import Theme, lines
 

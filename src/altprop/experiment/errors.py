@@ -6,7 +6,21 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-_NEEDED = ("jinja2", "matplotlib", "mlxtend", "mnist1d", "numpy", "pydantic", "rich", "sklearn", "torchmetrics")
+_MANY = 40
+_NEEDED = (
+    "jinja2",
+    "matplotlib",
+    "mlxtend",
+    "mnist1d",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "rich",
+    "safetensors",
+    "sklearn",
+    "torchmetrics",
+    "torchvision",
+)
 
 
 class InputError(ValueError):
@@ -26,8 +40,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         There is no rule 'lpf'. Did you mean 'lfp'? Known: backprop, lfp.
     """
     known = list(known)
-    close = get_close_matches(name.lower(), known, n=1) or [k for k in known if name and k.startswith(name.lower())]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if len(known) > _MANY:
+        close = get_close_matches(name, known, n=5, cutoff=0.5)
+        hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+        return InputError(f"There is no {kind} {name!r}.{hint} {len(known)} are known, such as {known[0]!r}.")
+    lowered = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), lowered, n=1) or [k for k in lowered if name and k.startswith(name.lower())]
+    hint = f" Did you mean {lowered[close[0]]!r}?" if close else ""
     return InputError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 

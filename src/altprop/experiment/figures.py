@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
-import matplotlib as mpl
-import torch
 from matplotlib.figure import Figure
 
 from altprop.experiment.curves import alignment, learning_curves, weight_alignment
 from altprop.experiment.dataset import Dataset
+from altprop.experiment.picture import Picture, png
 from altprop.experiment.portraits import boundaries, first_layer, predictions, reconstructions
 from altprop.experiment.results import Results
-from altprop.experiment.theme import DARK, LIGHT, Theme, style
+from altprop.experiment.theme import DARK, LIGHT, Theme
 
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a report.
-
-    Attributes:
-        name: of its file, without ending.
-        title: what it shows.
-        caption: how to read it.
-        light: the PNG on a light background.
-        dark: the PNG on a dark background.
-    """
-
-    name: str
-    title: str
-    caption: str
-    light: bytes
-    dark: bytes
-
+_NARROW = {"boundaries", "predictions"}
 
 Draw = Callable[[Results, Dataset, Theme], Figure | None]
 
@@ -48,20 +28,11 @@ def pictures(results: Results, data: Dataset) -> list[Picture]:
     """
     drawn = []
     for name, (title, caption, draw) in _PICTURES.items():
-        light, dark = (_png(draw, results, data, theme) for theme in (LIGHT, DARK))
+        light, dark = (png(partial(draw, results, data), theme) for theme in (LIGHT, DARK))
         if light and dark:
-            drawn.append(Picture(name, title, caption.format(metric=results.metric), light, dark))
+            words = caption.format(metric=results.metric)
+            drawn.append(Picture(name, title, words, light, dark, narrow=name in _NARROW))
     return drawn
-
-
-def _png(draw: Draw, results: Results, data: Dataset, theme: Theme) -> bytes | None:
-    with mpl.rc_context(style(theme)), torch.no_grad():  # type: ignore[arg-type]  # it wants literals
-        figure = draw(results, data, theme)
-        if figure is None:
-            return None
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
-    return file.getvalue()
 
 
 _PICTURES: dict[str, tuple[str, str, Draw]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -95,6 +95,25 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
         yield folder
     finally:
         shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def results_folder(
+    out: Path | None, name: str | None, default: str, *, overwrite: bool
+) -> AbstractContextManager[Folder | None]:
+    """Make the folder of a command's results, as :func:`new_folder` does; None if there is to be none.
+
+    Args:
+        out: the folder of all results; None: nothing is to be written.
+        name: what the reader called these; unset: ``default``, with a number if it is taken.
+        default: any text that says what they are.
+        overwrite: whether to replace earlier results of the name.
+
+    Raises:
+        InputError: as for :func:`new_folder`.
+    """
+    if out is None:
+        return nullcontext()
+    return new_folder(out, name or plain_name(default), numbered=not name, overwrite=overwrite)
 
 
 def _free(target: Path) -> Path:

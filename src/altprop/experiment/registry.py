@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from ast import literal_eval
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any
 
 import altprop
 from altprop.experiment.dataset import Task
-from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.labels import make_labelled
 from altprop.rule import Rule
 
 CONTROL = "shallow"
@@ -60,11 +57,6 @@ RULES: dict[str, RuleEntry] = {
 }
 
 
-def base_name(label: str) -> str:
-    """The name in a label: ``"lfp"`` of ``"lfp:epsilon=0"``."""
-    return label.partition(":")[0]
-
-
 def make_rule(label: str) -> Rule:
     """Make the rule that a label describes.
 
@@ -78,48 +70,4 @@ def make_rule(label: str) -> Rule:
         >>> make_rule("lfp:epsilon=0,update=oja")
         LFP(epsilon=0, update='oja')
     """
-    name, _, text = label.partition(":")
-    if name not in RULES:
-        raise unknown("rule", name, RULES)
-    arguments = dict(_argument(label, part) for part in text.split(",")) if text else {}
-    known = signature(RULES[name].make).parameters
-    for argument in arguments:
-        if not known:
-            raise InputError(f"The rule {name!r} takes no arguments, got {label!r}.")
-        if argument not in known:
-            raise unknown(f"argument of the rule {name!r} called", argument, known)
-    try:
-        return RULES[name].make(**arguments)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The rule {label!r} cannot be made: {error}") from error
-
-
-def _argument(label: str, part: str) -> tuple[str, Any]:
-    name, equals, value = (piece.strip() for piece in part.partition("="))
-    if not (name and equals and value):
-        raise InputError(f"The arguments of a rule are written name=value, got {part!r} in {label!r}.")
-    try:
-        return name, literal_eval(value)
-    except (SyntaxError, ValueError):
-        return name, {"true": True, "false": False}.get(value.lower(), value)
-
-
-def split_labels(text: str) -> list[str]:
-    """Split a comma-separated list of labels, whose arguments hold commas too.
-
-    A part with an equals sign goes on with the arguments before it, unless it begins with the name of a rule. What
-    follows a label, as the rate in ``"lfp:epsilon=0=0.5"``, is kept.
-
-    Example:
-        >>> split_labels("lfp:gamma=0.1,minimum_scale=0.001,backprop")
-        ['lfp:gamma=0.1,minimum_scale=0.001', 'backprop']
-    """
-    labels: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
-        name, equals, _ = part.partition("=")
-        goes_on = labels and ":" in labels[-1] and equals and ":" not in name and name not in RULES
-        if goes_on:
-            labels[-1] += f",{part}"
-        elif part:
-            labels.append(part)
-    return labels
+    return make_labelled("rule", label, {name: entry.make for name, entry in RULES.items()})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from altprop.experiment.figures import Picture
-from altprop.experiment.registry import REFERENCE, base_name, make_rule
+from altprop.experiment.labels import base_name
+from altprop.experiment.page import render
+from altprop.experiment.picture import Picture
+from altprop.experiment.registry import REFERENCE, make_rule
 from altprop.experiment.results import Results
 from altprop.experiment.table import CONTROL_NOTE, header, row
 
@@ -23,26 +22,21 @@ def render_report(results: Results, pictures: Sequence[Picture]) -> str:
     Returns:
         The page.
     """
-    environment = Environment(
-        loader=PackageLoader("altprop.experiment", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["png"] = lambda image: f"data:image/png;base64,{b64encode(image).decode()}"
-    return environment.get_template("report.html").render(
+    rules = "one learning rule" if results.command == "train" else "several learning rules, the same batches"
+    interrupted = ["The experiment was interrupted; this is what there was."] if results.interrupted else []
+    return render(
+        "report.html",
         results=results,
         title=_title(results),
-        facts=_facts(results),
+        subtitle=f"One network, {rules}",
+        facts=_facts(results) | {rule: f"altprop.{make_rule(rule)!r}" for rule in results.settings.rules},
         header=header(results),
         rows=[(summary, row(results, summary)) for summary in results.summaries],
         verdict=_verdict(results),
         control_note=CONTROL_NOTE if results.command == "compare" else "",
         layers=_layers(results),
         pictures=pictures,
-        messages=[run.message() for run in results.runs if run.divergence],
-        rules={rule: repr(make_rule(rule)) for rule in results.settings.rules},
+        messages=[*interrupted, *(run.message() for run in results.runs if run.divergence), *results.notes],
         command=_command(results),
     )
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from altprop.experiment.dataset import Dataset, Task
 from altprop.experiment.folder import RESULTS
+from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.models import Shape
-from altprop.experiment.registry import CONTROL, base_name
+from altprop.experiment.registry import CONTROL
 from altprop.experiment.settings import Settings
 
 Status = Literal["finished", "diverged", "interrupted"]

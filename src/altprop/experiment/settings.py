@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from altprop.experiment.data import DATA
 from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.labels import base_name, split_labels
 from altprop.experiment.models import ACTIVATIONS, Norm, check_model_name
 from altprop.experiment.objectives import check_objective_name
-from altprop.experiment.registry import CONTROL, REFERENCE, RULES, base_name, make_rule, split_labels
+from altprop.experiment.options import Name, Options, parse_numbers
+from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_rule
 
 ALL = "all"
 """In place of a rule's name: every rule that is fit for the task."""
@@ -25,7 +25,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _parse_labels(value: Any) -> Any:
-    labels = split_labels(value) if isinstance(value, str) else value
+    labels = split_labels(value, RULES) if isinstance(value, str) else value
     return tuple(labels) if isinstance(labels, Iterable) else labels
 
 
@@ -33,21 +33,17 @@ def _parse_rates(value: Any) -> Any:
     """Numbers, or ``"rule=number, ..."`` for each rule its own."""
     if not isinstance(value, str) or _is_number(value):
         return value
-    pairs = [entry.rpartition("=") for entry in split_labels(value)]
+    pairs = [entry.rpartition("=") for entry in split_labels(value, RULES)]
     for label, _, rate in pairs:
         if not label or not _is_number(rate):
             raise InputError(f"A learning rate is a number, or rule=number for each rule; got {value!r}.")
     return {label: rate for label, _, rate in pairs}
 
 
-def _parse_numbers(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
 def _parse_seeds(value: Any) -> Any:
     """A count, or a list of seeds: ``3`` is 0, 1, 2; ``"7,"`` is the seed 7 alone."""
     if isinstance(value, str):
-        value = _parse_numbers(value) if "," in value else int(value) if value.strip().isdecimal() else value
+        value = parse_numbers(value) if "," in value else int(value) if value.strip().isdecimal() else value
     if isinstance(value, int) and not isinstance(value, bool):
         return tuple(range(value))
     return value
@@ -61,7 +57,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-class Settings(BaseModel):
+class Settings(Options):
     """What to train, on what, and how. Every setting has a default; they cannot be changed once made.
 
     Lists may be given as text too, as on the command line: ``Settings(rules="lfp,backprop", seeds="0,1,7")``.
@@ -74,8 +70,6 @@ class Settings(BaseModel):
         >>> settings.rules, settings.seeds, settings.lr_of("backprop")
         (('lfp:epsilon=0',), (0, 1), 0.05)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(default="digits", description="Data set; see `altprop data`.")
     task: Literal["reconstruction"] | None = Field(
@@ -92,7 +86,7 @@ class Settings(BaseModel):
         default=None,
         description="Learning rate: one for all rules, or lfp=0.1,backprop=0.05. Unset: a default for each rule.",
     )
-    lr_grid: Annotated[tuple[Rate, ...], BeforeValidator(_parse_numbers)] = Field(
+    lr_grid: Annotated[tuple[Rate, ...], BeforeValidator(parse_numbers)] = Field(
         default=(),
         description="Learning rates to choose from, for each rule, on a part of the training data: 0.3,0.1,0.03.",
     )
@@ -112,18 +106,10 @@ class Settings(BaseModel):
     device: str = Field(default="cpu", description="Device: cpu, cuda, cuda:1, mps.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads. Unset: torch's default.")
     out: Path | None = Field(default=Path("runs"), description="Folder of all results.")
-    name: str | None = Field(
+    name: Name | None = Field(
         default=None, description="Folder of these results, within --out. Unset: named for the contents."
     )
     overwrite: bool = Field(default=False, description="Replace earlier results of the same name.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_keys(cls, values: Any) -> Any:
-        for key in values if isinstance(values, Mapping) else ():
-            if key not in cls.model_fields:
-                raise unknown("setting", key, cls.model_fields)
-        return values
 
     @field_validator("data")
     @classmethod
@@ -170,13 +156,6 @@ class Settings(BaseModel):
                 make_rule(label)
         return labels
 
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(r"\w[\w.+-]*", name):
-            raise InputError(f"A name is made of letters, digits and _ . + - and begins with a letter; got {name!r}.")
-        return name
-
     @model_validator(mode="after")
     def _check_batches(self) -> Self:
         if self.norm == "batch" and self.batch_size == 1:
@@ -219,29 +198,3 @@ class Settings(BaseModel):
         before = (REFERENCE,) if baselines and REFERENCE not in names else ()
         after = (CONTROL,) if baselines and CONTROL not in names else ()
         return self.model_copy(update={"rules": before + rules + after})
-
-    def command(self, verb: str) -> str:
-        """The command line that repeats this experiment.
-
-        Args:
-            verb: ``"compare"`` or ``"train"``.
-
-        Example:
-            >>> Settings(data="sine", rules="lfp:gamma=0.1", lr=0.05).command("compare")
-            'altprop compare --data sine --rules lfp:gamma=0.1 --lr 0.05'
-        """
-        words = ["altprop", verb]
-        for key in type(self).model_fields:
-            value = getattr(self, key)
-            if key not in ("out", "name", "overwrite") and value != type(self).model_fields[key].default:
-                words += [f"--{key.replace('_', '-')}", as_text(key, value)]
-        return shlex.join(words)
-
-
-def as_text(key: str, value: Any) -> str:
-    """A setting as it is written on the command line."""
-    if key == "seeds":
-        return str(len(value)) if value == tuple(range(len(value))) else ",".join(map(str, value)) + ","
-    if isinstance(value, dict):
-        return ",".join(f"{name}={number}" for name, number in value.items())
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

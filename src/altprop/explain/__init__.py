@@ -1,14 +1,17 @@
 """Layer-wise relevance propagation: rules, composites of them, and what is made of relevances.
 
-The rules and :class:`LRP` need torch alone. Pictures (``altprop.explain.heatmap``), attributors and evaluation are
-modules of their own, with the extra ``altprop[explain]``.
+All that is imported here needs torch alone. Pictures (``altprop.explain.heatmap``) and attributors
+(``altprop.explain.attributors``) are modules of their own, with the extra ``altprop[explain]``.
 """
 
 from altprop.explain import composites
 from altprop.explain.composites import COMPOSITES, CONVOLUTIONS, LAYERS, Composite, both, first, last
 from altprop.explain.conservation import Conservation, LayerConservation
+from altprop.explain.evaluation import FlippingCurves, pixel_flipping, quantus_explain_func
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
 from altprop.explain.lrp import LRP
+from altprop.explain.patterns import Patterns, fit_patterns
+from altprop.explain.ranking import rank_channels, rank_weights
 from altprop.explain.rules import (
     ActivationRule,
     AlphaBeta,
@@ -41,6 +44,7 @@ __all__ = [
     "DeconvNet",
     "Epsilon",
     "Flat",
+    "FlippingCurves",
     "Gamma",
     "GuidedBackprop",
     "Layer",
@@ -50,6 +54,7 @@ __all__ = [
     "Pass",
     "PatternAttribution",
     "PatternNet",
+    "Patterns",
     "RelevanceRule",
     "WSquare",
     "Winner",
@@ -58,5 +63,10 @@ __all__ = [
     "both",
     "composites",
     "first",
+    "fit_patterns",
     "last",
+    "pixel_flipping",
+    "quantus_explain_func",
+    "rank_channels",
+    "rank_weights",
 ]

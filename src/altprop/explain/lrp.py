@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,18 @@ from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
 
 Concepts = Mapping[str, int | Iterable[int]]
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _with_wrapped(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The method, with itself as ``__wrapped__``: captum's NoiseTunnel calls that, to pass by captum's own logging."""
+
+    @wraps(method)
+    def unchanged(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return method(*args, **kwargs)
+
+    return unchanged
 
 
 class LRP:
@@ -80,6 +93,22 @@ class LRP:
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
 
+    # What captum's NoiseTunnel asks of a method beyond attribute(): LRP takes the place of captum.attr.LRP there.
+
+    @property
+    def forward_func(self) -> nn.Module:
+        """The model."""
+        return self.model
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether the input has its part in what is handed back: not so with gradients."""
+        return self.composite.otherwise == "relevance"
+
+    def has_convergence_delta(self) -> bool:
+        """That :meth:`attribute` knows ``return_convergence_delta``."""
+        return True
+
     @overload
     def attribute(self, inputs: Tensor, target: Target = ..., additional_forward_args: Any = ...) -> Tensor: ...
 
@@ -92,6 +121,7 @@ class LRP:
         return_convergence_delta: bool = ...,
     ) -> Any: ...
 
+    @_with_wrapped
     def attribute(
         self,
         inputs: Inputs,
@@ -204,8 +234,7 @@ class LRP:
         Raises:
             ValueError: the composite hands gradients back, of which nothing is conserved; or as for :meth:`attribute`.
         """
-        if self.composite.otherwise == "gradient":
-            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
+        self._check_conserves()
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
             source, seed = self._start(done, target, None)
@@ -214,6 +243,47 @@ class LRP:
             records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
         return Conservation(records, float(seed.double().sum()), reached)
+
+    def weight_relevance(
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
+    ) -> dict[str, Tensor]:
+        """How much of the explained outputs' relevance goes through each weight: x_i w_ij R_j / z_j.
+
+        Args:
+            inputs: as for :meth:`attribute`.
+            target: as for :meth:`attribute`.
+            additional_forward_args: as for :meth:`attribute`.
+
+        Returns:
+            From the name of a parameter (of linear layers and convolutions; not of the joint projection of
+            ``nn.MultiheadAttention``) to a tensor of its shape, summed over the batch, all positions and all uses.
+
+        Raises:
+            ValueError: the composite hands gradients back; or as for :meth:`attribute`.
+
+        Reference:
+            Yeom et al., "Pruning by explaining: A novel criterion for deep neural network pruning", Pattern Recognition
+            2021.
+        """
+        self._check_conserves()
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        run = self._run()
+        found: dict[str, Tensor] = {}
+        with forward_pass(self.model, run, inputs, additional_forward_args) as done:
+            layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
+            for call in layers:
+                call.weighs = True
+            seed = relevance_at(done.output, target, self.composite.seed)
+            done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            for call in layers:
+                if call.weight_relevance is not None:
+                    name = names[id(call.parameter)]
+                    found[name] = found[name] + call.weight_relevance if name in found else call.weight_relevance
+        return found
+
+    def _check_conserves(self) -> None:
+        if self.composite.otherwise == "gradient":
+            raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
 
     def refresh(self) -> None:
         """Forget what was made of the weights: needed only after weights were changed through ``.data``."""

@@ -129,7 +129,8 @@ class Epsilon(_Stabilised):
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """R_i = Σ_j x_i w_ij R_j / z_j."""
-        s = layer.share(R, self._z(layer), self.epsilon)
+        z, as_it_was = self._z(layer), self.bias != "ignore"
+        s = layer.share(R, z, self.epsilon, nonnegative=as_it_was and layer.z_is_nonnegative)
         R_x = layer.transposed(s, layer.weight).mul_(layer.x)
         return self._with_bias(layer, R_x, s, self._bias_of(layer))
 

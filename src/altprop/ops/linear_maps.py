@@ -21,6 +21,9 @@ class LinearMap(Protocol):
     def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ s, a new tensor of the shape of ``x``."""
 
+    def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Σ s xᵀ over batch and positions, of the shape of ``weight``: its gradient where the output's is s."""
+
     def per_output(self, values: Tensor) -> Tensor:
         """One value for each output channel, in a shape that multiplies an output."""
 
@@ -45,6 +48,10 @@ class Matrix:
     def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ s."""
         return s.matmul(weight)
+
+    def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """(out, in)."""
+        return s.reshape(-1, s.shape[-1]).t().mm(x.reshape(-1, x.shape[-1]))
 
     def per_output(self, values: Tensor) -> Tensor:
         """(out)."""
@@ -96,6 +103,14 @@ class Convolution:
         )
         result: Tensor = gradients[0]
         return F.pad(result, [-zeros for zeros in self.uneven]) if self.uneven else result
+
+    def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Of the weight's shape."""
+        gradients = torch.ops.aten.convolution_backward.default(
+            s, x, weight, None, *self._geometry(self.groups), [False, True, False]
+        )
+        result: Tensor = gradients[1]
+        return result
 
     def per_output(self, values: Tensor) -> Tensor:
         """(out, 1, ...)."""

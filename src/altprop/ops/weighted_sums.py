@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from altprop.ops.linear_maps import LinearMap, Matrix
-from altprop.ops.relevance import Call
+from altprop.ops.relevance import Call, divide
 from altprop.ops.relevance_flow import Kept, flow_of
 
 
@@ -89,14 +89,20 @@ class WeightedSum(Call):
         layer: which it is.
         rule: how it hands relevance back; set when the forward pass is over.
         output: z.
+        parameter: the weight as the model keeps it.
+        weighs: whether the relevance of each weight is asked for.
+        weight_relevance: x_i w_ij R_j / z_j, summed over the batch and all positions, if it was; of the weight's shape.
     """
 
     rule: WeightedSumRule
+    weighs = False
+    weight_relevance: Tensor | None = None
 
     def __init__(
         self, layer: Layer, linear_map: LinearMap, x: Tensor, weight: Tensor, bias: Tensor | None, parts: Parts
     ) -> None:
         self.layer, self._map, self._weight, self._bias, self._parts = layer, linear_map, weight, bias, parts
+        self.parameter = weight
         self._input = Kept(x)
         self.nonnegative = flow_of(x).nonnegative
         flow_of(x).uses.append(self)
@@ -127,8 +133,10 @@ class WeightedSum(Call):
         """By the rule."""
         self._norm = self.folded()
         self.vanishes = (self._norm or self)._flow.vanishes_below()
-        R_x = self.rule.relevance(self, R)
-        return (R_x,)
+        if self.weighs:
+            s = divide(R, self.z, 1e-6)
+            self.weight_relevance = self._map.outer(s, self._weight, self.x).mul_(self.weight)
+        return (self.rule.relevance(self, R),)
 
     # What the rules ask for.
 
@@ -142,6 +150,11 @@ class WeightedSum(Call):
         """The output. Negative entries may be zero instead where :attr:`vanishes`: no relevance comes to them."""
         kept = (self._norm or self).output
         return self.forward(self.x, self.weight, self.bias) if kept.rectified and not self.vanishes else kept.get()
+
+    @property
+    def z_is_nonnegative(self) -> bool:
+        """Whether :attr:`z` has no negative entries."""
+        return self.vanishes and (self._norm or self).output.rectified
 
     @property
     def bias(self) -> Tensor | None:

@@ -1,0 +1,72 @@
+"""What the options of all commands share: how they are read, checked, and written down again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+from altprop.experiment.errors import InputError, unknown
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise InputError(f"A name is made of letters, digits and _ . + - and begins with a letter; got {name!r}.")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""What a folder of results may be called."""
+
+
+def parse_numbers(value: Any) -> Any:
+    """The parts of a comma-separated list; what is not text is left alone."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Options(BaseModel):
+    """Options of a command: they cannot be changed once made, and there are no others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    positional: ClassVar[frozenset[str]] = frozenset()
+    """The options that are given without a flag on the command line."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in cls.model_fields:
+                raise unknown("setting", key, cls.model_fields)
+        return values
+
+    def command(self, verb: str) -> str:
+        """The command line that does the same.
+
+        Args:
+            verb: of the command, such as ``"compare"``.
+
+        Example:
+            >>> from altprop.experiment import Settings
+            >>> Settings(data="sine", rules="lfp:gamma=0.1", lr=0.05).command("compare")
+            'altprop compare --data sine --rules lfp:gamma=0.1 --lr 0.05'
+        """
+        words = ["altprop", verb]
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if key not in ("out", "name", "overwrite") and value != type(self).model_fields[key].default:
+                flag = [] if key in self.positional else [f"--{key.replace('_', '-')}"]
+                words += [*flag, as_text(key, value)]
+        return shlex.join(words)
+
+
+def as_text(key: str, value: Any) -> str:
+    """A setting as it is written on the command line."""
+    if key == "seeds":
+        return str(len(value)) if value == tuple(range(len(value))) else ",".join(map(str, value)) + ","
+    if isinstance(value, dict):
+        return ",".join(f"{name}={number}" for name, number in value.items())
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
