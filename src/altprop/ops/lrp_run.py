@@ -121,9 +121,10 @@ class Run:
         source = next((tokens for tokens in self.tokens if _same_memory(tokens, indices)), None)
         if source is None:
             return vectors
-        entry = vectors.detach().requires_grad_().clone()
+        leaf = vectors.detach().requires_grad_()
+        entry = leaf.clone()  # which the model may overwrite
         set_flow(entry, Flow(beyond_first=False))
-        self.embedded.append((source, entry))
+        self.embedded.append((source, leaf))
         return entry
 
     def finish(self) -> None:
@@ -142,6 +143,24 @@ class Run:
         self.calls.clear()
         self.embedded.clear()
         self.inside.clear()
+
+    def unseen(self, name: str) -> None:
+        """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.
+
+        Raises:
+            RuntimeError: that is forbidden.
+        """
+        if self.gradients:
+            return
+        told = (
+            f"The model calls {name}, a torch.autograd.Function, which LRP cannot see: it hands relevance back as it "
+            f"would a gradient."
+        )
+        if self._strict:
+            raise RuntimeError(f"{told} strict=True forbids that.")
+        if name not in self._warned:
+            self._warned.add(name)
+            warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
 
     def unknown(self, name: str) -> None:
         """An operation has no rule: its relevance will be the gradient times the input.
