@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +42,30 @@ def preserved(model: nn.Module) -> Iterator[None]:
         yield
 
 
+_evaluated: WeakKeyDictionary[nn.Module, tuple[bool, int]] = WeakKeyDictionary()
+"""The modules in evaluation mode for a block: the mode they were in, and how many blocks there are, of all threads."""
+_lock = threading.Lock()
+
+
 @contextmanager
 def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module of ``model`` in evaluation mode, and each back in its own when the block ends."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Put every module of ``model`` in evaluation mode, and each back in its own when the last such block ends."""
+    modules = list(model.modules())
+    with _lock:
+        for module in modules:
+            training, blocks = _evaluated.get(module, (module.training, 0))
+            _evaluated[module] = training, blocks + 1
+        model.eval()
     try:
         yield
     finally:
-        _restore_training(before)
+        with _lock:
+            for module in modules:
+                training, blocks = _evaluated.pop(module)
+                if blocks > 1:
+                    _evaluated[module] = training, blocks - 1
+                else:
+                    module.training = training
 
 
 def _check_not_lazy(model: nn.Module) -> None:

@@ -33,7 +33,7 @@ class Attachment:
         self.model = model
         self.warned: set[str] = set()
         self.observer: Callable[[str, Any], None] | None = None
-        self._suspended = False
+        self._suspended = 0
 
     @staticmethod
     def of(model: nn.Module) -> Attachment | None:
@@ -49,11 +49,11 @@ class Attachment:
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Within this block the model is trained by plain backprop; the rule's state stays where it is."""
-        before, self._suspended = self._suspended, True
+        self._suspended += 1  # a count: several threads may be within such a block
         try:
             yield
         finally:
-            self._suspended = before
+            self._suspended -= 1
 
     def remove(self) -> None:
         """Take the rule off. The model is bit for bit what it was; a second call does nothing."""

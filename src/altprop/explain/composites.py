@@ -74,9 +74,11 @@ class Composite:
         attention: ``"attnlrp"``: half of a product's relevance to each factor, a softmax by its first-order term;
             ``"cp"``: attention weights are taken as constants.
         name: for the reader.
+        stabiliser: ε ≥ 0 of sums, averages, normalisations and products, where no pair gives them a rule.
 
     Raises:
         TypeError: a pair is none.
+        ValueError: the stabiliser is negative or not finite.
 
     Example:
         >>> import altprop
@@ -89,8 +91,11 @@ class Composite:
     seed: Literal["value", "one"] = "value"
     attention: Literal["attnlrp", "cp"] = "attnlrp"
     name: str = ""
+    stabiliser: float = 1e-6
 
     def __post_init__(self) -> None:
+        if not 0 <= self.stabiliser < float("inf"):
+            raise ValueError(f"A composite's stabiliser must be a finite number >= 0, got {self.stabiliser!r}.")
         pairs = tuple(self.pairs)
         for pair in pairs:
             if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], RelevanceRule)):
@@ -112,20 +117,20 @@ def _composite(name: str, pairs: Pairs, **options: Any) -> Composite:
     return Composite(pairs, name=name, **options)
 
 
-def epsilon(epsilon: float = 1e-6) -> Composite:
+def epsilon(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:class:`Epsilon` for all layers with weights."""
-    return _composite("epsilon", [(LAYERS, Epsilon(epsilon))])
+    return _composite("epsilon", [(LAYERS, Epsilon(epsilon))], stabiliser=stabiliser)
 
 
 def epsilon_plus(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:class:`ZPlus` for convolutions, :class:`Epsilon` for linear layers."""
-    return _composite("epsilon_plus", _linear_and(ZPlus(epsilon=stabiliser), epsilon))
+    return _composite("epsilon_plus", _linear_and(ZPlus(epsilon=stabiliser), epsilon), stabiliser=stabiliser)
 
 
 def epsilon_plus_flat(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:class:`Flat` for the first layer, :class:`ZPlus` for other convolutions, :class:`Epsilon` for linear layers."""
     pairs = [(both(first, LAYERS), Flat(stabiliser)), *_linear_and(ZPlus(epsilon=stabiliser), epsilon)]
-    return _composite("epsilon_plus_flat", pairs)
+    return _composite("epsilon_plus_flat", pairs, stabiliser=stabiliser)
 
 
 def epsilon_gamma_box(
@@ -138,51 +143,56 @@ def epsilon_gamma_box(
         high: the highest value.
         epsilon: of the linear layers.
         gamma: of the convolutions.
-        stabiliser: ε of the convolutions.
+        stabiliser: ε of the convolutions, of sums and of averages.
     """
     box = (both(first, CONVOLUTIONS), ZBox(low, high, stabiliser))
-    return _composite("epsilon_gamma_box", [box, *_linear_and(Gamma(gamma, epsilon=stabiliser), epsilon)])
+    pairs = [box, *_linear_and(Gamma(gamma, epsilon=stabiliser), epsilon)]
+    return _composite("epsilon_gamma_box", pairs, stabiliser=stabiliser)
 
 
 def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:class:`AlphaBeta` with α = 2 and β = 1 for convolutions, :class:`Epsilon` for linear layers."""
-    return _composite("epsilon_alpha2_beta1", _linear_and(AlphaBeta(2.0, 1.0, epsilon=stabiliser), epsilon))
+    pairs = _linear_and(AlphaBeta(2.0, 1.0, epsilon=stabiliser), epsilon)
+    return _composite("epsilon_alpha2_beta1", pairs, stabiliser=stabiliser)
 
 
 def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:func:`epsilon_alpha2_beta1` with :class:`Flat` for the first layer."""
     pairs = [(both(first, LAYERS), Flat(stabiliser)), *_linear_and(AlphaBeta(2.0, 1.0, epsilon=stabiliser), epsilon)]
-    return _composite("epsilon_alpha2_beta1_flat", pairs)
+    return _composite("epsilon_alpha2_beta1_flat", pairs, stabiliser=stabiliser)
 
 
-def alpha1_beta0(epsilon: float = 1e-6) -> Composite:
+def alpha1_beta0(epsilon: float = 1e-6, stabiliser: float = 1e-6) -> Composite:
     """:class:`AlphaBeta` with α = 1 and β = 0 for all layers with weights."""
-    return _composite("alpha1_beta0", [(LAYERS, AlphaBeta(1.0, 0.0, epsilon=epsilon))])
+    return _composite("alpha1_beta0", [(LAYERS, AlphaBeta(1.0, 0.0, epsilon=epsilon))], stabiliser=stabiliser)
 
 
 def excitation_backprop(stabiliser: float = 1e-6) -> Composite:
     """Excitation backprop (Zhang et al., 2016): :class:`ZPlus` for all layers, starting from one."""
-    return _composite("excitation_backprop", [(LAYERS, ZPlus(epsilon=stabiliser))], seed="one")
+    return _composite("excitation_backprop", [(LAYERS, ZPlus(epsilon=stabiliser))], seed="one", stabiliser=stabiliser)
 
 
-def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0, stabiliser: float = 1e-6) -> Composite:
     """AttnLRP for transformers (Achtibat et al., ICML 2024).
 
     Args:
         epsilon: of all layers with weights.
         gamma: γ of convolutions and linear layers, which helps vision transformers; 0 for language models.
+        stabiliser: ε of sums, normalisations and products.
     """
-    return _composite("attn_lrp", [(LAYERS, _transformer_rule(epsilon, gamma))])
+    return _composite("attn_lrp", [(LAYERS, _transformer_rule(epsilon, gamma))], stabiliser=stabiliser)
 
 
-def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0, stabiliser: float = 1e-6) -> Composite:
     """CP-LRP for transformers (Ali et al., ICML 2022): as :func:`attn_lrp`, with attention weights as constants.
 
     Args:
         epsilon: of all layers with weights.
         gamma: γ of convolutions and linear layers.
+        stabiliser: ε of sums, normalisations and products.
     """
-    return _composite("cp_lrp", [(LAYERS, _transformer_rule(epsilon, gamma))], attention="cp")
+    pairs = [(LAYERS, _transformer_rule(epsilon, gamma))]
+    return _composite("cp_lrp", pairs, attention="cp", stabiliser=stabiliser)
 
 
 def _transformer_rule(epsilon: float, gamma: float) -> LayerRule:

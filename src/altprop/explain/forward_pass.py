@@ -19,7 +19,7 @@ from altprop.ops.lfp_rules import MODULE_TABLE
 from altprop.ops.lrp_common import depends, fallback
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Pass, connect
+from altprop.ops.relevance import Pass, connect, own_functions
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
 from altprop.rule import Attachment
 
@@ -122,24 +122,36 @@ def forward_pass(
 
     with ExitStack() as stack:
         stack.callback(run.close)
+        stack.callback(_detach_buffers, model)
         stack.enter_context(in_evaluation_mode(model))
         for module in model.modules():
             attachment = Attachment.of(module)
             if attachment is not None:
                 stack.enter_context(attachment.suspended())
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(_device_type(model), enabled=False))
         args, kwargs, entries = _entered(run, inputs, additional_forward_args)
-        unknown = (lambda name: None) if run.gradients else run.unknown
+        # An observer lists what has no rule, so that there is no need for a warning.
+        unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown
         interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
         with _followed(model, run, interceptor, note), interceptor:
             output = output_of(model(*args, **kwargs))
         run.finish()
         _check_depends(output)
+        for name in own_functions(output):
+            run.unseen(name)
         flow_of(output).uses.append(PROPORTIONAL)
         for value, places in entries:
             places += [vectors for tokens, vectors in run.embedded if tokens is value]
         yield ForwardPass(run, output, entries, recorded)
+
+
+def _detach_buffers(model: nn.Module) -> None:
+    """Buffers that the model writes activations into are no part of a graph once it is over."""
+    for buffer in model.buffers():
+        if buffer.requires_grad and not buffer.is_leaf:
+            buffer.detach_()
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:
@@ -186,7 +198,7 @@ def _entered(
             run.tokens.append(value)
             entries.append((value, []))
             return value
-        leaf = value.detach().requires_grad_()
+        leaf = (value.clone() if value.is_inference() else value.detach()).requires_grad_()
         # A copy, so that a model that works in place on its input does not work on the caller's.
         entry = leaf.clone()
         set_flow(entry, Flow(beyond_first=False))

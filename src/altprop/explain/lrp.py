@@ -78,11 +78,12 @@ class LRP:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"LRP explains a torch.nn.Module, got {type(model).__name__}.")
-        wrapper = wrapper_of(model)
-        if wrapper:
-            raise ValueError(
-                f"LRP cannot look into a {type(model).__name__}: {wrapper} hides the model. Give the inner one."
-            )
+        for module in model.modules():
+            wrapper = wrapper_of(module)
+            if wrapper:
+                raise ValueError(
+                    f"LRP cannot look into a {type(module).__name__}: {wrapper} hides the model. Give the inner one."
+                )
         self.model = model
         self.composite = as_composite(composite)
         self.strict = strict
@@ -167,8 +168,8 @@ class LRP:
         result = _like(inputs, relevances)
         if not return_convergence_delta:
             return result
-        total = sum(R.flatten(1).sum(1) for R in relevances if R is not None)
-        return result, seed.flatten(1).sum(1) - total
+        total = sum(_per_example(R) for R in relevances if R is not None)
+        return result, _per_example(seed) - total
 
     def trace(
         self,
@@ -236,8 +237,8 @@ class LRP:
         self._check_conserves()
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
-            seed = relevance_at(done.output, target, self.composite.seed)
-            arrived = done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            source, seed = self._start(done, target, None)
+            arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
             records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
@@ -326,7 +327,8 @@ class LRP:
     def _start(self, done: ForwardPass, target: Target, layer: str | None) -> tuple[Any, Tensor]:
         """Where the explanation starts, and with how much relevance."""
         if layer is None:
-            if isinstance(target, Tensor) and target.is_floating_point():
+            given = isinstance(target, Tensor) and target.is_floating_point()
+            if given or self.composite.seed == "one":
                 done.explained_as_given()
             return done.output, relevance_at(done.output, target, self.composite.seed)
         recorded = done.recorded.get(layer)
@@ -352,6 +354,11 @@ class LRP:
 
 def _any_but_the_model(name: str) -> bool:
     return bool(name)
+
+
+def _per_example(R: Tensor) -> Tensor:
+    """(batch): the sum over each example."""
+    return R.reshape(len(R), -1).sum(1)
 
 
 def _like(inputs: Inputs, relevances: list[Tensor | None]) -> Any:

@@ -92,6 +92,11 @@ class _Stabilised(LayerRule):
                 f"{type(self).__name__}'s bias must be 'absorb', 'redistribute' or 'ignore', got {self.bias!r}."
             )
 
+    @property
+    def proportional(self) -> bool:  # type: ignore[override]
+        """Not where a bias's share is spread over the inputs: zeros get some of it too."""
+        return self.bias != "redistribute"
+
     def _bias_of(self, layer: WeightedSum) -> Tensor | None:
         return None if self.bias == "ignore" else layer.bias
 
@@ -248,7 +253,8 @@ class Gamma(_Stabilised):
             return self._one_way(layer, s, b, _positive)
         positive = layer.z > 0
         favoured = torch.where(positive, z_plus, z - z_plus)
-        s = layer.share(R, z.add(favoured, alpha=self.gamma), self.epsilon).mul_(layer.z != 0)
+        favoured = z.add(favoured, alpha=self.gamma).masked_fill_(layer.z == 0, torch.inf)  # zeros hand nothing back
+        s = layer.share(R, favoured, self.epsilon)
         R_x = self._one_way(layer, s * positive, b, _positive)
         return R_x.add_(self._one_way(layer, s.mul_(~positive), b, _negative))
 

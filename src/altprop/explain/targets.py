@@ -57,7 +57,7 @@ def relevance_at(output: Tensor, target: Target, seed: Literal["value", "one"]) 
                 f"{tuple(target.shape)}. Class indices are integers."
             )
         return target.to(output)
-    mask = torch.zeros_like(output)
+    mask = torch.zeros_like(output, memory_format=torch.contiguous_format)
     flat = mask.view(len(output), -1)
     flat.scatter_(1, _positions(output, target)[:, None], 1.0)
     return mask * output.detach() if seed == "value" else mask
@@ -68,6 +68,8 @@ def _positions(output: Tensor, target: Target) -> Tensor:
     batch, shape = len(output), tuple(output.shape[1:])
     if target is None:
         return output.detach().reshape(batch, -1).argmax(1)
+    if not shape:
+        raise ValueError("The model returns one number for each example: it is explained with target=None.")
     indices = _as_indices(target, output)
     if indices.shape not in {(1, len(shape)), (batch, len(shape))}:
         raise ValueError(

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
 from altprop.nn._operations import Operation, fans, weight_names
+from altprop.ops.interceptor import active_interceptor
+from altprop.ops.lrp_run import Run
 from altprop.ops.redrawn import draw_for, first_draw, magnitudes
 from altprop.rule import Attachment
 
@@ -34,7 +36,7 @@ class FeedbackLayer:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; the error goes back through the feedback weights."""
-        if not torch.is_grad_enabled() or self._suspended():
+        if not torch.is_grad_enabled() or self._suspended() or _explained():
             return self.plain_forward(*args, **kwargs)
         return self._altprop_operation(self, *args, **kwargs)
 
@@ -78,6 +80,12 @@ class FeedbackLayer:
         fan_in, fan_out = fans(self, weight)  # type: ignore[arg-type]
         drawn = torch.empty_like(weight, requires_grad=False)
         return init_feedback_(drawn, init, fan_in=fan_in, fan_out=fan_out, generator=generator)
+
+
+def _explained() -> bool:
+    """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
+    interceptor = active_interceptor()
+    return interceptor is not None and isinstance(interceptor.settings, Run)
 
 
 def begin(module: Any, operation: Operation) -> None:

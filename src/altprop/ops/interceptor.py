@@ -15,6 +15,7 @@ from torch.overrides import (
     _get_current_function_mode_stack,
     resolve_name,
 )
+from torch.utils._pytree import tree_leaves
 
 from altprop.ops.names import OpRule
 
@@ -34,7 +35,7 @@ class Interceptor(TorchFunctionMode):
 
     Args:
         rules: from torch function to its rule, as :func:`altprop.ops.names.resolve` makes it.
-        settings: handed to every rule.
+        settings: handed to every rule; an attribute too, so that a layer can tell for whom it runs.
         unknown: called with the name of each function that takes part in the backward pass and has no rule; such a
             function keeps its ordinary gradient, or follows ``fallback``.
         observer: see :data:`Observer`.
@@ -51,7 +52,7 @@ class Interceptor(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._rules = rules
-        self._settings = settings
+        self.settings = settings
         self._unknown = unknown
         self._observer = observer
         self._fallback = fallback
@@ -80,7 +81,10 @@ class Interceptor(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of a torch function: torch calls this, users do not."""
-        kwargs = kwargs or {}
+        if kwargs:
+            args, kwargs = _positional(args, kwargs)
+        else:
+            kwargs = {}
         if self._silenced:
             return func(*args, **kwargs)
         if torch.compiler.is_compiling():
@@ -91,7 +95,7 @@ class Interceptor(TorchFunctionMode):
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
         if rule is not None and self._observer is None:
-            return rule(self._settings, func, *args, **kwargs)
+            return rule(self.settings, func, *args, **kwargs)
         return self._answer(func, rule, func, args, kwargs)
 
     def silence(self) -> None:
@@ -128,16 +132,16 @@ class Interceptor(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        result = function(*args, **kwargs) if rule is None else rule(self._settings, function, *args, **kwargs)
+        result = function(*args, **kwargs) if rule is None else rule(self.settings, function, *args, **kwargs)
         if (rule is None or self._observer is not None) and _takes_credit(key, result):
             name = _name(key)
             if self._observer is not None:
                 self._observer(name, rule)
-            if rule is None:
+            if rule is None and (self._fallback is None or _in_graph((args, kwargs))):
                 self._unknown(name)
-                # What works in place cannot be done twice.
-                if self._fallback is not None and not name.endswith("_"):
-                    result = self._fallback(self._settings, function, *args, **kwargs)
+            # What works in place cannot be done twice.
+            if rule is None and self._fallback is not None and not name.endswith("_"):
+                result = self._fallback(self.settings, function, *args, **kwargs)
         return result
 
     def rule_of(self, func: Callable[..., Any]) -> OpRule | None:
@@ -148,6 +152,15 @@ class Interceptor(TorchFunctionMode):
             if rule is not None:
                 return rule
         return self._rules.get(func)
+
+
+def _positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The operands in their places, if they were given by torch's names: rules call them by the papers' symbols."""
+    given = [name for place, name in enumerate(("input", "other")) if name in kwargs and place >= len(args)]
+    if not given or (given == ["other"] and not args):
+        return args, kwargs
+    rest = {name: value for name, value in kwargs.items() if name not in given}
+    return (*args, *(kwargs[name] for name in given)), rest
 
 
 def active_interceptor() -> Interceptor | None:
@@ -184,6 +197,11 @@ def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
     if isinstance(result, tuple | list):
         return any(_takes_credit(func, part) for part in result)
     return isinstance(result, Tensor) and result.requires_grad
+
+
+def _in_graph(arguments: Any) -> bool:
+    """Whether one of the arguments was computed from others, and is no parameter."""
+    return any(isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf for leaf in tree_leaves(arguments))
 
 
 def _name(func: Callable[..., Any]) -> str:

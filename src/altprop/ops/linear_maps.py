@@ -72,7 +72,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Convolution:
-    """``torch.convolution``: x is (batch, channels, ...); the fields are its arguments."""
+    """``torch.convolution``: x is (batch, channels, ...); the fields are its arguments.
+
+    Attributes:
+        uneven: the zeros that an uneven ``"same"`` padding adds at the end of each dimension, as ``F.pad`` wants them.
+    """
 
     stride: Sizes
     padding: Sizes
@@ -80,21 +84,25 @@ class Convolution:
     transpose: bool
     output_padding: Sizes
     groups: int
+    uneven: Sizes = ()
+
+    def _padded(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.uneven) if self.uneven else x
 
     def _geometry(self, groups: int) -> tuple[Any, ...]:
         return self.stride, self.padding, self.dilation, self.transpose, self.output_padding, groups
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """W x + b."""
-        return torch.convolution(x, weight, bias, *self._geometry(self.groups))
+        return torch.convolution(self._padded(x), weight, bias, *self._geometry(self.groups))
 
     def transposed(self, s: Tensor, weight: Tensor, x: Tensor, groups: int = 0) -> Tensor:
         """Wᵀ s."""
         gradients = torch.ops.aten.convolution_backward.default(
-            s, x, weight, None, *self._geometry(groups or self.groups), [True, False, False]
+            s, self._padded(x), weight, None, *self._geometry(groups or self.groups), [True, False, False]
         )
         result: Tensor = gradients[0]
-        return result
+        return F.pad(result, [-zeros for zeros in self.uneven]) if self.uneven else result
 
     def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Of the weight's shape."""
@@ -118,7 +126,7 @@ class Convolution:
     def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
         """(1, 1, ...): by a convolution of ones over one channel."""
         kernel = weight.new_ones(1, 1, *weight.shape[2:])
-        ones = torch.convolution(x.new_ones(1, 1, *x.shape[2:]), kernel, None, *self._geometry(1))
+        ones = torch.convolution(self._padded(x.new_ones(1, 1, *x.shape[2:])), kernel, None, *self._geometry(1))
         return ones * (x.shape[1] // self.groups)
 
     def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -138,9 +146,6 @@ def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Con
         weight: its weight.
         *args: what follows the bias in the call.
         **kwargs: the same, by name.
-
-    Raises:
-        ValueError: the padding is ``"same"`` and uneven; :func:`uneven_padding` says how much to pad beforehand.
     """
     dims = weight.dim() - 2
     transpose = function.startswith("conv_transpose")
@@ -148,7 +153,9 @@ def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Con
     given = dict(zip(names, args, strict=False)) | kwargs
     dilation = _sizes(given.get("dilation", 1), dims)
     padding = given.get("padding", 0)
+    uneven: Sizes = ()
     if isinstance(padding, str):
+        uneven = _uneven(weight, dilation) if padding == "same" else ()
         padding = _named_padding(padding, weight, dilation)
     return Convolution(
         _sizes(given.get("stride", 1), dims),
@@ -157,6 +164,7 @@ def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Con
         transpose,
         _sizes(given.get("output_padding", 0), dims),
         given.get("groups", 1),
+        uneven,
     )
 
 
@@ -173,11 +181,7 @@ def _named_padding(padding: str, weight: Tensor, dilation: Sizes) -> Sizes:
     return tuple(0 if padding == "valid" else length // 2 for length in reach)
 
 
-def uneven_padding(weight: Tensor, *args: Any, **kwargs: Any) -> list[int]:
-    """How many zeros torch adds at the end of each dimension, as ``F.pad`` wants it, where ``"same"`` is uneven."""
-    given = dict(zip(_ORDER, args, strict=False)) | kwargs
-    if given.get("padding") != "same":
-        return []
-    dilation = _sizes(given.get("dilation", 1), weight.dim() - 2)
+def _uneven(weight: Tensor, dilation: Sizes) -> Sizes:
+    """How many zeros ``"same"`` adds at the end of each dimension beyond those at its start, as ``F.pad`` wants it."""
     odd = [step * (size - 1) % 2 for step, size in zip(dilation, weight.shape[2:], strict=True)]
-    return [n for rest in reversed(odd) for n in (0, rest)] if any(odd) else []
+    return tuple(n for rest in reversed(odd) for n in (0, rest)) if any(odd) else ()

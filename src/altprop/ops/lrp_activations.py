@@ -32,26 +32,33 @@ def activation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **kwa
     """a = φ(z): relevance passes unchanged."""
     if not depends(z):
         return mixture(run, function, z, *args, **kwargs)
-    return _activated(run, function, z, args, kwargs, function.__name__.rstrip("_") in _NONNEGATIVE)
+    in_place = _is_in_place(function, args, kwargs)
+    return _activated(run, function, z, args, kwargs, in_place, function.__name__.rstrip("_") in _NONNEGATIVE)
 
 
 def relu(run: Run, function: Callable[..., Any], input: Tensor, inplace: bool = False) -> Any:
     """a = z⁺: relevance passes unchanged."""
     if not depends(input):
         return constant(function, input, inplace) if inplace else constant(function, input)
-    return _activated(run, function, input, (inplace,) if inplace else (), {}, True)
+    in_place = inplace or function.__name__.endswith("_")
+    return _activated(run, function, input, (inplace,) if inplace else (), {}, in_place, True)
 
 
 def _activated(
-    run: Run, function: Callable[..., Any], z: Tensor, args: Any, kwargs: dict[str, Any], nonnegative: bool
+    run: Run,
+    function: Callable[..., Any],
+    z: Tensor,
+    args: Any,
+    kwargs: dict[str, Any],
+    in_place: bool,
+    nonnegative: bool,
 ) -> Any:
     layer = run.layer(function)
     rule = run.rule_for(layer, "activation")
     formula = None if rule is None or rule.passes else rule.relevance
     if run.gradients and rule is None:
-        return _overwriting(function, z, args, kwargs)
+        return _overwriting(function, z, args, kwargs, in_place)
     rectifier = layer.function in {"relu", "relu6"}
-    in_place = _is_in_place(function, args, kwargs)
     kept_z = Kept(z) if formula else None
     flow = Flow(nonnegative, flow_of(z).beyond_first)
     flow_of(z).uses.append(Rectified(flow) if rectifier and not formula else OTHER)
@@ -76,9 +83,9 @@ def _is_in_place(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     return function.__name__.endswith("_") or bool(args and args[-1] is True) or bool(kwargs.get("inplace"))
 
 
-def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dict[str, Any]) -> Any:
+def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dict[str, Any], in_place: bool) -> Any:
     """An activation that may work in place, with its ordinary gradient."""
-    if _is_in_place(function, args, kwargs):
+    if in_place:
         before_overwriting(z)
     beyond = flow_of(z).beyond_first
     flow_of(z).uses.append(OTHER)
@@ -92,12 +99,15 @@ _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "r
 
 
 def dropout(
-    run: Run, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = True, *args: Any, **kwargs: Any
+    run: Run, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Any:
     """In evaluation mode nothing happens; what a dropout of the model's own keeps and scales keeps its relevance."""
     if not training or not p:
         return a
-    return activation(run, function, a, p, training, *args, **kwargs)
+    args = (p, training, True) if inplace else (p, training)
+    if not depends(a):
+        return constant(function, a, *args)
+    return _activated(run, function, a, args, {}, inplace or function.__name__.endswith("_"), False)
 
 
 def max_pool(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:

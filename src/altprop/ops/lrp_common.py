@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     """Values that move unchanged carry their relevance along."""
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
-        return constant(function, *args, **kwargs)
+        return _moved_constant(function, *args, **kwargs)
     result = function(*args, **kwargs)
     if function.__name__ not in {"__set__", "register_hook", "retain_grad"}:
         keeps = getattr(function, "__name__", "") in _KEEP_SIGN and not any(map(_is_constant, args))
@@ -87,6 +87,14 @@ _KEEP_SIGN = {
     "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
 }  # fmt: skip
 """Functions whose output has no negative entries if the input has none."""
+
+
+def _moved_constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The values of parameters; or a view that activations may be written into, which no_grad would forbid."""
+    result = function(*args, **kwargs)
+    if isinstance(result, Tensor) and not result.requires_grad:
+        return result
+    return constant(function, *args, **kwargs)
 
 
 def _is_constant(value: Any) -> bool:
@@ -118,7 +126,7 @@ def in_proportion(
     function: Callable[..., Any],
     args: Any,
     kwargs: dict[str, Any],
-    part: float = 1.0,
+    parts: Sequence[float] = (),
     surrogate: Callable[..., Any] | None = None,
 ) -> Any:
     """The result of ``function``, with :class:`Proportion` as its way back.
@@ -128,32 +136,48 @@ def in_proportion(
         function: what is computed.
         args: its arguments.
         kwargs: its arguments by name.
-        part: the part of the relevance that each tensor gets.
+        parts: the part of the relevance that each tensor which depends on the input gets; by default all of it.
         surrogate: what is differentiated in place of ``function``, and has the same value.
     """
-    inputs: list[Tensor] = []
-    leaves: list[Tensor] = []
+    inputs = dependent((*args, *kwargs.values()))
+    hollow_args, hollow_kwargs = _hollow(args), {name: _hollow(value) for name, value in kwargs.items()}
 
-    def leaf(value: Any) -> Any:
-        if type(value) in {list, tuple}:
-            return type(value)(leaf(item) for item in value)
-        if not depends(value):
-            return value.detach() if isinstance(value, Tensor) else value
-        inputs.append(value)
-        leaves.append(value.detach().requires_grad_())
-        return leaves[-1]
+    def f(leaves: Sequence[Tensor]) -> Any:
+        left = iter(leaves)
+        positional = _filled(hollow_args, left)
+        return (surrogate or function)(*positional, **{name: _filled(v, left) for name, v in hollow_kwargs.items()})
 
+    leaves = [value.detach().requires_grad_() for value in inputs]
     with torch.enable_grad():
-        z = (surrogate or function)(*leaf(args), **{name: leaf(value) for name, value in kwargs.items()})
+        z = f(leaves)
     rule = run.rule_for(run.layer(function), "sum")
     epsilon = run.epsilon if rule is None else rule.epsilon
     if isinstance(z, Tensor):
-        call = Proportion(z, leaves, [part] * len(leaves), epsilon)
+        call = Proportion(f, z, leaves, inputs, parts or [1.0] * len(leaves), epsilon)
         # A copy: the backward pass of function may need its own output, which the model may overwrite.
         return finish(run, function, call, z.detach().clone(), inputs, derived(inputs, use=PROPORTIONAL))
     if not isinstance(z, tuple | list):
         raise RuntimeError(f"LRP has no rule for {function}, which returns {type(z).__name__}: write it with tensors.")
     return _several(z, leaves, inputs, epsilon)
+
+
+_HOLE = object()
+
+
+def _hollow(value: Any) -> Any:
+    """Arguments with a hole for each tensor that depends on the model's input."""
+    if type(value) in {list, tuple}:
+        return type(value)(map(_hollow, value))
+    if depends(value):
+        return _HOLE
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:
+    """Arguments with the next of ``tensors`` in each hole."""
+    if type(value) in {list, tuple}:
+        return type(value)(_filled(item, tensors) for item in value)
+    return next(tensors) if value is _HOLE else value
 
 
 def _several(results: Any, leaves: list[Tensor], inputs: list[Tensor], epsilon: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -20,11 +21,23 @@ def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, *
     """Values written into ``target`` take their relevance along."""
     if not dependent((target, *args, *kwargs.values())):
         return constant(function, target, *args, **kwargs)
+    if function.__name__ == "__setitem__" and _is_written(target, *args):
+        return None
     sources = dependent((target, *args, *kwargs.values()))
     before_overwriting(target)
     result = function(target, *args, **kwargs)
     set_flow(target, derived(sources))
     return result
+
+
+def _is_written(target: Tensor, index: Any, value: Any) -> bool:
+    """Whether the value is that very part of the target: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
+    if not isinstance(value, Tensor) or not value._is_view():
+        return False
+    with torch.no_grad():
+        part = target[index]
+    same = part.data_ptr() == value.data_ptr() and part.shape == value.shape and part.stride() == value.stride()
+    return same and part._is_view()
 
 
 def in_place(twin: str, rule: OpRule) -> OpRule:
@@ -35,12 +48,25 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
         if not dependent((x, *args)):
             return constant(original, x, *args, **kwargs)
         before_overwriting(x)
-        result = rule(run, function, move(run, torch.clone, x), *args, **kwargs)
+        old = move(run, torch.clone, x)
+        args = tuple(old if value is x else value for value in args)
+        result = rule(run, function, old, *args, **kwargs)
         x.copy_(result)
-        set_flow(x, flow_of(result))
+        set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative))
         return x
 
     return in_place_rule
+
+
+def with_out(rule: OpRule) -> OpRule:
+    """``rule``, for calls with ``out=`` too: the result is written into that tensor."""
+
+    @wraps(rule)
+    def written_out(run: Run, function: Callable[..., Any], *args: Any, out: Tensor | None = None, **kw: Any) -> Any:
+        result = rule(run, function, *args, **kw)
+        return result if out is None else overwrite(run, Tensor.copy_, out, result)
+
+    return written_out
 
 
 def add_in_place(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:

@@ -11,37 +11,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from altprop.ops import names
-from altprop.ops.linear_maps import Matrix, convolution, uneven_padding
+from altprop.ops.linear_maps import Matrix, convolution
 from altprop.ops.lrp_activations import activation
-from altprop.ops.lrp_common import constant, depends, finish, in_proportion, mixture, move, ordinary, weighted_sum
-from altprop.ops.lrp_products import matrix_product
+from altprop.ops.lrp_common import constant, depends, finish, in_proportion, move, ordinary, weighted_sum
+from altprop.ops.lrp_products import add, matrix_product
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance_flow import Flow, flow_of
 from altprop.ops.weighted_sums import BatchNorm
 
 
-def linear(run: Run, function: Callable[..., Any], x: Tensor, w: Tensor, b: Tensor | None = None) -> Any:
-    """The rule that the composite gives the layer."""
-    if depends(w):
-        return matrix_product(run, torch.matmul, x, w.t()) if b is None else mixture(run, function, x, w, b)
-    return weighted_sum(run, function, Matrix(), x, w, b, x, w, b)
+def linear(run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    """The rule that the composite gives the layer; a product of two activations where the weight is one."""
+    if depends(weight):
+        product = matrix_product(run, torch.matmul, input, move(run, torch.t, weight))
+        return product if bias is None else add(run, torch.add, product, bias)
+    if input.dim() == 1:
+        one = linear(run, function, move(run, torch.unsqueeze, input, 0), weight, bias)
+        return move(run, torch.squeeze, one, 0)
+    return weighted_sum(run, function, Matrix(), input, weight, bias, input, weight, bias)
 
 
 def convolved(
     run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
-    """The rule that the composite gives the layer."""
-    if not depends(input) or depends(weight):
-        return mixture(run, function, input, weight, bias, *args, **kwargs)
+    """The rule that the composite gives the layer; a product of two activations where the weight is one."""
+    if depends(weight):
+        return matrix_product(run, function, input, weight, bias, *args, **kwargs)
     if input.dim() < weight.dim():
         one = convolved(run, function, move(run, torch.unsqueeze, input, 0), weight, bias, *args, **kwargs)
         return move(run, torch.squeeze, one, 0)
-    name = function.__name__
-    pads = [] if name in names.TRANSPOSED_CONVOLUTIONS else uneven_padding(weight, *args, **kwargs)
-    x = move(run, F.pad, input, pads) if pads else input
-    linear_map = convolution(name, weight, *args, **kwargs)
-    return weighted_sum(run, function, linear_map, x, weight, bias, input, weight, bias, *args, **kwargs)
+    linear_map = convolution(function.__name__, weight, *args, **kwargs)
+    return weighted_sum(run, function, linear_map, input, weight, bias, input, weight, bias, *args, **kwargs)
 
 
 def batch_norm(
@@ -85,6 +85,8 @@ def layer_norm(
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
     if not depends(input) or run.gradients:
         return ordinary(run, function, input, normalized_shape, weight, bias, eps)
+    if _passes(run, function):
+        return activation(run, function, input, normalized_shape, weight, bias, eps)
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
@@ -107,6 +109,8 @@ def group_norm(
     """As :func:`layer_norm`, over each group of channels."""
     if not depends(input) or run.gradients:
         return ordinary(run, function, input, num_groups, weight, bias, eps)
+    if _passes(run, function):
+        return activation(run, function, input, num_groups, weight, bias, eps)
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
         grouped = x.reshape(len(x), num_groups, -1)
@@ -133,11 +137,18 @@ def instance_norm(
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     if not depends(input) or run.gradients:
         return ordinary(run, function, input, *args)
+    if _passes(run, function):
+        return activation(run, function, input, *args)
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
         return _per_channel(_standardised(x, tuple(range(2, x.dim())), eps), weight, bias)
 
     return in_proportion(run, function, (input, *args), {}, surrogate=linear_in_x)
+
+
+def _passes(run: Run, function: Callable[..., Any]) -> bool:
+    rule = run.rule_for(run.layer(function), "normalisation")
+    return rule is not None and bool(rule.passes)
 
 
 def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:

@@ -25,7 +25,7 @@ from altprop.ops.lrp_common import (
     weighted_sum,
 )
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Halves, Pass, Proportion, Softmax, Sum
+from altprop.ops.relevance import Halves, Pass, Softmax, Sum
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of
 
 
@@ -85,7 +85,7 @@ def matrix_product(run: Run, function: Callable[..., Any], *args: Any, **kwargs:
         x, w = args
         if depends(x) and not depends(w) and w.dim() == 2:
             return weighted_sum(run, function, Matrix(), x, transposed_weight(w), None, x, w)
-    return in_proportion(run, function, args, kwargs, part=1.0 / len(inputs))
+    return in_proportion(run, function, args, kwargs, parts=[1.0 / len(inputs)] * len(inputs))
 
 
 def added_product(run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
@@ -130,14 +130,10 @@ def attention(
         return ordinary(run, function, query, key, value, *args, **kwargs)
     if run.constant_attention:
         return in_proportion(run, function, (query.detach(), key.detach(), value, *args), kwargs)
-    inputs, leaves, parts = [], [], []
-    for tensor, part in ((query, 0.25), (key, 0.25), (value, 0.5)):
-        inputs.append(tensor)
-        leaves.append(tensor.detach().requires_grad_(depends(tensor)))
-        parts.append(part)
-    with torch.enable_grad():
-        z = function(*leaves, *args, **kwargs)
-    taken = [n for n, tensor in enumerate(inputs) if depends(tensor)]
-    call = Proportion(z, [leaves[n] for n in taken], [parts[n] for n in taken], run.epsilon)
-    reached = [inputs[n] for n in taken]
-    return finish(run, function, call, z.detach().clone(), reached, derived(reached, use=PROPORTIONAL))
+    parts = [part for tensor, part in ((query, 0.25), (key, 0.25), (value, 0.5)) if depends(tensor)]
+    args, kwargs = _constants(args), {name: _constants((value,))[0] for name, value in kwargs.items()}
+    return in_proportion(run, function, (query, key, value, *args), kwargs, parts)
+
+
+def _constants(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.detach() if isinstance(value, Tensor) else value for value in values)

@@ -17,7 +17,7 @@ from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
 from altprop.ops.lrp_activations import MAX_POOLS, activation, dropout, max_pool, relu
 from altprop.ops.lrp_common import constant, fallback, mixture, move, ordinary
-from altprop.ops.lrp_in_place import add_in_place, in_place, overwrite
+from altprop.ops.lrp_in_place import add_in_place, in_place, overwrite, with_out
 from altprop.ops.lrp_layers import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
 from altprop.ops.lrp_products import (
     add,
@@ -44,6 +44,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(("addbmm", "baddbmm", "addmv"), added_product),
         # activations
         **dict.fromkeys(names.ACTIVATIONS, activation),
+        **dict.fromkeys((f"{name}_" for name in names.ACTIVATIONS if hasattr(Tensor, f"{name}_")), activation),
         step: activation,
         sign: activation,
         "prelu": activation,
@@ -60,6 +61,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.OVERWRITES, overwrite),
         # mixtures: in proportion to contributions
         **dict.fromkeys(names.MIXTURES, mixture),
+        "bilinear": matrix_product,
         **dict.fromkeys(("add", "__add__", "__radd__"), add),
         # normalisations
         "batch_norm": batch_norm,
@@ -98,4 +100,4 @@ def embedding(run: Run, function: Callable[..., Any], indices: Tensor, *args: An
     return run.embed(indices, vectors)
 
 
-LRP_TABLE = names.resolve(_table())
+LRP_TABLE = names.resolve({name: with_out(rule) for name, rule in _table().items()})

@@ -42,6 +42,10 @@ class Assignment(Protocol):
     def attention(self) -> str:
         """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
 
+    @property
+    def stabiliser(self) -> float:
+        """ε of sums, normalisations and products that are given no rule."""
+
     def rule_for(self, layer: Layer, kind: Any) -> Any:
         """The rule that an operation of a kind is given; None if it is given none."""
 
@@ -62,8 +66,6 @@ class Run:
         tokens: the integer inputs, whose relevance is asked for.
         embedded: the tokens that were looked up, each with its vectors.
     """
-
-    epsilon = 1e-6  # the stabiliser of sums and products, as in the published implementations
 
     def __init__(
         self,
@@ -87,6 +89,11 @@ class Run:
     def gradients(self) -> bool:
         """Whether operations that the composite gives no rule keep their ordinary gradient."""
         return self.composite.otherwise == "gradient"
+
+    @property
+    def epsilon(self) -> float:
+        """The stabiliser of sums, normalisations and products that the composite gives no rule."""
+        return self.composite.stabiliser
 
     @property
     def constant_attention(self) -> bool:
@@ -114,9 +121,10 @@ class Run:
         source = next((tokens for tokens in self.tokens if _same_memory(tokens, indices)), None)
         if source is None:
             return vectors
-        entry = vectors.detach().requires_grad_().clone()
+        leaf = vectors.detach().requires_grad_()
+        entry = leaf.clone()  # which the model may overwrite
         set_flow(entry, Flow(beyond_first=False))
-        self.embedded.append((source, entry))
+        self.embedded.append((source, leaf))
         return entry
 
     def finish(self) -> None:
@@ -135,6 +143,24 @@ class Run:
         self.calls.clear()
         self.embedded.clear()
         self.inside.clear()
+
+    def unseen(self, name: str) -> None:
+        """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.
+
+        Raises:
+            RuntimeError: that is forbidden.
+        """
+        if self.gradients:
+            return
+        told = (
+            f"The model calls {name}, a torch.autograd.Function, which LRP cannot see: it hands relevance back as it "
+            f"would a gradient."
+        )
+        if self._strict:
+            raise RuntimeError(f"{told} strict=True forbids that.")
+        if name not in self._warned:
+            self._warned.add(name)
+            warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
 
     def unknown(self, name: str) -> None:
         """An operation has no rule: its relevance will be the gradient times the input.

@@ -62,7 +62,8 @@ class Call:
         """
         s = divide(R, z, epsilon, nonnegative=nonnegative)
         if self.stabilised is not None:
-            self.stabilised = self.stabilised + part * (_total(R) - _total(s * z))
+            # Where z is infinite (a masked score, say) s is zero, and all of R is gone.
+            self.stabilised = self.stabilised + part * (_total(R) - _total((s * z).masked_fill(z.isinf(), 0.0)))
         return s
 
 
@@ -94,6 +95,8 @@ def connect(call: Call, z: Tensor, *inputs: Tensor) -> Tensor:
             input itself, overwritten in place, if ``inputs`` is empty.
         *inputs: tensors in the graph.
     """
+    if inputs and z._is_view() and not z.requires_grad:
+        z = z.clone()  # made without a graph (by F.instance_norm, say): autograd will have no node on such a view
     connected: Tensor = _Node.apply(call, z, *inputs)
     return connected
 
@@ -127,6 +130,21 @@ class _Nodes(Function):
     @staticmethod
     def backward(ctx: Any, *relevances: Tensor) -> tuple[Tensor | None, ...]:
         return (None, None, *(None,) * ctx.count, *ctx.call.hand_back_all(relevances))
+
+
+def own_functions(output: Tensor) -> list[str]:
+    """The names of the ``torch.autograd.Function`` of the model's own on the way back from ``output``."""
+    seen, reached, found = set(), [output.grad_fn], []
+    while reached:
+        node = reached.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        reached += [before for before, _ in node.next_functions]
+        function = getattr(type(node), "_forward_cls", None)
+        if function not in (None, _Node, _Nodes):
+            found.append(function.__qualname__)
+    return sorted(set(found))
 
 
 class Pass(Call):
@@ -246,17 +264,33 @@ class Proportion(Call):
 
     label = "proportion"
 
-    def __init__(self, z: Tensor, inputs: Sequence[Tensor], parts: Sequence[float], epsilon: float) -> None:
-        self._z, self._inputs, self._parts, self._epsilon = z, inputs, parts, epsilon
+    def __init__(
+        self,
+        f: Callable[[Sequence[Tensor]], Tensor],
+        z: Tensor,
+        leaves: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        parts: Sequence[float],
+        epsilon: float,
+    ) -> None:
+        self._f, self._z, self._leaves, self._parts, self._epsilon = f, z, leaves, parts, epsilon
+        self._versions = [leaf._version for leaf in leaves]
         self._kept = [Kept(value) for value in inputs]
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """By the ordinary backward pass of f, from the inputs as they were."""
+        values = [kept.get() for kept in self._kept]
+        if any(leaf._version != version for leaf, version in zip(self._leaves, self._versions, strict=True)):
+            # An input was overwritten, which the backward pass of f may need: once more, from the copies.
+            self._leaves = [value.detach().requires_grad_() for value in values]
+            self._versions = [leaf._version for leaf in self._leaves]
+            with torch.enable_grad():
+                self._z = self._f(self._leaves)
         s = self.share(R, self._z.detach(), self._epsilon)
-        gradients = torch.autograd.grad(self._z, self._inputs, s, allow_unused=True)
+        gradients = torch.autograd.grad(self._z, self._leaves, s, allow_unused=True)
         return tuple(
-            None if g is None else g.mul(kept.get()).mul_(part)
-            for g, kept, part in zip(gradients, self._kept, self._parts, strict=True)
+            None if g is None else g.mul(value).mul_(part)
+            for g, value, part in zip(gradients, values, self._parts, strict=True)
         )
 
 

@@ -90,17 +90,23 @@ class Rectified:
 
 
 def flow_of(tensor: Tensor) -> Flow:
-    """What is known of ``tensor``; if nothing is, a new :class:`Flow` that says so."""
-    flow: Flow | None = getattr(tensor, _FLOW, None)
-    if flow is None:
-        flow = Flow()
-        set_flow(tensor, flow)
-    return flow
+    """What is known of ``tensor``; if nothing is any more, a new :class:`Flow` that says so."""
+    known: tuple[Flow | None, int] = getattr(tensor, _FLOW, (None, 0))
+    flow, version = known
+    if flow is not None and version == tensor._version:
+        return flow
+    new = Flow()
+    if flow is not None:
+        # It was overwritten through another tensor that shares its memory.
+        flow.uses.append(OTHER)
+        new.beyond_first = flow.beyond_first
+    set_flow(tensor, new)
+    return new
 
 
 def set_flow(tensor: Tensor, flow: Flow) -> None:
-    """Let ``flow`` be what is known of ``tensor``."""
-    setattr(tensor, _FLOW, flow)
+    """Let ``flow`` be what is known of ``tensor``, until something is written over it."""
+    setattr(tensor, _FLOW, (flow, tensor._version))
 
 
 class Kept:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from altprop.ops.linear_maps import LinearMap
+from altprop.ops.linear_maps import LinearMap, Matrix
 from altprop.ops.relevance import Call, divide
 from altprop.ops.relevance_flow import Kept, flow_of
 
@@ -123,14 +123,18 @@ class WeightedSum(Call):
     def folded(self) -> BatchNorm | None:
         """The batch norm that follows this layer and nothing else does, if it is to be one with it."""
         use = self._flow.uses[0] if len(self._flow.uses) == 1 else None
-        return use if isinstance(use, BatchNorm) and use.may_fold else None
+        if not isinstance(use, BatchNorm) or not use.may_fold:
+            return None
+        # A linear layer's outputs are its last dimension, a batch norm's channels the second.
+        fits = not isinstance(self._map, Matrix) or self.output.tensor.dim() == 2
+        return use if fits else None
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:
         """By the rule."""
         self._norm = self.folded()
         self.vanishes = (self._norm or self)._flow.vanishes_below()
         if self.weighs:
-            s = divide(R, self.z, 1e-6)
+            s = divide(R, self.z, getattr(self.rule, "epsilon", 1e-6))
             self.weight_relevance = self._map.outer(s, self._weight, self.x).mul_(self.weight)
         return (self.rule.relevance(self, R),)
 

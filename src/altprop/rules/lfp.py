@@ -185,7 +185,7 @@ class _OneOperation:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         forward = super().__call__  # type: ignore[misc]
         interceptor = active_interceptor()
-        if interceptor is None:
+        if interceptor is None or not isinstance(interceptor.settings, LFPSettings):
             return forward(*args, **kwargs)
         return interceptor.answer(forward, self._altprop_op_rule, type(self), args, kwargs)
 

@@ -1,0 +1,57 @@
+"""The arithmetic of relevance, and what is known of tensors on the way."""
+
+import pytest
+import torch
+
+from altprop.ops.relevance import Call, divide
+from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, Kept, Rectified, before_overwriting, flow_of, set_flow
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.5])
+def test_divide_stabilises_away_from_zero(epsilon):
+    R, z = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor([2.0, -2.0, 0.0, 0.0])
+    expected = torch.tensor([1 / 2.5, -1 / 2.5, 2.0, 0.0]) if epsilon else torch.tensor([0.5, -0.5, 0.0, 0.0])
+    torch.testing.assert_close(divide(R, z, epsilon), expected)
+
+
+def test_share_books_what_the_stabiliser_takes():
+    call = Call()
+    call.watch()
+    R, z = torch.tensor([1.0, 3.0]), torch.tensor([1.0, -torch.inf])
+    call.share(R, z, 1.0)
+    assert float(call.stabilised) == pytest.approx(0.5 + 3.0)  # all of what meets an infinite z
+
+
+def test_a_tensor_that_is_kept_survives_being_overwritten():
+    tensor = torch.arange(3.0)
+    kept = Kept(tensor)
+    before_overwriting(tensor)
+    tensor.zero_()
+    assert kept.get().equal(torch.arange(3.0))
+
+
+def test_a_tensor_that_is_overwritten_unseen_is_an_error():
+    tensor = torch.arange(3.0)
+    kept = Kept(tensor)
+    tensor[1:].zero_()
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) .* was overwritten in place, through a view"):
+        kept.get()
+
+
+def test_what_is_known_of_a_tensor_ends_when_it_is_overwritten_unseen():
+    tensor, flow = torch.ones(3), Flow(nonnegative=True, beyond_first=False)
+    set_flow(tensor, flow)
+    assert flow_of(tensor) is flow
+    tensor[1:].neg_()
+    assert not flow_of(tensor).nonnegative and not flow_of(tensor).beyond_first
+    assert not flow.vanishes_at_zero()
+
+
+@pytest.mark.parametrize("behind, vanishes", [(PROPORTIONAL, True), (OTHER, False)])
+def test_relevance_vanishes_below_a_relu_if_all_behind_is_proportional(behind, vanishes):
+    z, a = Flow(), Flow(nonnegative=True)
+    z.uses.append(Rectified(a))
+    a.uses.append(behind)
+    assert z.vanishes_below() is vanishes
+    z.uses.append(PROPORTIONAL)  # z is used elsewhere too: its negative entries count there
+    assert not z.vanishes_below()
