@@ -16,6 +16,7 @@ from altprop.nn import SpikingResidual, SpikingSequential
 from altprop.nn.activations import step
 from altprop.nn.encoders import rate
 from altprop.rules._blocks import hidden_gradients
+from tests.test_house import HOUSE, python_blocks
 
 STEPS = 6
 Leaky = partial(snntorch.Leaky, 0.9, spike_grad=step)
@@ -290,6 +291,15 @@ def test_bad_arguments_are_explained(arguments, error, message):
 def test_a_neuron_that_runs_over_time_by_itself_is_refused():
     with pytest.raises(TypeError, match=r"'1' is a snntorch.LeakyParallel"):
         SpikingSequential(nn.Linear(3, 3), LeakyParallel(3, 3))
+
+
+def test_the_programs_of_the_page_run():
+    page = HOUSE / "docs" / "spiking.md"
+    known = {}
+    with torch.random.fork_rng(devices=()):
+        exec(compile(python_blocks(page), page, "exec"), known)
+    assert known["spikes"].shape == (15, 32, 10)
+    assert known["net"][1].weight.grad.any()
 
 
 def test_it_prints_its_settings():

@@ -224,6 +224,16 @@ def test_neurons_of_another_kind_are_refused(neuron):
         model(torch.rand(3, 4))
 
 
+@pytest.mark.parametrize("options", [{"gamma": 0.1}, {"update": "hebbian"}, {"update": "oja"}], ids=str)
+def test_variants_are_refused_before_anything_is_changed(options):
+    model, x = busy("leaky")
+    plain = model(x)
+    with pytest.raises(ValueError, match=r"not for spiking neurons, such as 'neurons.0'"):
+        altprop.LFP(**options).attach(model)
+    assert torch.equal(model(x), plain)
+    altprop.LFP().attach(model)
+
+
 def test_inspect_names_the_neurons():
     model, x = busy("leaky", layers=2)
     operations = altprop.inspect(model, x[:1], altprop.LFP(strict=True))

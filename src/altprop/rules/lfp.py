@@ -133,6 +133,7 @@ class LFP(Rule):
             )
 
     def _install(self, model: nn.Module) -> None:
+        self._check_neurons(model)
         _warn_of_zero_parameters(model, self.minimum_scale)
         for module in model.modules():
             rule = self._module_rule(module)
@@ -146,6 +147,17 @@ class LFP(Rule):
         for module in model.modules():
             restore_class(module, _OneOperation)
             module.__dict__.pop("_altprop_op_rule", None)
+
+    def _check_neurons(self, model: nn.Module) -> None:
+        """Refuse spiking neurons under a variant: these need a weighted sum's own z, which neurons do not use."""
+        if self.update == "reward" and not self.gamma:
+            return
+        for name, module in model.named_modules():
+            if self._module_rule(module) in NEURON_RULES.values():
+                raise ValueError(
+                    f"{self!r} is not for spiking neurons, such as {name!r}: through time there is LFP-ε alone. Leave "
+                    f"out gamma and update."
+                )
 
     def _module_rule(self, module: nn.Module) -> OpRule | None:
         if isinstance(module, tuple(own for own in self.activations if isinstance(own, type))):
