@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from altprop._class_swap import restore_class, swap_class
 from altprop.ops.credit import settle_output
 from altprop.ops.interceptor import Interceptor, active_interceptor
-from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, MODULE_TABLE, LFPSettings, activation
+from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPSettings, activation
 from altprop.ops.lfp_updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
+from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment, Rule
 
 Update = Literal["reward", "hebbian", "oja"]
@@ -146,8 +147,7 @@ class LFP(Rule):
     def _module_rule(self, module: nn.Module) -> OpRule | None:
         if isinstance(module, tuple(own for own in self.activations if isinstance(own, type))):
             return MODULE_RULES["activation"]
-        named = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
-        kind = next((MODULE_TABLE[name] for name in named if name in MODULE_TABLE), None)
+        kind = kind_of(module)
         return None if kind is None else MODULE_RULES[kind]
 
 
