@@ -15,12 +15,12 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from altprop._preserve import in_evaluation_mode
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
-from altprop.ops.lfp_rules import MODULE_TABLE
 from altprop.ops.lrp_common import depends, fallback
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import Pass, connect, own_functions
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
+from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Any]
@@ -226,7 +226,7 @@ def _followed(model: nn.Module, run: Run, interceptor: Interceptor, note: Callab
     handles = []
 
     def follow(name: str, module: nn.Module) -> None:
-        whole = _one_operation(module) and not run.gradients
+        whole = kind_of(module) is not None and not run.gradients
 
         def enter(module: nn.Module, args: Any) -> None:
             if threading.get_ident() == thread:
@@ -254,10 +254,6 @@ def _followed(model: nn.Module, run: Run, interceptor: Interceptor, note: Callab
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _one_operation(module: nn.Module) -> bool:
-    return any(f"{cls.__module__}.{cls.__qualname__}" in MODULE_TABLE for cls in type(module).__mro__)
 
 
 def _passed(run: Run, module: nn.Module, args: Any, output: Any) -> Any:

@@ -46,7 +46,7 @@ NEURON_TABLE: dict[str, str] = {
     "snntorch._neurons.neurons.SpikingNeuron": "refused_neuron",
     "snntorch._neurons.leakyparallel.LeakyParallel": "refused_neuron",
 }
-"""The neurons by their class, as in :data:`altprop.ops.lfp_rules.MODULE_TABLE`."""
+"""The neurons by the full name of their class, and the rule of each."""
 
 
 def leaky(lfp: LFPSettings, forward: Callable[..., Any], current: Tensor, mem: Tensor | None = None) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from altprop.nn.activations import sign, step
@@ -53,6 +53,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.TRANSPOSED_CONVOLUTIONS, weighted_sum),
         **dict.fromkeys(names.NORMALISATIONS, mixture),
         **dict.fromkeys(names.MIXTURES, mixture),
+        **dict.fromkeys(("addmm", "addmv", "addbmm", "baddbmm"), added_product),
         "embedding": embedding,
         # values that only move keep their credit; the winner of a contest (max pool, ReLU) takes it all
         **dict.fromkeys(names.MOVES, move),
@@ -63,6 +64,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.ACTIVATIONS, activation),
         step: activation,
         sign: activation,
+        **dict.fromkeys(("neg", "__neg__"), move),  # a deferred factor does not know the sign
         "prelu": prelu,
         "glu": gated_linear_unit,
         **dict.fromkeys(names.DROPOUTS, dropout),
@@ -80,21 +82,6 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.SOFTMAXES, ordinary),
         **dict.fromkeys(names.OBJECTIVES, ordinary),
     }
-
-
-MODULE_TABLE: dict[str, str] = {
-    # Modules whose one idea is spread over many torch functions, and the rule for the whole.
-    "transformers.activations.NewGELUActivation": "activation",
-    "transformers.activations.FastGELUActivation": "activation",
-    "transformers.activations.QuickGELUActivation": "activation",
-    "transformers.activations.AccurateGELUActivation": "activation",
-    "transformers.activations.LaplaceActivation": "activation",
-    "transformers.activations.ReLUSquaredActivation": "activation",
-    "transformers.models.llama.modeling_llama.LlamaRMSNorm": "mixture",
-    "transformers.models.mistral.modeling_mistral.MistralRMSNorm": "mixture",
-    "transformers.models.qwen2.modeling_qwen2.Qwen2RMSNorm": "mixture",
-    "transformers.models.t5.modeling_t5.T5LayerNorm": "mixture",
-}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -264,6 +251,18 @@ def matrix_product(lfp: LFPSettings, function: Callable[..., Any], *args: Any, *
 def _shared(lfp: LFPSettings, value: Any, part: float) -> Any:
     value, was_activation = operand(lfp, value), isinstance(value, Tensor) and not is_parameter(value)
     return share(value, part) if was_activation and value.requires_grad else value
+
+
+def added_product(
+    lfp: LFPSettings, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); two activations share by halves."""
+    if isinstance(w, nn.Parameter) and not is_parameter(a):
+        a, w, b = enter(a, w, b, lfp.minimum_scale)
+        return defer(function(settle(b), a, w, *args, **kwargs), lfp.epsilon)
+    if not _takes_half(lfp, a, w):
+        return mixture(lfp, function, b, a, w, *args, **kwargs)
+    return defer(function(operand(lfp, b), _shared(lfp, a, 0.5), _shared(lfp, w, 0.5), *args, **kwargs), lfp.epsilon)
 
 
 def attention(

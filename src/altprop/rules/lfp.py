@@ -16,15 +16,13 @@ from altprop._class_swap import restore_class, swap_class
 from altprop.ops.credit import settle_output
 from altprop.ops.interceptor import Interceptor, active_interceptor
 from altprop.ops.lfp_neurons import NEURON_RULES, NEURON_TABLE
-from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, MODULE_TABLE, LFPSettings, activation
+from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPSettings, activation
 from altprop.ops.lfp_updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
+from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment, Rule
 
 Update = Literal["reward", "hebbian", "oja"]
-
-_MODULE_TABLE = MODULE_TABLE | NEURON_TABLE
-_MODULE_RULES = MODULE_RULES | NEURON_RULES
 
 
 class LFP(Rule):
@@ -163,8 +161,11 @@ class LFP(Rule):
         if isinstance(module, tuple(own for own in self.activations if isinstance(own, type))):
             return MODULE_RULES["activation"]
         named = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
-        kind = next((_MODULE_TABLE[name] for name in named if name in _MODULE_TABLE), None)
-        return None if kind is None else _MODULE_RULES[kind]
+        neuron = next((NEURON_TABLE[name] for name in named if name in NEURON_TABLE), None)
+        if neuron is not None:
+            return NEURON_RULES[neuron]
+        kind = kind_of(module)
+        return None if kind is None else MODULE_RULES[kind]
 
 
 class _Intercepted:
