@@ -95,7 +95,7 @@ def train(method: str, args: argparse.Namespace, data: tuple[Tensor, ...], seed:
     torch.manual_seed(seed)
     make = theirs if method == "lfprop" else lambda *shape: ours(method, *shape)
     model, forward = make(args.width, args.layers, x_train[0].numel())
-    reward = altprop.rewards.SpikeRate(reduction="sum" if method == "lfprop" else "mean")
+    reward = altprop.rewards.SPIKE_REWARDS[args.reward](reduction="sum" if method == "lfprop" else "mean")
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     seconds = []
     for _ in range(args.epochs):
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=[*METHODS, "lfprop"], default=default)
     parser.add_argument("--data", default="digits", help="digits, mnist-5k, or a file that --write has made")
     parser.add_argument("--write", help="write the data to this file, and train nothing")
+    parser.add_argument("--reward", choices=altprop.rewards.SPIKE_REWARDS, default="spike-rate")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--width", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=15)

@@ -18,8 +18,9 @@ from altprop.nn.activations import step
 def network(spike_grad):
     neuron = {"beta": 0.9, "spike_grad": spike_grad, "init_hidden": True}
     return altprop.nn.SpikingSequential(
-        nn.Linear(64, 1000), Leaky(**neuron), nn.Linear(1000, 10), Leaky(**neuron), steps=15
-    )
+        nn.Linear(64, 300), Leaky(**neuron), nn.Linear(300, 300), Leaky(**neuron), nn.Linear(300, 10), Leaky(**neuron),
+        steps=15,
+    )  # fmt: skip
 
 
 def train(model, rule, data, epochs):
@@ -38,11 +39,11 @@ def train(model, rule, data, epochs):
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--epochs", type=int, default=15)
+parser.add_argument("--epochs", type=int, default=10)
 epochs = parser.parse_args().epochs
 
 pixels, digits = load_digits(return_X_y=True)
-x, y = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(digits)
+x, y = torch.tensor((pixels - pixels.mean()) / pixels.std(), dtype=torch.float32), torch.tensor(digits)
 order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
 x, y = x[order], y[order]
 data = x[:1437], y[:1437], x[1437:], y[1437:]

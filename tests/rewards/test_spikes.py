@@ -26,7 +26,7 @@ def rate_coded(s, y):
     return R
 
 
-def first_spike(s, y, margin=1.0):
+def first_spike(s, y, margin=3.0):
     T, classes = len(s), range(len(s[0]))
     when = [next((t for t in range(T) if s[t][c]), T) for c in classes]
     earliest = min(when[c] for c in classes if c != y)
@@ -42,7 +42,7 @@ def first_spike(s, y, margin=1.0):
 ORACLES = {
     "spike-rate": (SpikeRate, rate_coded),
     "first-spike": (FirstSpike, first_spike),
-    "first-spike-3": (lambda **kw: FirstSpike(3.0, **kw), lambda s, y: first_spike(s, y, 3.0)),
+    "first-spike-1": (lambda **kw: FirstSpike(1.0, **kw), lambda s, y: first_spike(s, y, 1.0)),
 }
 
 

@@ -90,7 +90,7 @@ class FirstSpike(SpikeReward):
     The target: class indices of shape (batch,).
 
     Args:
-        margin: by how many steps the true neuron is to be first.
+        margin: by how many steps the true neuron is to be first. Without one a network learns to tie.
         reduction: as in :class:`Reward`.
         epsilon: not used, for nothing is divided.
 
@@ -99,12 +99,12 @@ class FirstSpike(SpikeReward):
         >>> spikes = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]], requires_grad=True)  # 2 steps, 1 sample, 2 classes
         >>> altprop.rewards.FirstSpike()(spikes, torch.tensor([1])).backward()
         >>> spikes.grad
-        tensor([[[ 0.8808, -0.8808]],
+        tensor([[[ 0.9820, -0.9820]],
         <BLANKLINE>
-                [[ 0.0000, -0.8808]]])
+                [[ 0.0000, -0.9820]]])
     """
 
-    def __init__(self, margin: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, margin: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.margin = margin
 
