@@ -1,4 +1,4 @@
-"""altprop.LFP hands back what lfprop 1.0.0 hands back on a vision transformer of Hugging Face. Run by ``make parity``."""
+"""altprop.LFP hands back what lfprop 1.0.0 hands back on a ViT of Hugging Face. Run by ``make parity``."""
 
 import copy
 import operator
@@ -17,8 +17,8 @@ from transformers.models.vit import modeling_vit
 
 import altprop
 
-# Alike everywhere, and small: lxt adds ε to sums and products without regard to their sign. (Left alone, lfprop has 1 for
-# layers here, and lxt 1e-6 for sums and products.)
+# Alike everywhere, and small: lxt adds ε to sums and products without regard to their sign. (Left alone, lfprop has 1
+# for layers here, and lxt 1e-6 for sums and products.)
 EPSILON = 1e-9
 
 
