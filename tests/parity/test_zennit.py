@@ -16,8 +16,8 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 from zennit.types import Activation, AvgPool, Linear
 
 import altprop
+from altprop import explain as ours
 from altprop.explain import LAYERS, Composite, composites
-from altprop.explain import rules as ours
 
 TARGET = 3
 EXACT = 1e-9  # in float64 nothing but rounding is left of the promise

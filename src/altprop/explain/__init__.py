@@ -9,6 +9,7 @@ from altprop.explain.composites import COMPOSITES, CONVOLUTIONS, LAYERS, Composi
 from altprop.explain.conservation import Conservation, LayerConservation
 from altprop.explain.evaluation import FlippingCurves, pixel_flipping, quantus_explain_func
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
+from altprop.explain.input_rules import Flat, WSquare, ZBox
 from altprop.explain.lrp import LRP
 from altprop.explain.patterns import Patterns, fit_patterns
 from altprop.explain.ranking import rank_channels, rank_weights
@@ -17,15 +18,12 @@ from altprop.explain.rules import (
     AlphaBeta,
     Average,
     Epsilon,
-    Flat,
     Gamma,
     LayerRule,
     Norm,
     Pass,
     RelevanceRule,
     Winner,
-    WSquare,
-    ZBox,
     ZPlus,
 )
 from altprop.ops.weighted_sums import Layer

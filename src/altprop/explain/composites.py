@@ -12,15 +12,14 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
+from altprop.explain.input_rules import Flat, ZBox
 from altprop.explain.rules import (
     AlphaBeta,
     Epsilon,
-    Flat,
     Gamma,
     Kind,
     LayerRule,
     RelevanceRule,
-    ZBox,
     ZPlus,
 )
 from altprop.ops.weighted_sums import Layer

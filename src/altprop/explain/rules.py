@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -57,15 +57,18 @@ class ActivationRule(RelevanceRule, ABC):
         """The relevance of z from that of a = φ(z)."""
 
 
-def _positive(v: Tensor) -> Tensor:
+def positive(v: Tensor) -> Tensor:
+    """v⁺."""
     return v.clamp(min=0)
 
 
-def _negative(v: Tensor) -> Tensor:
+def negative(v: Tensor) -> Tensor:
+    """v⁻."""
     return v.clamp(max=0)
 
 
-def _check(rule: object, **values: float) -> None:
+def check_finite(rule: object, **values: float) -> None:
+    """Check that each of a rule's parameters is a finite number >= 0."""
     for name, value in values.items():
         if not 0 <= value < float("inf"):
             raise ValueError(f"{type(rule).__name__}'s {name} must be a finite number >= 0, got {value!r}.")
@@ -86,7 +89,7 @@ class _Stabilised(LayerRule):
     bias: Bias = "absorb"
 
     def __post_init__(self) -> None:
-        _check(self, epsilon=self.epsilon)
+        check_finite(self, epsilon=self.epsilon)
         if self.bias not in ("absorb", "redistribute", "ignore"):
             raise ValueError(
                 f"{type(self).__name__}'s bias must be 'absorb', 'redistribute' or 'ignore', got {self.bias!r}."
@@ -156,27 +159,27 @@ class AlphaBeta(_Stabilised):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, alpha=self.alpha, beta=self.beta)
+        check_finite(self, alpha=self.alpha, beta=self.beta)
         if abs(self.alpha - self.beta - 1.0) > 1e-9:
             raise ValueError(f"AlphaBeta needs alpha - beta = 1, got alpha={self.alpha!r} and beta={self.beta!r}.")
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """The positive contributions' share, less the negative ones'."""
         b = self._bias_of(layer)
-        b_plus = None if b is None else _positive(b)
-        z_plus = _contributions(layer, _positive, b_plus)
+        b_plus = None if b is None else positive(b)
+        z_plus = _contributions(layer, positive, b_plus)
         s = layer.share(R, z_plus, self.epsilon, part=self.alpha, nonnegative=True)
-        R_x = self._with_bias(layer, _handed_back(layer, s, _positive), s, b_plus)
+        R_x = self._with_bias(layer, _handed_back(layer, s, positive), s, b_plus)
         if self.alpha != 1.0:
             R_x.mul_(self.alpha)
         if not self.beta:
             return R_x
-        b_minus = None if b is None else _negative(b)
+        b_minus = None if b is None else negative(b)
         z_minus = (
-            self._z(layer).sub(z_plus).clamp_(max=0) if layer.nonnegative else _contributions(layer, _negative, b_minus)
+            self._z(layer).sub(z_plus).clamp_(max=0) if layer.nonnegative else _contributions(layer, negative, b_minus)
         )
         s = layer.share(R, z_minus, self.epsilon, part=-self.beta)
-        R_minus = self._with_bias(layer, _handed_back(layer, s, _negative), s, b_minus)
+        R_minus = self._with_bias(layer, _handed_back(layer, s, negative), s, b_minus)
         return R_x.sub_(R_minus, alpha=self.beta)
 
 
@@ -200,22 +203,23 @@ class ZPlus(_Stabilised):
 
 def _contributions(layer: WeightedSum, sign: Callable[[Tensor], Tensor], b: Tensor | None) -> Tensor:
     """Σ_i (x_i w_ij)^± + b_j: the positive (or negative) contributions, by ``sign``."""
-    opposite = _negative if sign is _positive else _positive
-    z = layer.forward(layer.x if layer.nonnegative else _positive(layer.x), _part(layer, sign), b)
-    return z if layer.nonnegative else z.add_(layer.forward(_negative(layer.x), _part(layer, opposite), None))
+    opposite = negative if sign is positive else positive
+    z = layer.forward(layer.x if layer.nonnegative else positive(layer.x), part_of(layer, sign), b)
+    return z if layer.nonnegative else z.add_(layer.forward(negative(layer.x), part_of(layer, opposite), None))
 
 
 def _handed_back(layer: WeightedSum, s: Tensor, sign: Callable[[Tensor], Tensor]) -> Tensor:
     """Σ_j (x_i w_ij)^± s_j."""
-    opposite = _negative if sign is _positive else _positive
-    R_x = layer.transposed(s, _part(layer, sign))
+    opposite = negative if sign is positive else positive
+    R_x = layer.transposed(s, part_of(layer, sign))
     if layer.nonnegative:
         return R_x.mul_(layer.x)
-    R_x.mul_(_positive(layer.x))
-    return R_x.addcmul_(layer.transposed(s, _part(layer, opposite)), _negative(layer.x))
+    R_x.mul_(positive(layer.x))
+    return R_x.addcmul_(layer.transposed(s, part_of(layer, opposite)), negative(layer.x))
 
 
-def _part(layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
+def part_of(layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
+    """The positive or the negative part of the weight, by ``sign``; made once for each version of it."""
     return layer.part(sign.__name__, sign)
 
 
@@ -241,135 +245,36 @@ class Gamma(_Stabilised):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self, gamma=self.gamma)
+        check_finite(self, gamma=self.gamma)
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """The positive outputs' share, and the negative ones'."""
         b, z = self._bias_of(layer), self._z(layer)
-        z_plus = _contributions(layer, _positive, None if b is None else _positive(b))
+        z_plus = _contributions(layer, positive, None if b is None else positive(b))
         if layer.vanishes and layer.nonnegative:
             # No relevance where the output is not positive: one way back is enough.
             s = layer.share(R, z.add(z_plus, alpha=self.gamma), self.epsilon)
-            return self._one_way(layer, s, b, _positive)
-        positive = layer.z > 0
-        favoured = torch.where(positive, z_plus, z - z_plus)
+            return self._one_way(layer, s, b, positive)
+        above = layer.z > 0
+        favoured = torch.where(above, z_plus, z - z_plus)
         favoured = z.add(favoured, alpha=self.gamma).masked_fill_(layer.z == 0, torch.inf)  # zeros hand nothing back
         s = layer.share(R, favoured, self.epsilon)
-        R_x = self._one_way(layer, s * positive, b, _positive)
-        return R_x.add_(self._one_way(layer, s.mul_(~positive), b, _negative))
+        R_x = self._one_way(layer, s * above, b, positive)
+        return R_x.add_(self._one_way(layer, s.mul_(~above), b, negative))
 
     def _one_way(self, layer: WeightedSum, s: Tensor, b: Tensor | None, sign: Callable[[Tensor], Tensor]) -> Tensor:
         """Σ_j (x_i w_ij + γ (x_i w_ij)^±) s_j."""
-        opposite = _negative if sign is _positive else _positive
+        opposite = negative if sign is positive else positive
         R_x = layer.transposed(s, self._favoured(layer, sign))
         if layer.nonnegative:
             R_x.mul_(layer.x)
         else:
-            R_x.mul_(_positive(layer.x))
-            R_x.addcmul_(layer.transposed(s, self._favoured(layer, opposite)), _negative(layer.x))
+            R_x.mul_(positive(layer.x))
+            R_x.addcmul_(layer.transposed(s, self._favoured(layer, opposite)), negative(layer.x))
         return self._with_bias(layer, R_x, s, None if b is None else b + self.gamma * sign(b))
 
     def _favoured(self, layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
         return layer.part(f"{self.gamma} {sign.__name__}", lambda w: w + self.gamma * sign(w))
-
-
-@dataclass(frozen=True)
-class ZBox(LayerRule):
-    """The z-box rule, for pixels between l and h: R_i = Σ_j (x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) R_j / Σ_i (the same).
-
-    Args:
-        low: l, the lowest value that an input can have: a number, or a tensor that broadcasts to one input or the batch
-            ((channels, 1, 1) for images that were normalised by channel).
-        high: h, the highest value.
-        epsilon: the stabiliser ε ≥ 0.
-
-    Reference:
-        Montavon et al., Pattern Recognition 2017, section 4.2.
-    """
-
-    low: float | Tensor = field(default=0.0, compare=False)
-    high: float | Tensor = field(default=1.0, compare=False)
-    epsilon: float = 1e-6
-    proportional: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _check(self, epsilon=self.epsilon)
-        low, high = torch.as_tensor(self.low), torch.as_tensor(self.high)
-        if not bool((low <= high).all()):
-            raise ValueError(f"ZBox needs low <= high everywhere, got low={self.low!r} and high={self.high!r}.")
-
-    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
-        """The share of what each input exceeds its bounds' contributions by."""
-        x = layer.x
-        low, high = _bound(self.low, "low", x), _bound(self.high, "high", x)
-        plus, minus = _part(layer, _positive), _part(layer, _negative)
-        z = layer.forward(x, layer.weight, None)
-        z = z - layer.forward(low, plus, None) - layer.forward(high, minus, None)
-        s = layer.share(R, z, self.epsilon)
-        R_x = layer.transposed(s, layer.weight).mul_(x)
-        return R_x.sub_(layer.transposed(s, plus).mul_(low)).sub_(layer.transposed(s, minus).mul_(high))
-
-
-def _bound(value: float | Tensor, name: str, x: Tensor) -> Tensor:
-    """The bound for one input or for each of the batch, of x's other sizes."""
-    bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
-    try:
-        shape = torch.broadcast_shapes(bound.shape, (1, *x.shape[1:]))  # type: ignore[no-untyped-call]
-        if shape[1:] == x.shape[1:] and shape[0] in (1, len(x)):
-            return bound.expand(shape)
-    except RuntimeError:
-        pass
-    raise ValueError(
-        f"ZBox's {name} has shape {tuple(bound.shape)}, which does not broadcast to the layer's input {tuple(x.shape)}."
-    )
-
-
-@dataclass(frozen=True)
-class WSquare(LayerRule):
-    """The w² rule, for inputs without bounds: R_i = Σ_j w_ij² R_j / (Σ_i w_ij² + b_j²).
-
-    Args:
-        epsilon: the stabiliser ε ≥ 0.
-
-    Reference:
-        Montavon et al., Pattern Recognition 2017, section 4.1.
-    """
-
-    epsilon: float = 1e-6
-    proportional: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _check(self, epsilon=self.epsilon)
-
-    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
-        """In proportion to the squares of the weights."""
-        squares = layer.part("squares", torch.square)
-        ones = torch.ones_like(layer.x[:1])
-        z = layer.forward(ones, squares, None if layer.bias is None else layer.bias.square())
-        return layer.transposed(layer.share(R, z.expand_as(R), self.epsilon, nonnegative=True), squares)
-
-
-@dataclass(frozen=True)
-class Flat(LayerRule):
-    """The flat rule: a neuron's relevance is spread evenly over its inputs, R_i = Σ_j R_j / (number of j's inputs).
-
-    Args:
-        epsilon: the stabiliser ε ≥ 0.
-
-    Reference:
-        Lapuschkin et al., "Unmasking Clever Hans predictors and assessing what machines really learn", Nature
-        Communications 2019.
-    """
-
-    epsilon: float = 1e-6
-    proportional: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _check(self, epsilon=self.epsilon)
-
-    def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
-        """Evenly."""
-        return layer.spread(layer.share(R, layer.fan_in().expand_as(R), self.epsilon, nonnegative=True))
 
 
 @dataclass(frozen=True)
@@ -421,4 +326,4 @@ class Average(RelevanceRule):
     applies_to: ClassVar[frozenset[Kind]] = frozenset(("pool",))
 
     def __post_init__(self) -> None:
-        _check(self, epsilon=self.epsilon)
+        check_finite(self, epsilon=self.epsilon)
