@@ -43,7 +43,9 @@ BY_HAND = "dfa-by-hand"
 NOT_OURS = (PEER, BIOTORCH, BY_HAND)
 
 
-def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = False) -> Callable[[], None]:
+def step_of(
+    rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = False, bfloat16: bool = False
+) -> Callable[[], None]:
     """A function that does one whole step: zero_grad, forward, loss, backward, SGD."""
     if rule == PEER:
         return _lfprop_step(model, x, y)
@@ -51,13 +53,14 @@ def step_of(rule: str, model: nn.Module, x: Tensor, y: Tensor, compiled: bool = 
         return _biotorch_step(model, x, y)
     if rule == BY_HAND:
         return _dfa_by_hand(model, x, y)
+    warnings.filterwarnings("ignore", "LFP scales each update", UserWarning)
     RULES[rule]().attach(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     run = torch.compile(model) if compiled else model
 
     def step() -> None:
         optimizer.zero_grad()
-        with altprop.targets(y):
+        with altprop.targets(y), torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
             loss = F.cross_entropy(run(x), y)
         loss.backward()
         optimizer.step()
@@ -124,6 +127,8 @@ def _lfprop_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
 
     warnings.filterwarnings("ignore", "This functionality is not yet fully tested", UserWarning)
     composite, reward = LFPEpsilonComposite(), SoftmaxLossReward(device=x.device)
+    if hasattr(model, "takes"):
+        return _lfprop_vit_step(model, x, y)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
     def step() -> None:
@@ -133,6 +138,31 @@ def _lfprop_step(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
             outputs = modified(inputs)
             torch.autograd.grad((outputs,), (inputs,), grad_outputs=(reward(outputs, y).detach() / len(y),))
         for parameter in model.parameters():
+            parameter.grad = -parameter.feedback
+        optimizer.step()
+
+    return step
+
+
+def _lfprop_vit_step(transformer: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    """The same for a vision transformer, which lfprop traces anew at each step; it has no feedback for embeddings."""
+    from lfprop.propagation.propagator_vit import LFPEpsilonComposite  # noqa: PLC0415
+    from lfprop.rewards.reward_functions import SoftmaxLossReward  # noqa: PLC0415
+
+    warnings.filterwarnings("ignore", "Some functions have been replaced by tracing", UserWarning)
+    model, composite, reward = transformer.model, LFPEpsilonComposite(), SoftmaxLossReward(device=x.device)
+    model.vit.embeddings.requires_grad_(False)
+    model.set_attn_implementation("eager")
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with composite.context(model, dummy_inputs={transformer.takes: x}) as modified:
+            inputs = x.detach().requires_grad_()
+            outputs = modified(**{transformer.takes: inputs}).logits
+            torch.autograd.grad((outputs,), (inputs,), grad_outputs=(reward(outputs, y).detach() / len(y),))
+        for parameter in learning:
             parameter.grad = -parameter.feedback
         optimizer.step()
 

@@ -9,7 +9,13 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
+    "char_gpt.py": (
+        ["--steps", "40"],
+        r"LFP.* step   40: validation loss [23]\.(.|\n)*Backprop.* step   40: validation",
+    ),
     "spiking_digits.py": (["--epochs", "2"], r"LFP\(\) +epoch  2: accuracy 0\.9"),
+    "token_relevance.py": (["--steps", "40"], r"Explained 3 texts of 60 characters: token_relevance\.html"),
+    "vit_digits.py": (["--epochs", "4"], r"LFP\(\) +epoch  4: accuracy 0\.[5-9]"),
 }
 
 

@@ -36,6 +36,7 @@ try:
     from altprop.experiment.progress import Bar
     from altprop.experiment.spiking import SPIKING_MODELS
     from altprop.experiment.table import terminal_table
+    from altprop.experiment.transformers import TRANSFORMERS
     from altprop.explain import COMPOSITES
     from altprop.rewards import REWARDS, SPIKE_REWARDS
 except ModuleNotFoundError as error:
@@ -253,7 +254,7 @@ def data() -> None:
 def models() -> None:
     """List the networks."""
     widths = ["256-256", "anything", "Fully connected, with hidden layers of these widths."]
-    rows = ([name, entry.inputs, entry.summary] for name, entry in (MODELS | SPIKING_MODELS).items())
+    rows = ([name, entry.inputs, entry.summary] for name, entry in (MODELS | TRANSFORMERS | SPIKING_MODELS).items())
     _list("Networks", ["--model", "inputs", ""], [widths, *rows])
 
 

@@ -22,8 +22,13 @@ KNOWN = {
     "blobs": ("classification", 1000, 500, (2,), 4, -34.552, 10.741, 3426725821, 0.7),
     "swirl": ("classification", 1000, 500, (2,), 3, -16.012, 9.928, 3432355197, 0.6),
     "teacher-student": ("regression", 3200, 800, (10,), 10, -103.804, 27.708, 51.134, 0.9),
+    # The text is that of the Python which runs, so that it has no checksum; rulers of hyphens are on many pages.
+    "python-text": ("classification", 4000, 1000, (32,), 96, None, None, None, 1.0),
     "sine": ("regression", 1000, 500, (1,), 1, 17.544, 17.430, 10.715, 0.7),
 }
+
+
+NUMBERS = [name for name in KNOWN if name != "python-text"]
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +58,13 @@ def test_sizes_shapes_and_types_are_as_listed(loaded, name):
             ((size,), torch.int64) if task == "classification" else ((size, outputs), torch.float32)
         )
         if task == "classification":
-            assert y.unique().tolist() == list(range(outputs))
+            seen = y.unique().tolist()
+            assert seen == list(range(outputs)) or (name == "python-text" and set(seen) < set(range(outputs)))
     sizes = re.findall(r"\d[\d,]*", DATA[name].size)[:2]
     assert [int(number.replace(",", "")) for number in sizes] == [train, test]
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_the_numbers_and_their_split_are_always_the_same(loaded, name):
     data, (*_, x_train, x_test, y_train, _) = loaded[name], KNOWN[name]
     assert checksum(data.x_train) == pytest.approx(x_train, abs=0.02)
@@ -66,7 +72,7 @@ def test_the_numbers_and_their_split_are_always_the_same(loaded, name):
     assert checksum(data.y_train) == pytest.approx(y_train, abs=0.02)
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_inputs_are_standardised_by_the_training_data(loaded, name):
     data = loaded[name]
     over = (0,) if data.inputs <= 10 else tuple(range(data.x_train.dim()))
@@ -88,7 +94,7 @@ def test_the_split_of_the_images_is_stratified(loaded, name):
     assert ((train + test) * share - test).abs().max() < 1
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_train_and_test_data_have_nothing_in_common(loaded, name):
     data = loaded[name]
     train = {row.numpy().tobytes() for row in data.x_train.flatten(1)}

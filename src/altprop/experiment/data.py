@@ -98,6 +98,30 @@ def _global_random_state_kept() -> Iterator[None]:
         np.random.set_state(legacy)
 
 
+def _python_text() -> Dataset:
+    """Windows of the pages behind Python's ``help()``, as numbers of characters; a page is for training or for testing.
+
+    The characters are ASCII's 95 printable ones in their order, and the line break.
+    """
+    from pydoc_data.topics import topics
+
+    pages = [topics[name].encode("ascii", "ignore").decode() for name in sorted(topics)]
+    kinds = [chr(code) for code in range(32, 127)] + ["\n"]
+    parts = (
+        "\n\n".join(page for number, page in enumerate(pages) if (number % 5 == 4) is test) for test in (False, True)
+    )
+    (x, y), (x_test, y_test) = (_windows(part, kinds, count) for part, count in zip(parts, (4000, 1000), strict=True))
+    return Dataset("python-text", "classification", x, y, x_test, y_test, outputs=len(kinds))
+
+
+def _windows(text: str, kinds: list[str], count: int, size: int = 32) -> tuple[Tensor, Tensor]:
+    number = {character: kind for kind, character in enumerate(kinds)}
+    tokens = torch.tensor([number[character] for character in text if character in number])
+    starts = torch.randint(len(tokens) - size, (count,), generator=torch.Generator().manual_seed(0))
+    windows = torch.stack([tokens[start : start + size + 1] for start in starts.tolist()])
+    return windows[:, :-1].float(), windows[:, -1]
+
+
 def _teacher_student() -> Dataset:
     """Inputs are uniform on [-1, 1); targets are the outputs of a random network with 64 and 32 tanh units."""
     generator = torch.Generator().manual_seed(0)
@@ -150,6 +174,9 @@ DATA: dict[str, DataEntry] = {
     ),
     "mnist1d": DataEntry(
         _mnist1d, "classification", "4,000 + 1,000 sequences of 40", "MNIST-1D, generated as published; 10 classes."
+    ),
+    "python-text": DataEntry(
+        _python_text, "classification", "4,000 + 1,000 texts of 32", "Python's documentation: which character is next?"
     ),
     "circles": DataEntry(_circles, "classification", "1,000 + 500 points, 2-d", "A ring around a disc: two classes."),
     "blobs": DataEntry(_blobs, "classification", "1,000 + 500 points, 2-d", "Eight blobs in four classes."),

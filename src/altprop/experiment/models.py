@@ -15,6 +15,7 @@ from torch import nn
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.seeding import seeded
 from altprop.experiment.spiking import SPIKING_MODELS, build_spiking, is_spiking
+from altprop.experiment.transformers import TRANSFORMERS, build_transformer
 from altprop.nn import Sign, Step
 
 Norm = Literal["none", "batch", "layer"]
@@ -68,7 +69,8 @@ def build_model(name: str, shape: Shape, *, activation: str = "relu", norm: Norm
     """Build a network with initial weights that depend on nothing but the arguments.
 
     Args:
-        name: hidden widths as ``"256-256"`` for fully connected layers, one of :data:`MODELS`, or a spiking network
+        name: hidden widths as ``"256-256"`` for fully connected layers, one of :data:`MODELS` or
+            :data:`~altprop.experiment.transformers.TRANSFORMERS`, or a spiking network
             (:func:`~altprop.experiment.spiking.is_spiking`).
         shape: what the network must fit.
         activation: one of :data:`ACTIVATIONS`; for a spiking network a surrogate gradient, one of
@@ -95,6 +97,8 @@ def build_model(name: str, shape: Shape, *, activation: str = "relu", norm: Norm
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     with seeded(seed):
+        if name in TRANSFORMERS:
+            return build_transformer(name, shape, activation=ACTIVATIONS[activation], norm=norm)
         if name in MODELS:
             return MODELS[name].build(shape, ACTIVATIONS[activation], norm)
         return _mlp([int(width) for width in name.split("-")], shape, ACTIVATIONS[activation], norm)
@@ -106,8 +110,8 @@ def check_model_name(name: str) -> None:
     Raises:
         InputError: it is not.
     """
-    if name not in MODELS and not _MLP.fullmatch(name) and not is_spiking(name):
-        raise unknown("model", name, [*MODELS, "hidden widths such as 256-256", *SPIKING_MODELS])
+    if name not in MODELS | TRANSFORMERS and not _MLP.fullmatch(name) and not is_spiking(name):
+        raise unknown("model", name, [*MODELS, "hidden widths such as 256-256", *TRANSFORMERS, *SPIKING_MODELS])
 
 
 def _mlp(widths: list[int], shape: Shape, activation: Activation, norm: Norm) -> nn.Sequential:

@@ -114,7 +114,8 @@ def _rows(
 
 def _maps(network: nn.Module, data: Dataset) -> Tensor:
     """The weights of the first layer, a picture for each unit; channels are averaged."""
-    weight = next(parameter for parameter in network.parameters() if parameter.dim() > 1).detach().cpu()
+    # Of a vision transformer the first parameters are no weights of a layer, but tokens and places.
+    weight = next(m.weight for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)).detach().cpu()
     return weight.reshape(len(weight), *data.input_shape).mean(1) if weight.dim() == 2 else weight.mean(1)
 
 

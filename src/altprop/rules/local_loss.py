@@ -94,7 +94,8 @@ class LocalLoss(DirectRule):
         outputs = self.outputs or size_of_output(model)
         begins = first_layer(model) if self.blocks is None else None
         for name, module in cuts:
-            if module is not begins:
+            # Indices enter an embedding, and indices learn nothing.
+            if module is not begins and not isinstance(module, nn.Embedding | nn.EmbeddingBag):
                 weight = next(p for p in module.parameters() if p.is_floating_point())
                 features = self._features(name, module)
                 # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is what it says.
