@@ -47,6 +47,7 @@ class Transformer(nn.Module):
         self.model, self.takes = model, takes
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits of shape (batch, classes), or (batch · positions, kinds of tokens)."""
         return self.model(**{self.takes: x}).logits.flatten(0, -2)
 
 
