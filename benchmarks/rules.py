@@ -152,7 +152,7 @@ def _lfprop_vit_step(transformer: nn.Module, x: Tensor, y: Tensor) -> Callable[[
     warnings.filterwarnings("ignore", "Some functions have been replaced by tracing", UserWarning)
     model, composite, reward = transformer.model, LFPEpsilonComposite(), SoftmaxLossReward(device=x.device)
     model.vit.embeddings.requires_grad_(False)
-    model.set_attn_implementation("eager")
+    model.config._attn_implementation = "eager"
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=1e-3)
 

@@ -50,7 +50,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, positions, width) to the same."""
-        q, k, v = self.projections(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        heads = self.projections(x).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = heads.unbind(0)
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         mixed: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return mixed
