@@ -72,3 +72,28 @@ def test_an_attached_model_can_be_inspected_for_its_own_rule_only():
         assert attachment.observer is None
         with pytest.raises(ValueError, match=r"LFP\(\) is attached"):
             altprop.inspect(model, torch.randn(2, 1, 6, 6), altprop.Backprop())
+
+
+def test_lrp_shows_the_rule_of_each_layer_and_what_has_none():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2), _Bessel())
+    lrp = altprop.LRP(model, "epsilon_plus_flat")
+    found = altprop.inspect(model, torch.randn(1, 1, 4, 4), lrp)
+    named = [(o.module, o.name.rpartition(".")[2], o.rule.partition("(")[0], o.known) for o in found]
+    assert named == [
+        ("0", "conv2d", "Flat", True),
+        ("1", "relu", "pass", True),
+        ("2", "flatten", "move", True),
+        ("3", "linear", "Epsilon", True),
+        ("4", "bessel_j1", "gradient", False),
+    ]
+    assert all(o.summary for o in found)
+
+
+def test_the_lrp_of_another_model_is_refused():
+    with pytest.raises(ValueError, match="another model"):
+        altprop.inspect(nn.Linear(2, 2), torch.randn(1, 2), altprop.LRP(nn.Linear(2, 2)))
+
+
+class _Bessel(nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j1(x)

@@ -5,7 +5,15 @@ import torch
 from tests.test_house import HOUSE, python_blocks
 
 
-def test_the_programs_of_the_page_run(tmp_path, monkeypatch, capsys):
+def test_the_programs_of_the_page_on_lrp_run(capsys):
+    page = HOUSE / "docs" / "lrp.md"
+    with torch.random.fork_rng(devices=()):
+        exec(compile(python_blocks(page), page, "exec"), {})
+    printed = capsys.readouterr().out
+    assert "Flat(epsilon=1e-06)" in printed and "reached the inputs" in printed
+
+
+def test_the_programs_of_the_page_on_more_run(tmp_path, monkeypatch, capsys):
     page = HOUSE / "docs" / "explaining_more.md"
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng(devices=()):

@@ -369,3 +369,18 @@ def test_a_misspelt_name_in_a_table_is_noticed():
 
 def test_every_entry_of_the_table_says_what_it_does():
     assert all(rule.__doc__ for rule in set(LFP_TABLE.values()) if "in_place" not in rule.__qualname__)
+
+
+def by_position(x):
+    return torch.mul(torch.add(F.gelu(x), x), torch.sigmoid(x))
+
+
+def by_name(x):
+    return torch.mul(torch.add(input=F.gelu(input=x), other=x), other=torch.sigmoid(input=x))
+
+
+def test_operands_given_by_name_are_operands():
+    assert torch.equal(credit(Run(by_name)), credit(Run(by_position)))
+    x = torch.randn(3, 4)
+    relevance = [altprop.LRP(Run(between), "epsilon", strict=True).attribute(x) for between in (by_name, by_position)]
+    assert torch.equal(*relevance)

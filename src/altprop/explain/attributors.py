@@ -272,7 +272,7 @@ class Occlusion:
         Example:
             >>> import torch
             >>> from altprop.explain.attributors import Occlusion
-            >>> model = torch.nn.Linear(4, 1)
+            >>> model = torch.nn.Linear(4, 1, bias=False)
             >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
             >>> Occlusion(model).attribute(torch.ones(1, 4), target=0, window=2).tolist()
             [[3.0, 3.0, 7.0, 7.0]]

@@ -132,7 +132,8 @@ def forward_pass(
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(_device_type(model), enabled=False))
         args, kwargs, entries = _entered(run, inputs, additional_forward_args)
-        unknown = (lambda name: None) if run.gradients else run.unknown
+        # An observer lists what has no rule, so that there is no need for a warning.
+        unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown
         interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
         with _followed(model, run, interceptor, note), interceptor:
             output = output_of(model(*args, **kwargs))

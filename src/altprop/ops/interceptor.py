@@ -81,7 +81,10 @@ class Interceptor(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of a torch function: torch calls this, users do not."""
-        kwargs = kwargs or {}
+        if kwargs:
+            args, kwargs = _positional(args, kwargs)
+        else:
+            kwargs = {}
         if self._silenced:
             return func(*args, **kwargs)
         if torch.compiler.is_compiling():
@@ -149,6 +152,15 @@ class Interceptor(TorchFunctionMode):
             if rule is not None:
                 return rule
         return self._rules.get(func)
+
+
+def _positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The operands in their places, if they were given by torch's names: rules call them by the papers' symbols."""
+    given = [name for place, name in enumerate(("input", "other")) if name in kwargs and place >= len(args)]
+    if not given or (given == ["other"] and not args):
+        return args, kwargs
+    rest = {name: value for name, value in kwargs.items() if name not in given}
+    return (*args, *(kwargs[name] for name in given)), rest
 
 
 def active_interceptor() -> Interceptor | None:

@@ -134,7 +134,7 @@ class WeightedSum(Call):
         self._norm = self.folded()
         self.vanishes = (self._norm or self)._flow.vanishes_below()
         if self.weighs:
-            s = divide(R, self.z, 1e-6)
+            s = divide(R, self.z, getattr(self.rule, "epsilon", 1e-6))
             self.weight_relevance = self._map.outer(s, self._weight, self.x).mul_(self.weight)
         return (self.rule.relevance(self, R),)
 
