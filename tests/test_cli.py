@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 import altprop.cli
 from altprop.experiment import DATA, MODELS, RULES, ExplainSettings, Explanations, Results, Settings
 from altprop.experiment.objectives import LOSSES
+from altprop.experiment.spiking import SPIKING_MODELS
 from altprop.explain import COMPOSITES
-from altprop.rewards import REWARDS
+from altprop.rewards import REWARDS, SPIKE_REWARDS
 
 QUICK = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "--threads", "1")
 
@@ -81,6 +82,14 @@ def test_the_command_in_a_report_repeats_the_run(run, tmp_path):
     assert [(r.rule, r.lr, r.epochs) for r in first.runs] == [(r.rule, r.lr, r.epochs) for r in again.runs]
 
 
+def test_a_spiking_network_brings_its_own_defaults(run, tmp_path):
+    spiking = ("--model", "lif-8", "--rules", "lfp", "--epochs", "1", "--seeds", "1", "--data", "circles")
+    for name, given in {"default": (), "given": ("--optimizer", "sgd", "--activation", "step")}.items():
+        assert run("compare", *spiking, *given, "--out", tmp_path, "--name", name).exit_code == 0
+    settings = {name: Results.load(tmp_path / name).settings for name in ("default", "given")}
+    assert [(s.optimizer, s.activation) for s in settings.values()] == [("adam", "atan"), ("sgd", "step")]
+
+
 @pytest.mark.parametrize("command", ["compare", "train"])
 def test_help_shows_the_options_with_defaults_and_examples(run, command):
     text = run(command, "--help").stdout
@@ -95,10 +104,10 @@ def test_help_shows_the_options_with_defaults_and_examples(run, command):
     ("command", "names"),
     [
         ("data", DATA),
-        ("models", MODELS),
+        ("models", [*MODELS, *SPIKING_MODELS]),
         ("rules", RULES),
         ("composites", COMPOSITES),
-        ("objectives", [*LOSSES, *REWARDS]),
+        ("objectives", [*LOSSES, *REWARDS, *SPIKE_REWARDS]),
     ],
 )
 def test_what_there_is_can_be_listed(run, command, names):

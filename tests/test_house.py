@@ -70,6 +70,12 @@ def test_the_core_needs_torch_alone():
     assert run(program) == "altprop"
 
 
+def test_explaining_is_imported_at_its_first_use():
+    there = "print('altprop.explain' in sys.modules)"
+    program = f"import sys, altprop; {there}; altprop.LRP; {there}"
+    assert run(program).split() == ["False", "True"]
+
+
 def test_the_readmes_programs_run(tmp_path):
     """All python blocks of the README, as one program: a block may use what an earlier one made."""
     program = python_blocks(HOUSE / "README.md")

@@ -57,6 +57,17 @@ def targets(y: Tensor, *, scale: float = 1.0) -> Iterator[None]:
         _stack.entries.pop()
 
 
+@contextmanager
+def repeated_targets(times: int) -> Iterator[None]:
+    """Within this block the targets in scope, if any, are repeated: for a batch that is as many times as long."""
+    if not _stack.entries:
+        yield
+        return
+    found = _stack.entries[-1]
+    with targets(found.y.repeat(times, *[1] * (found.y.dim() - 1)), scale=found.scale):
+        yield
+
+
 def needed_targets(rule: object) -> Targets:
     """The targets in scope.
 

@@ -34,9 +34,10 @@ try:
     from altprop.experiment.objectives import LOSSES, tasks_of
     from altprop.experiment.options import Options, as_text
     from altprop.experiment.progress import Bar
+    from altprop.experiment.spiking import SPIKING_MODELS
     from altprop.experiment.table import terminal_table
     from altprop.explain import COMPOSITES
-    from altprop.rewards import REWARDS
+    from altprop.rewards import REWARDS, SPIKE_REWARDS
 except ModuleNotFoundError as error:
     raise SystemExit(
         f"The command line needs {error.name}, which is not installed. Install it with: "
@@ -98,18 +99,25 @@ def _command(
         **defaults: where the command's defaults are not those of the class.
     """
 
-    def command(**values: str | bool | None) -> None:
-        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    def command(context: typer.Context, **values: str | bool | None) -> None:
+        # Defaults are shown, and not passed on: the model that is chosen may have others.
+        given: dict[str, Any] = defaults | {name: value for name, value in values.items() if _is_given(context, name)}
         with _errors_for_the_reader():
             results = _watched(run, options(**given))
         show(results)
 
     parameters = [_option(options, name, defaults.get(name)) for name in options.model_fields]
     # Typer reads the options from the signature.
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    itself = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    command.__signature__ = Signature([itself, *parameters])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (itself, *parameters)}
     epilog = "\n\n".join(["[bold]Examples[/]", *(f"[cyan]{line}[/]" for line in dedent(examples).strip().splitlines())])
     app.command(run.__name__, help=help, epilog=epilog)(command)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _option(options: type[Options], name: str, default: str | None) -> Parameter:
@@ -245,7 +253,7 @@ def data() -> None:
 def models() -> None:
     """List the networks."""
     widths = ["256-256", "anything", "Fully connected, with hidden layers of these widths."]
-    rows = ([name, entry.inputs, entry.summary] for name, entry in MODELS.items())
+    rows = ([name, entry.inputs, entry.summary] for name, entry in (MODELS | SPIKING_MODELS).items())
     _list("Networks", ["--model", "inputs", ""], [widths, *rows])
 
 
@@ -272,5 +280,6 @@ def composites() -> None:
 @app.command()
 def objectives() -> None:
     """List the losses and rewards that a network can be trained for."""
-    rows = ([name, ", ".join(tasks_of(name)), "loss" if name in LOSSES else "reward"] for name in [*LOSSES, *REWARDS])
+    kinds = {"loss": list(LOSSES), "reward": list(REWARDS), "reward of spikes": list(SPIKE_REWARDS)}
+    rows = ([name, ", ".join(tasks_of(name)), kind] for kind, names in kinds.items() for name in names)
     _list("Objectives", ["--objective", "for", ""], rows)

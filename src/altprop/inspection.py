@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from altprop._preserve import preserved
-from altprop.explain.lrp import LRP
 from altprop.ops.interceptor import Interceptor
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule
 from altprop.rule import Attachment, Rule
+
+if TYPE_CHECKING:
+    from altprop.explain.lrp import LRP
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def inspect(model: nn.Module, example_inputs: Any, rule: Rule | LRP) -> Inspecti
         1 tanh activation
         2 linear weighted_sum
     """
-    if isinstance(rule, LRP):
+    if not isinstance(rule, Rule):
         if rule.model is not model:
             raise ValueError(f"{rule!r} explains another model: make an altprop.LRP of this one.")
         return Inspection(Operation(*operation) for operation in rule.operations(example_inputs))

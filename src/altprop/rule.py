@@ -12,6 +12,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from altprop._quantised import quantised_layers
+
 _ATTACHMENT = "_altprop_attachment"
 
 
@@ -82,6 +84,8 @@ class Rule(ABC):
     can be attached to many models and an attached model can be copied.
     """
 
+    _takes_quantised_layers = False
+
     @abstractmethod
     def _install(self, model: nn.Module) -> None:
         """Change ``model`` in place so that ``backward()`` leaves this rule's update direction in ``.grad``."""
@@ -112,7 +116,8 @@ class Rule(ABC):
 
         Raises:
             TypeError: ``model`` is not a module.
-            ValueError: a rule is attached already, or the model is wrapped in a way that hides it.
+            ValueError: a rule is attached already, the model is wrapped in a way that hides it, or it has quantised
+                layers.
 
         Example:
             >>> import altprop, torch
@@ -144,6 +149,13 @@ def _check_attachable(rule: Rule, model: nn.Module) -> None:
         raise ValueError(
             f"Cannot attach {rule!r} to a {type(model).__name__}: {wrapper} hides the model. "
             f"Attach to the inner model first, then wrap it."
+        )
+    quantised = [] if rule._takes_quantised_layers else quantised_layers(model)
+    if quantised:
+        more = f", and {len(quantised) - 1} more of its layers" if len(quantised) > 1 else ""
+        raise ValueError(
+            f"Cannot attach {rule!r}: {quantised[0]} is quantised{more}. Its weights are codes, among which credit "
+            f"cannot be shared. Load the model with floating-point weights (bfloat16 will do)."
         )
 
 

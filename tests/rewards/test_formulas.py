@@ -117,10 +117,11 @@ def test_regression_is_half_the_squared_error(shape):
     torch.testing.assert_close(R, output.detach() * (target - output.detach()))
 
 
-def test_the_registry_names_every_reward_that_follows_from_a_target():
+def test_the_registries_name_every_reward_that_follows_from_a_target():
+    named = rewards.REWARDS | rewards.SPIKE_REWARDS
     kinds = {value for value in vars(rewards).values() if isinstance(value, type) and issubclass(value, nn.Module)}
-    assert set(rewards.REWARDS.values()) == kinds - {rewards.Reward, rewards.ProportionalReward}
-    for name, kind in rewards.REWARDS.items():
+    assert set(named.values()) == kinds - {rewards.Reward, rewards.ProportionalReward, rewards.SpikeReward}
+    for name, kind in named.items():
         kebab = "".join(f"-{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("-")
         assert name == kebab
         assert isinstance(kind(), rewards.Reward)

@@ -8,8 +8,8 @@ from torchvision.models.vision_transformer import EncoderBlock
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import altprop
-from tests.networks.transformers import GROUPS, HEADS, LANGUAGE, VISION, batch, logits_of, make
 from tests.rules.test_lfp import attach_quietly
+from tests.tiny_transformers import GROUPS, HEADS, LANGUAGE, VISION, batch, logits_of, make
 from tests.transformer_oracle import Tape, heads, joined, layer_norm, rms_norm, rotated
 
 EPSILON = 1e-3

@@ -18,6 +18,7 @@ from altprop.experiment.folder import RESULTS
 from altprop.experiment.models import build_model
 from altprop.experiment.network import TRAIN_FIRST, Network
 from altprop.experiment.results import Results
+from altprop.experiment.spiking import is_spiking
 from altprop.experiment.weights import load_weights
 
 
@@ -35,6 +36,8 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
     folder = path if path.is_dir() else path.parent
     results = _training(path, folder)
     settings = results.settings
+    if is_spiking(settings.model):
+        raise InputError(f"{folder} holds the spiking network {settings.model!r}: LRP has no rules for its neurons.")
     file, seed = _weights_file(path, results, seed)
     network = build_model(
         settings.model, results.data.shape, activation=settings.activation, norm=settings.norm, seed=seed

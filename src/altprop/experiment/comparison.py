@@ -26,6 +26,7 @@ from altprop.experiment.results import DataFacts, Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import ALL, Settings
+from altprop.experiment.spiking import check_task
 from altprop.experiment.timing import step_times
 from altprop.experiment.training import Job, train_network
 from altprop.experiment.watching import Watch
@@ -106,6 +107,7 @@ def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset
         data = (data or load_data(settings.data)).to(settings.device)
         if settings.task == "reconstruction":
             data = data.reconstruction()
+        check_task(settings.model, data.task)
         settings = settings.with_rules_for(data.task, baselines=command == "compare")
         with _threads(settings.threads):
             record = _train_all(settings, data, watch)

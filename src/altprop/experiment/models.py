@@ -14,6 +14,7 @@ from torch import nn
 
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.seeding import seeded
+from altprop.experiment.spiking import SPIKING_MODELS, build_spiking, is_spiking
 from altprop.nn import Sign, Step
 
 Norm = Literal["none", "batch", "layer"]
@@ -67,9 +68,11 @@ def build_model(name: str, shape: Shape, *, activation: str = "relu", norm: Norm
     """Build a network with initial weights that depend on nothing but the arguments.
 
     Args:
-        name: hidden widths as ``"256-256"`` for fully connected layers, or one of :data:`MODELS`.
+        name: hidden widths as ``"256-256"`` for fully connected layers, one of :data:`MODELS`, or a spiking network
+            (:func:`~altprop.experiment.spiking.is_spiking`).
         shape: what the network must fit.
-        activation: one of :data:`ACTIVATIONS`.
+        activation: one of :data:`ACTIVATIONS`; for a spiking network a surrogate gradient, one of
+            :data:`~altprop.experiment.spiking.SURROGATES`.
         norm: the normalisation before each activation.
         seed: of the initial weights. Torch's own random state is not moved.
 
@@ -86,6 +89,9 @@ def build_model(name: str, shape: Shape, *, activation: str = "relu", norm: Norm
         )
     """
     check_model_name(name)
+    if is_spiking(name):
+        with seeded(seed):
+            return build_spiking(name, shape, surrogate=activation, norm=norm)
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     with seeded(seed):
@@ -100,8 +106,8 @@ def check_model_name(name: str) -> None:
     Raises:
         InputError: it is not.
     """
-    if name not in MODELS and not _MLP.fullmatch(name):
-        raise unknown("model", name, [*MODELS, "hidden widths such as 256-256"])
+    if name not in MODELS and not _MLP.fullmatch(name) and not is_spiking(name):
+        raise unknown("model", name, [*MODELS, "hidden widths such as 256-256", *SPIKING_MODELS])
 
 
 def _mlp(widths: list[int], shape: Shape, activation: Activation, norm: Norm) -> nn.Sequential:

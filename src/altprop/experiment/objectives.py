@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
-from altprop.rewards import REWARDS
+from altprop.rewards import REWARDS, SPIKE_REWARDS
 
 LOSSES: dict[str, tuple[Task, ...]] = {
     "cross-entropy": ("classification",),
@@ -33,8 +33,8 @@ def check_objective_name(name: str) -> None:
     Raises:
         InputError: it is not.
     """
-    if name not in LOSSES and name not in REWARDS:
-        raise unknown("objective", name, [*LOSSES, *REWARDS])
+    if name not in LOSSES and name not in REWARDS and name not in SPIKE_REWARDS:
+        raise unknown("objective", name, [*LOSSES, *REWARDS, *SPIKE_REWARDS])
 
 
 def tasks_of(name: str) -> tuple[Task, ...]:
@@ -49,7 +49,8 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
 
     Args:
         name: ``"cross-entropy"``, ``"mse"`` (for classes: the distance to their one-hot form) or one of
-            :data:`altprop.rewards.REWARDS` (``"binary-sigmoid"`` for classes: of their one-hot form).
+            :data:`altprop.rewards.REWARDS` (``"binary-sigmoid"`` for classes: of their one-hot form) or of
+            :data:`altprop.rewards.SPIKE_REWARDS`, which judge spikes over time.
         task: the task of the data.
 
     Raises:
@@ -67,6 +68,8 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
         return _of_one_hot(REWARDS[name]())
     if name in REWARDS:
         return REWARDS[name]()
+    if name in SPIKE_REWARDS:
+        return SPIKE_REWARDS[name]()
     if name == "mse":
         return one_hot_mse if task == "classification" else nn.MSELoss()
     return nn.CrossEntropyLoss()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.models import build_model
 from altprop.experiment.results import Results
+from altprop.experiment.spiking import read_spikes
 from altprop.experiment.theme import Theme, lines
 
 
@@ -31,7 +32,7 @@ def boundaries(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     look = {"cmap": colors, "vmin": -0.5, "vmax": data.outputs - 0.5}
     figure, panels = _panels(networks, width=2.6)
     for (rule, network), axes in zip(networks.items(), panels, strict=True):
-        winners = _outputs(network, grid, data).argmax(1).reshape(240, 240)
+        winners = _outputs(network, grid, data, results.objective).argmax(1).reshape(240, 240)
         axes.imshow(winners, origin="lower", extent=(-reach, reach, -reach, reach), alpha=0.35, **look)
         axes.scatter(*points.T, c=classes, s=5, linewidths=0, **look)
         axes.set(title=rule, xticks=[], yticks=[])
@@ -47,7 +48,7 @@ def predictions(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     figure, panels = _panels(networks, width=2.9)
     look = lines(results, theme)
     for (rule, network), axes in zip(networks.items(), panels, strict=True):
-        predicted, target = _outputs(network, data.x_test, data), data.y_test.cpu().numpy()
+        predicted, target = _outputs(network, data.x_test, data, results.objective), data.y_test.cpu().numpy()
         if data.inputs == 1:
             inputs = data.x_test.cpu().numpy().flatten()
             order = inputs.argsort()
@@ -70,7 +71,7 @@ def reconstructions(results: Results, data: Dataset, theme: Theme, count: int = 
         return None
     x = data.x_test[:count]
     rows = {"the image": x.cpu().numpy()} | {
-        rule: _outputs(network, x, data).reshape(x.shape) for rule, network in networks.items()
+        rule: _outputs(network, x, data, results.objective).reshape(x.shape) for rule, network in networks.items()
     }
     low, high = float(x.min()), float(x.max())
     limits = {label: [(low, high)] * len(x) for label in rows}
@@ -127,10 +128,12 @@ def _networks(results: Results) -> dict[str, nn.Module]:
     return {rule: networks[rule] for rule in results.settings.rules if rule in networks}
 
 
-def _outputs(network: nn.Module, x: Tensor, data: Dataset) -> np.ndarray:
+def _outputs(network: nn.Module, x: Tensor, data: Dataset, objective: str) -> np.ndarray:
     # Not as a tensor: matplotlib reads tensors in a way that numpy 2 warns of.
-    output: np.ndarray = network.eval()(x.to(data.x_train.device)).cpu().numpy()
-    return output
+    output = network.eval()(x.to(data.x_train.device)).cpu()
+    # Spikes over time are read as classes.
+    read: np.ndarray = (read_spikes(objective, output) if output.dim() == 3 else output).numpy()
+    return read
 
 
 def _panels(networks: Iterable[str], width: float) -> tuple[Figure, list[Any]]:

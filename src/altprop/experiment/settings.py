@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +16,11 @@ from altprop.experiment.models import ACTIVATIONS, Norm, check_model_name
 from altprop.experiment.objectives import check_objective_name
 from altprop.experiment.options import Name, Options, parse_numbers
 from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_rule
+from altprop.experiment.spiking import SURROGATES, check_fit, is_spiking, spiking_defaults
+
+_ACTIVATION = (
+    f"Activation: {', '.join(ACTIVATIONS)}; of a spiking network the surrogate gradient: {', '.join(SURROGATES)}."
+)
 
 ALL = "all"
 """In place of a rule's name: every rule that is fit for the task."""
@@ -93,7 +98,7 @@ class Settings(Options):
     optimizer: Optimizer = Field(default="sgd", description="Optimizer: sgd, adam or adamw.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
     clip: float = Field(default=3.0, ge=0, allow_inf_nan=False, description="Clip the norm of each update; 0: do not.")
-    activation: str = Field(default="relu", description=f"Activation: {', '.join(ACTIVATIONS)}.")
+    activation: str = Field(default="relu", description=_ACTIVATION)
     norm: Norm = Field(default="none", description="Normalisation: none, batch, or layer (fully connected networks).")
     epochs: int = Field(default=40, ge=1, description="Passes through the training data.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
@@ -111,6 +116,13 @@ class Settings(Options):
     )
     overwrite: bool = Field(default=False, description="Replace earlier results of the same name.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_for_spikes(cls, values: Any) -> Any:
+        """Spiking networks have defaults of their own."""
+        model = values.get("model") if isinstance(values, Mapping) else None
+        return spiking_defaults(model) | dict(values) if isinstance(model, str) and is_spiking(model) else values
+
     @field_validator("data")
     @classmethod
     def _check_data(cls, name: str) -> str:
@@ -127,8 +139,8 @@ class Settings(Options):
     @field_validator("activation")
     @classmethod
     def _check_activation(cls, name: str) -> str:
-        if name not in ACTIVATIONS:
-            raise unknown("activation", name, ACTIVATIONS)
+        if name not in ACTIVATIONS and name not in SURROGATES:
+            raise unknown("activation", name, [*ACTIVATIONS, *SURROGATES])
         return name
 
     @field_validator("objective")
@@ -155,6 +167,11 @@ class Settings(Options):
             if label != ALL:
                 make_rule(label)
         return labels
+
+    @model_validator(mode="after")
+    def _check_spikes(self) -> Self:
+        check_fit(self.model, self.activation, self.objective)
+        return self
 
     @model_validator(mode="after")
     def _check_batches(self) -> Self:

@@ -23,6 +23,7 @@ from altprop.experiment.registry import make_rule
 from altprop.experiment.results import Divergence, Epoch, Run
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import Settings
+from altprop.experiment.spiking import is_spiking, objective_of_spikes, read_spikes
 from altprop.experiment.watching import Watch
 from altprop.measure import compare_with_backprop, weight_alignment
 
@@ -60,7 +61,22 @@ class Job:
 
     def objective(self) -> Callable[[Tensor, Tensor], Tensor]:
         """What is descended."""
-        return make_objective(self.settings.objective or DEFAULT_OBJECTIVE[self.data.task], self.data.task)
+        objective = make_objective(self.objective_name, self.data.task)
+        return objective_of_spikes(self.objective_name, objective) if self.spiking else objective
+
+    @property
+    def objective_name(self) -> str:
+        """What the objective is called."""
+        return self.settings.objective or DEFAULT_OBJECTIVE[self.data.task]
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the network gives spikes over time."""
+        return is_spiking(self.settings.model)
+
+    def read(self, output: Tensor) -> Tensor:
+        """What the network's output says: of shape (samples, outputs)."""
+        return read_spikes(self.objective_name, output) if self.spiking else output
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer. Make it once the rule is attached: a rule may add parameters."""
@@ -148,7 +164,7 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
         yield Epoch(
             epoch=number,
             train_loss=fmean(losses),
-            score=_test(model, data, step),
+            score=_test(job, model, step),
             cosine=_defined(updates.cosine.total),
             layer_cosines={layer: _defined(cosine) for layer, cosine in updates.cosine.layers.items()},
             sparsity=_defined(updates.sparsity.total),
@@ -187,10 +203,11 @@ def _culprit(model: nn.Module, x: Tensor) -> str:
     return next(broken, f"the loss of the output of {list(finite)[-1]}")
 
 
-def _test(model: nn.Module, data: Dataset, step: int) -> float:
+def _test(job: Job, model: nn.Module, step: int) -> float:
+    data = job.data
     model.eval()
     with torch.no_grad():
-        output = torch.cat([model(x) for x in torch.split(data.x_test, _TEST_BATCH)])
+        output = torch.cat([job.read(model(x)) for x in torch.split(data.x_test, _TEST_BATCH)])
     model.train()
     if not output.isfinite().all():
         raise _NotFiniteError(f"{_culprit(model, data.x_test)} for the test data", step)

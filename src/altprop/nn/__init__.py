@@ -1,5 +1,6 @@
 """Layers that a user can build models with."""
 
+from altprop.nn import encoders
 from altprop.nn.activations import Sign, Step
 from altprop.nn.feedback import (
     FAConv1d,
@@ -24,6 +25,7 @@ from altprop.nn.feedback import (
     SignSymmetricConvTranspose3d,
     SignSymmetricLinear,
 )
+from altprop.nn.spiking import SpikingResidual, SpikingSequential
 
 __all__ = [
     "FAConv1d",
@@ -48,5 +50,8 @@ __all__ = [
     "SignSymmetricConvTranspose2d",
     "SignSymmetricConvTranspose3d",
     "SignSymmetricLinear",
+    "SpikingResidual",
+    "SpikingSequential",
     "Step",
+    "encoders",
 ]

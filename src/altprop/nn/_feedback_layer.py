@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
 from altprop.nn._operations import Operation, fans, weight_names
 from altprop.ops.interceptor import active_interceptor
-from altprop.ops.lrp_run import Run
 from altprop.ops.redrawn import draw_for, first_draw, magnitudes
 from altprop.rule import Attachment
 
@@ -85,7 +84,7 @@ class FeedbackLayer:
 def _explained() -> bool:
     """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
     interceptor = active_interceptor()
-    return interceptor is not None and isinstance(interceptor.settings, Run)
+    return interceptor is not None and getattr(interceptor.settings, "explains", False)
 
 
 def begin(module: Any, operation: Operation) -> None:

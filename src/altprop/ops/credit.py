@@ -20,6 +20,10 @@ from torch.autograd import Function
 
 _DEFERRED = "_altprop_deferred_epsilon"
 
+SPIKES = -1.0
+"""In place of ε, the mark of a neuron's spikes s, whose deferred factor is s itself: what takes them in hands back the
+reward R = g·s, which is what the neuron divides. Spikes that leave the model never take it: there, R = g."""
+
 
 def defer(z: Any, epsilon: float) -> Any:
     """Mark ``z`` (a tensor or a sequence of them) as lacking its factor |z| / (|z| + ε)."""
@@ -46,13 +50,18 @@ def settle(z: Tensor) -> Tensor:
     return settled
 
 
+def settle_spikes(a: Tensor) -> Tensor:
+    """:func:`settle` for spikes alone: for operations that deal with the factor of a weighted sum in their own way."""
+    return settle(a) if deferred(a) == SPIKES else a
+
+
 def settle_output(z: Tensor) -> Tensor:
     """Like :func:`settle` for a tensor that leaves the model, which its user may overwrite in place.
 
     A view made inside an autograd node may not be overwritten, and a copy would cost memory; a hook does neither.
     """
     epsilon = deferred(z)
-    if not epsilon:
+    if not epsilon or epsilon == SPIKES:
         return z
     if torch.compiler.is_compiling():
         return settle(z)
@@ -132,6 +141,8 @@ class _OutputFactor:
 
 
 def _apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
+    if epsilon == SPIKES:
+        return g * z
     # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
     denominator = z.abs().add_(epsilon)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():

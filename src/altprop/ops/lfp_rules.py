@@ -25,6 +25,7 @@ from altprop.ops.credit import (
     secant,
     secant_denominator,
     settle,
+    settle_spikes,
     share,
 )
 from altprop.ops.interceptor import Interceptor
@@ -135,6 +136,7 @@ def activation(lfp: LFPSettings, function: Callable[..., Any], z: Tensor, *args:
     """a = φ(z): the reward passes unchanged, so g_z = g_a · φ(z) / (z + ε·sign z)."""
     if not z.requires_grad:
         return function(z, *args, **kwargs)
+    z = settle_spikes(z)
     value = z.detach()
     denominator = secant_denominator(value, deferred(z) or lfp.epsilon)
     a = function(value, *args, **kwargs)
@@ -188,6 +190,7 @@ def prelu(lfp: LFPSettings, function: Callable[..., Any], z: Tensor, slope: Tens
     """PReLU: an activation whose slope learns too, by |slope| times its ordinary gradient."""
     if not z.requires_grad:
         return mixture(lfp, function, z, slope)
+    z = settle_spikes(z)
     denominator = secant_denominator(z.detach(), deferred(z) or lfp.epsilon)
     return secant(z, function(z.detach(), weight(lfp, slope)), denominator)
 
@@ -210,6 +213,7 @@ def dropout(
     **kwargs: Any,
 ) -> Any:
     """The kept values, scaled by 1/(1 − p), keep their credit; a deferred ε is scaled like them."""
+    a = settle_spikes(a)
     kept = 1.0 - p if training and p < 1.0 else 1.0
     epsilon = deferred(a) / kept
     return defer(function(a, p, training, *args, **kwargs), epsilon)
@@ -320,6 +324,7 @@ def activation_module(lfp: LFPSettings, forward: Callable[..., Any], z: Any, *ar
     """A module that is an activation, whatever it is made of: the reward passes unchanged."""
     if not (isinstance(z, Tensor) and z.requires_grad):
         return mixture_module(lfp, forward, z, *args, **kwargs)
+    z = settle_spikes(z)
     denominator = secant_denominator(z.detach(), deferred(z) or lfp.epsilon)
     with _all_ordinary(lfp):
         a = forward(z.detach().clone(), *args, **kwargs)

@@ -67,6 +67,8 @@ class Run:
         embedded: the tokens that were looked up, each with its vectors.
     """
 
+    explains = True  # by which a layer can tell that it runs for LRP
+
     def __init__(
         self,
         composite: Assignment,

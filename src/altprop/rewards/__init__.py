@@ -26,13 +26,16 @@ from altprop.rewards.classes import (
     Softmax,
 )
 from altprop.rewards.reward import ProportionalReward, Reward
+from altprop.rewards.spikes import FirstSpike, SpikeRate, SpikeReward
 from altprop.rewards.values import MaximizeNeuron, MinimizeNeuron, Regression
 
 __all__ = [
     "REWARDS",
+    "SPIKE_REWARDS",
     "BinarySigmoid",
     "BoundedSoftmax",
     "CorrectClassification",
+    "FirstSpike",
     "MaximizeNeuron",
     "MinimizeNeuron",
     "Misclassification",
@@ -41,6 +44,8 @@ __all__ = [
     "Reward",
     "Sigmoid",
     "Softmax",
+    "SpikeRate",
+    "SpikeReward",
 ]
 
 REWARDS: dict[str, type[Reward]] = {
@@ -55,3 +60,6 @@ REWARDS: dict[str, type[Reward]] = {
     "regression": Regression,
 }
 """Every reward that follows from output and target, by the name that the command line knows it by."""
+
+SPIKE_REWARDS: dict[str, type[SpikeReward]] = {"spike-rate": SpikeRate, "first-spike": FirstSpike}
+"""The rewards of spikes over time, likewise by name."""

@@ -28,7 +28,8 @@ class Reward(nn.Module):
     Attributes:
         sample: what one sample is. ``"row"``: an entry of dimension 0, all else being its outputs. ``"position"``: as
             in ``F.cross_entropy``, an entry of all dimensions but dimension 1, which holds the outputs (but dimension
-            0, for an output of one dimension). For an output of shape (N, C) they are the same.
+            0, for an output of one dimension). For an output of shape (N, C) they are the same. ``"time"``: an entry
+            of dimension 1, for outputs over time, (T, N, ...).
 
     Raises:
         ValueError: ``reduction`` or ``epsilon`` out of its range.
@@ -55,7 +56,7 @@ class Reward(nn.Module):
         tensor(-2., grad_fn=<MeanBackward0>)
     """
 
-    sample: ClassVar[Literal["row", "position"]] = "row"
+    sample: ClassVar[Literal["row", "position", "time"]] = "row"
 
     def __init__(self, *, reduction: Reduction = "mean", epsilon: float = 1e-6) -> None:
         super().__init__()
@@ -102,7 +103,9 @@ class Reward(nn.Module):
             return value.mean()
         if self.reduction == "sum":
             return value.sum()
-        return value.squeeze(class_dim(output)) if self.sample == "position" else value.reshape(output.shape[:1])
+        if self.sample == "position":
+            return value.squeeze(class_dim(output))
+        return value.reshape(output.shape[1:2] if self.sample == "time" else output.shape[:1])
 
     def extra_repr(self) -> str:
         """The settings, for ``print(reward)``."""
@@ -184,6 +187,6 @@ def _sum_keeping_samples(merit: Tensor, sample: str) -> Tensor:
     """Sum over the outputs of each sample, keeping the dimensions so that the result broadcasts to the output."""
     if sample == "position":
         return merit.sum(class_dim(merit), keepdim=True)
-    outputs = tuple(range(1, merit.dim()))
+    outputs = tuple(dim for dim in range(merit.dim()) if dim != (1 if sample == "time" else 0))
     # To torch, a sum over no dimension is a sum over all.
     return merit.sum(outputs, keepdim=True) if outputs else merit

@@ -62,6 +62,7 @@ def layout_of(h: torch.Size, source: torch.Size, channels_first: bool, spread: S
         channel, the signal spread over the positions. ``"shared"``: the same for h_l = (batch, positions, features).
         ``"position"``: the outputs have the same positions, and each projects to its own.
     """
+    source = samples_of(source, h)
     if h[0] != source[0]:
         raise ValueError(
             f"A direct rule needs the batch first in the outputs and in every hidden layer: it met outputs or targets "
@@ -75,6 +76,15 @@ def layout_of(h: torch.Size, source: torch.Size, channels_first: bool, spread: S
     return "position" if len(source) == len(h) and source[:-1] == h[:-1] else "shared"
 
 
+def samples_of(source: torch.Size, h: torch.Size) -> torch.Size:
+    """The shape of what is projected, with its first two dimensions as one where ``h`` has them so.
+
+    In a spiking network the outputs are (steps, batch, outputs), and a hidden layer sees (steps · batch, ...).
+    """
+    folds = len(source) > 2 and h[0] != source[0] and h[0] == source[0] * source[1]
+    return torch.Size((h[0], *source[2:])) if folds else source
+
+
 def features_of(h: torch.Size, layout: Layout) -> int:
     """The number of columns of B."""
     if layout == "dense":
@@ -82,8 +92,9 @@ def features_of(h: torch.Size, layout: Layout) -> int:
     return h[1] if layout == "channel" else h[-1]
 
 
-def outputs_of(source: torch.Size, layout: Layout) -> int:
+def outputs_of(source: torch.Size, h: torch.Size, layout: Layout) -> int:
     """The number of rows of B."""
+    source = samples_of(source, h)
     return source[-1] if layout == "position" else source[1:].numel()
 
 
@@ -96,6 +107,7 @@ def project(source: Tensor, B: Tensor, h: torch.Size, layout: Layout) -> Tensor:
         h: the shape of h_l.
         layout: as :func:`layout_of` gives it.
     """
+    source = source.reshape(samples_of(source.shape, h))
     flat = source.reshape(-1, B.shape[0]) if layout == "position" else source.flatten(1)
     signal = flat.to(B.dtype) @ B
     if layout in ("dense", "position"):

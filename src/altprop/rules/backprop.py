@@ -11,6 +11,8 @@ class Backprop(Rule):
     It lets code that loops over rules treat the baseline like the rest.
     """
 
+    _takes_quantised_layers = True
+
     def _install(self, model: nn.Module) -> None:
         pass
 

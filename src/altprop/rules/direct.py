@@ -91,7 +91,7 @@ class _Projecting(DirectRule):
     def _projection(self, run: Run, cut: Cut, index: int, h: Tensor, source: torch.Size) -> tuple[Tensor, Layout]:
         """B_l and how it is laid out; drawn if this is the first time."""
         layout = layout_of(h.shape, source, cut.channels_first, self.projection)
-        shape = outputs_of(source, layout), features_of(h.shape, layout)
+        shape = outputs_of(source, h.shape, layout), features_of(h.shape, layout)
         name, module = _PROJECTION + (f"_{index}" if index else ""), cut.module
         B = module._buffers.get(name)
         if B is None:

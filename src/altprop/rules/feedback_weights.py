@@ -237,8 +237,6 @@ def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
         where = f"{name or 'the model itself'} ({type(module).__name__})"
         if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
             raise ValueError(f"Cannot attach {rule!r}: {where} has lazy weights. Call the model on a batch first.")
-        if type(module).__module__.startswith("torch.ao.nn."):
-            raise ValueError(f"Cannot attach {rule!r}: {where} is quantised. Attach to the model before it is.")
         if isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None:
             layers.append(module)
         elif _has_a_matrix(module):

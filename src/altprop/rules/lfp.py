@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from altprop._class_swap import restore_class, swap_class
 from altprop.ops.credit import settle_output
 from altprop.ops.interceptor import Interceptor, active_interceptor
+from altprop.ops.lfp_neurons import NEURON_RULES, NEURON_TABLE
 from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPSettings, activation
 from altprop.ops.lfp_updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
@@ -130,6 +131,7 @@ class LFP(Rule):
             )
 
     def _install(self, model: nn.Module) -> None:
+        self._check_neurons(model)
         _warn_of_zero_parameters(model, self.minimum_scale)
         for module in model.modules():
             rule = self._module_rule(module)
@@ -144,9 +146,24 @@ class LFP(Rule):
             restore_class(module, _OneOperation)
             module.__dict__.pop("_altprop_op_rule", None)
 
+    def _check_neurons(self, model: nn.Module) -> None:
+        """Refuse spiking neurons under a variant: these need a weighted sum's own z, which neurons do not use."""
+        if self.update == "reward" and not self.gamma:
+            return
+        for name, module in model.named_modules():
+            if self._module_rule(module) in NEURON_RULES.values():
+                raise ValueError(
+                    f"{self!r} is not for spiking neurons, such as {name!r}: through time there is LFP-ε alone. Leave "
+                    f"out gamma and update."
+                )
+
     def _module_rule(self, module: nn.Module) -> OpRule | None:
         if isinstance(module, tuple(own for own in self.activations if isinstance(own, type))):
             return MODULE_RULES["activation"]
+        named = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
+        neuron = next((NEURON_TABLE[name] for name in named if name in NEURON_TABLE), None)
+        if neuron is not None:
+            return NEURON_RULES[neuron]
         kind = kind_of(module)
         return None if kind is None else MODULE_RULES[kind]
 
