@@ -1,80 +1,133 @@
-"""A GPT that reads characters learns Python's own documentation: by LFP, and by backprop, for the same number of steps.
+"""A small character GPT learns the texts of Python's help(): by LFP, and by backprop from the same start.
 
-pip install 'altprop[transformers]'
 python examples/char_gpt.py
+python examples/char_gpt.py --save gpt.pt  # keeps the model that LFP has trained, for token_relevance.py
 """
 
 import argparse
-import warnings
-from pydoc_data.topics import topics
+import inspect
+import time
+from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from torch import nn
+from torch.nn import functional as F
 
 import altprop
 
-warnings.filterwarnings("ignore", "LFP scales each update")
+try:
+    from pydoc_data.topics import topics
+except ImportError:  # some distributions leave it out
+    topics = None
+
 CONTEXT = 64
 
-text = "\n\n".join(topics[name] for name in sorted(topics)).encode("ascii", "ignore").decode()
-characters = sorted(set(text))
-data = torch.tensor([characters.index(character) for character in text])
-training, validation = data[: 9 * len(data) // 10], data[9 * len(data) // 10 :]
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x):
+        qkv = self.qkv(self.norm1(x)).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv)
+        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.mix(seen.transpose(1, 2).flatten(-2))
+        return x + self.mlp(self.norm2(x))
 
 
-def network():
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(characters), n_positions=CONTEXT, n_embd=64, n_layer=2, n_head=4, resid_pdrop=0.0,
-        embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
-    return GPT2LMHeadModel(config)
+class CharGPT(nn.Module):
+    def __init__(self, characters, width=64, layers=3, heads=4):
+        super().__init__()
+        self.token = nn.Embedding(characters, width)
+        self.position = nn.Embedding(CONTEXT, width)
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, characters, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, tokens):
+        x = self.token(tokens) + self.position(torch.arange(tokens.shape[1]))
+        return self.head(self.norm(self.blocks(x)))
 
 
-def batch(tokens, size, generator):
-    starts = torch.randint(len(tokens) - CONTEXT, (size,), generator=generator)
-    return torch.stack([tokens[start : start + CONTEXT] for start in starts])
+def read_text():
+    if topics:
+        text = "\n".join(topics[name] for name in sorted(topics))
+    else:
+        library = Path(inspect.__file__).parent
+        text = "\n".join(file.read_text(encoding="utf-8") for file in sorted(library.glob("[a-d]*.py")))
+    characters = "".join(sorted(set(text)))
+    number = {character: i for i, character in enumerate(characters)}
+    data = torch.tensor([number[character] for character in text])
+    cut = len(data) * 9 // 10
+    return characters, data[:cut], data[cut:]
+
+
+def batch_of(data, size, generator):
+    places = torch.randint(len(data) - CONTEXT, (size, 1), generator=generator) + torch.arange(CONTEXT + 1)
+    return data[places[:, :-1]], data[places[:, 1:]]
+
+
+def start(characters, seed=0):
+    torch.manual_seed(seed)
+    return CharGPT(len(characters))
+
+
+def loss_of(model, x, y):
+    return F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+
+
+def train(model, rule, data, steps, lr, seed=0):
+    rule.attach(model)
+    # LFP's updates are smaller than gradients by |w|: AdamW must not take them for nothing.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), eps=1e-12)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.1, cycle_momentum=False
+    )
+    generator = torch.Generator().manual_seed(seed)  # the same batches for every rule
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(model, *batch_of(data, 32, generator)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
 
 
 @torch.no_grad()
-def loss_on(tokens, model):
-    generator = torch.Generator().manual_seed(2)
-    losses = [model(input_ids=x, labels=x).loss for x in (batch(tokens, 32, generator) for _ in range(8))]
-    return float(torch.stack(losses).mean())
+def validate(model, data):
+    return loss_of(model, *batch_of(data, 1024, torch.Generator().manual_seed(1))).item()
 
 
-def train(rule, lr, steps):
-    model, generator = network(), torch.Generator().manual_seed(1)
-    rule.attach(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
-    for step in range(1, steps + 1):
-        x = batch(training, 16, generator)
-        optimizer.zero_grad()
-        model(input_ids=x, labels=x).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 200 == 0 or step == steps:
-            print(f"{rule!r:24} step {step:4}: validation loss {loss_on(validation, model):.3f}", flush=True)
-    return model
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lr", type=float, default=6e-3, help="the learning rate of LFP")
+    parser.add_argument("--backprop-lr", type=float, default=1e-2)
+    parser.add_argument("--save", type=Path, help="where to keep the model that LFP has trained")
+    options = parser.parse_args()
 
-
-def written_by(model, prompt="The ", length=160):
-    tokens = torch.tensor([[characters.index(character) for character in prompt]])
-    torch.manual_seed(0)
-    for _ in range(length):
-        with torch.no_grad():
-            logits = model(input_ids=tokens[:, -CONTEXT:]).logits[:, -1]
-        tokens = torch.cat([tokens, torch.multinomial((logits / 0.7).softmax(-1), 1)], 1)
-    return "".join(characters[token] for token in tokens[0])
+    characters, training, validation = read_text()
+    untrained = validate(start(characters, options.seed), validation)
+    print(f"untrained: validation loss {untrained:.3f} nats per character", flush=True)
+    for rule, lr in ((altprop.LFP(minimum_scale=1e-3), options.lr), (altprop.Backprop(), options.backprop_lr)):
+        model, began = start(characters, options.seed), time.perf_counter()
+        train(model, rule, training, options.steps, lr, options.seed)
+        seconds = time.perf_counter() - began
+        print(f"{rule!r}: validation loss {validate(model, validation):.3f} after {seconds:.0f} s", flush=True)
+        if options.save and isinstance(rule, altprop.LFP):
+            torch.save({"characters": characters, "model": model.state_dict()}, options.save)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1200)
-    steps = parser.parse_args().steps
-
-    taught = train(altprop.LFP(minimum_scale=1e-3), 1e-2, steps)
-    train(altprop.Backprop(), 3e-3, steps)
-    print(f"\nWritten by the model that LFP has taught:\n{written_by(taught)}")
+    main()

@@ -1,34 +1,66 @@
-"""Which characters led a small GPT to the next one: it is taught by LFP, explained by AttnLRP, and shown as HTML.
+"""Which characters made a small GPT predict the next one: the relevance of each, as a web page.
 
-pip install 'altprop[transformers,explain]'
-python examples/token_relevance.py
+pip install 'altprop[explain]'
+python examples/char_gpt.py --save gpt.pt
+python examples/token_relevance.py --model gpt.pt
+
+Without --model it trains one first, for a minute.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from char_gpt import CONTEXT, characters, train, validation
+from char_gpt import CONTEXT, CharGPT, read_text, start, train
 
 import altprop
 from altprop.explain.heatmap import tokens_html
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=1200)
-parser.add_argument("--output", type=Path, default=Path("token_relevance.html"))
-args = parser.parse_args()
+MARKS = {" ": "Ġ", "\n": "Ċ"}  # how GPT-2's tokenizer writes them, and tokens_html reads them
 
-model = train(altprop.LFP(minimum_scale=1e-3), 1e-2, args.steps)
-altprop.Attachment.of(model).remove()
 
-ids = torch.stack([validation[start : start + CONTEXT - 4] for start in (0, 1000, 2000)])
-with torch.no_grad():
-    predicted = model(input_ids=ids).logits[:, -1].argmax(-1)
-target = [(ids.shape[1] - 1, int(character)) for character in predicted]
-relevance = altprop.LRP(model, "attn_lrp").attribute({"input_ids": ids}, target=target)["input_ids"]
+def load(file):
+    saved = torch.load(file)
+    model = CharGPT(len(saved["characters"]))
+    model.load_state_dict(saved["model"])
+    return model, saved["characters"]
 
-marks = {" ": "Ġ", "\n": "Ċ"}  # a space and a line break as GPT-2's tokenizers write them
-tokens = [[marks.get(characters[token], characters[token]) for token in row] for row in ids]
-titles = [f"What speaks for {characters[character]!r} as the next character" for character in predicted]
-args.output.write_text(f"<!DOCTYPE html>\n<title>Relevance</title>\n{tokens_html(tokens, relevance, titles=titles)}\n")
-print(f"Explained {len(tokens)} texts of {ids.shape[1]} characters: {args.output}")
+
+def relevance_of(model, characters, text):
+    """Of each character of the text for the one that the model expects next, and that one."""
+    tokens = torch.tensor([[characters.index(c) for c in text[-CONTEXT:]]])
+    with torch.no_grad():
+        expected = model(tokens)[0, -1].argmax().item()
+    last = tokens.shape[1] - 1
+    return altprop.LRP(model, "attn_lrp").attribute(tokens, target=(last, expected))[0], characters[expected]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="what char_gpt.py --save has written")
+    parser.add_argument("--steps", type=int, default=600, help="of training, if there is no model")
+    parser.add_argument("--output", type=Path, default=Path("relevance.html"))
+    parser.add_argument("text", nargs="*", default=["The import statem", "a list of the va", "If the class defin"])
+    options = parser.parse_args()
+
+    if options.model:
+        model, characters = load(options.model)
+    else:
+        characters, training, _ = read_text()
+        model = start(characters)
+        train(model, altprop.LFP(minimum_scale=1e-3), training, options.steps, lr=6e-3)
+    model.eval()
+
+    texts, relevances, titles = [], [], []
+    for text in options.text:
+        relevance, expected = relevance_of(model, characters, text)
+        texts.append([MARKS.get(c, c) for c in text[-CONTEXT:]])
+        relevances.append(relevance)
+        titles.append(f"expects {expected!r}")
+        print(f"{text!r} expects {expected!r}; most relevant: {text[-CONTEXT:][relevance.argmax()]!r}")
+    options.output.write_text(tokens_html(texts, relevances, titles=titles))
+    print(f"Open {options.output} in a browser.")
+
+
+if __name__ == "__main__":
+    main()
