@@ -1,0 +1,267 @@
+"""What a recipe can say: its sections, with a default for everything and no key besides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: it cannot be changed once made, and knows no other keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSection(Section):
+    """What to train on.
+
+    Attributes:
+        name: of the data set; see ``altprop data list``.
+        root: the folder of its files. Unset: ``data`` in the working directory, where downloads go too.
+        download: whether to download what is missing.
+        task: ``"reconstruction"`` trains an autoencoder of the inputs. Unset: what the data set is for.
+        fraction: of the training examples to use, drawn by ``seed``, in the same proportions of classes.
+        validation: the fraction of the training examples that is held out for validation.
+        seed: of the choice of examples, and of the validation split.
+        augment: whether to augment the training images in the way that is usual for the set.
+        size: the height and width that images are brought to. Unset: what is usual for the set.
+        workers: processes that read and decode files; 0 reads in the training process.
+    """
+
+    name: str = "digits"
+    root: Path | None = None
+    download: bool = False
+    task: Literal["reconstruction"] | None = None
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    validation: Fraction = 0.0
+    seed: Seed = 0
+    augment: bool = False
+    size: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=0, ge=0)
+
+
+class ModelSection(Section):
+    """The network.
+
+    Attributes:
+        name: hidden widths such as 256-256, or a name; see ``altprop models``.
+        activation: by name.
+        norm: ``"none"``, ``"batch"`` or ``"layer"``.
+        dropout: the probability that a hidden unit is left out in a step.
+        pretrained: whether a network of torchvision or timm starts from its published weights.
+    """
+
+    name: str = "256-256"
+    activation: str = "relu"
+    norm: Literal["none", "batch", "layer"] = "none"
+    dropout: Fraction = 0.0
+    pretrained: bool = False
+
+
+class RuleSection(BaseModel):
+    """The learning rule: its name, and any of its arguments beside it; ``rule: lfp:epsilon=0`` says the same in a line.
+
+    Attributes:
+        name: see ``altprop rules``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = "backprop"
+
+
+class ObjectiveSection(Section):
+    """What is descended.
+
+    Attributes:
+        name: a loss or a reward; see ``altprop objectives``. Unset: as fits the data.
+        label_smoothing: of the cross-entropy.
+    """
+
+    name: str | None = None
+    label_smoothing: Fraction = 0.0
+
+
+class OptimizerSection(Section):
+    """The optimizer.
+
+    Attributes:
+        name: ``"sgd"``, ``"adam"`` or ``"adamw"``.
+        lr: the learning rate. Unset: a default of the rule.
+        momentum: of sgd.
+        nesterov: whether sgd's momentum is Nesterov's.
+        betas: of adam and adamw.
+        weight_decay: as torch's optimizer of the name has it.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: Positive | None = None
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class SchedulerSection(Section):
+    """How the learning rate changes. Steps are steps of the optimizer, and durations fractions of the training.
+
+    Attributes:
+        name: ``"none"``, ``"one-cycle"``, ``"cyclic"``, ``"step"`` or ``"cosine"``.
+        warmup: the fraction of the training in which the rate rises from 0 (cosine, step) or to its highest (one-cycle).
+        cycles: of cyclic: how many there are in the training.
+        lowest: the lowest rate of cyclic and cosine, as a fraction of the optimizer's.
+        epochs: of step: after which epochs the rate is multiplied by ``factor``.
+        factor: of step.
+    """
+
+    name: Literal["none", "one-cycle", "cyclic", "step", "cosine"] = "none"
+    warmup: Fraction | None = None
+    cycles: int = Field(default=4, ge=1)
+    lowest: Fraction = 0.0
+    epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    factor: float = Field(default=0.1, gt=0, lt=1)
+
+
+class EarlyStoppingSection(Section):
+    """When to stop before the end.
+
+    Attributes:
+        patience: epochs without a better value of ``monitor`` after which training stops.
+        min_delta: what counts as better.
+    """
+
+    patience: int = Field(ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class TrainingSection(Section):
+    """The loop.
+
+    Attributes:
+        epochs: passes through the training data. Unset with ``steps``; 10 if both are.
+        steps: steps of the optimizer, in place of ``epochs``.
+        batch_size: samples in a step of the optimizer, over all devices and accumulated parts.
+        accumulate: into how many parts a batch is cut, whose updates are added up.
+        clip: the norm that an update is clipped to; 0: it is not.
+        early_stopping: unset: none.
+        monitor: by which figure the best checkpoint is chosen and training stopped early. Unset: ``"val_score"`` with
+            validation data, else ``"train_loss"``: test data choose nothing.
+        seeds: of the initial weights and the order of the batches, a network for each: a count, or a list.
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    clip: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+    early_stopping: EarlyStoppingSection | None = None
+    monitor: Literal["train_loss", "val_loss", "val_score"] | None = None
+    seeds: tuple[Seed, ...] = (0,)
+
+
+class CheckpointSection(Section):
+    """What is kept of the training on its way: always the last state, to resume from, and the best.
+
+    Attributes:
+        every: epochs between checkpoints that stay. Unset: none stays.
+        every_steps: steps between writes of the last state, besides that at the end of each epoch. Unset: none.
+    """
+
+    every: int | None = Field(default=None, ge=1)
+    every_steps: int | None = Field(default=None, ge=1)
+
+
+Tracked = Literal["bp_cosine", "weight_alignment", "sparsity", "norms"]
+Logger = Literal["tensorboard", "csv", "wandb", "mlflow"]
+
+
+class TrackSection(Section):
+    """What is measured and logged at each epoch.
+
+    Attributes:
+        metrics: of :mod:`altprop.measure`: ``bp_cosine``, ``weight_alignment``, ``sparsity``, ``norms``.
+        batches: how many batches they are averaged over.
+        loggers: where figures go besides the folder of the run: ``tensorboard``, ``csv``, ``wandb``, ``mlflow``.
+        top_k: the k for which the top-k accuracy is reported besides the accuracy.
+    """
+
+    metrics: tuple[Tracked, ...] = ()
+    batches: int = Field(default=1, ge=1)
+    loggers: tuple[Logger, ...] = ("tensorboard",)
+    top_k: tuple[Annotated[int, Field(ge=2)], ...] = ()
+
+
+class MachineSection(Section):
+    """Where to run, as Lightning Fabric names it.
+
+    Attributes:
+        accelerator: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``.
+        devices: how many per node, or ``"auto"``.
+        nodes: how many machines.
+        strategy: ``"auto"``, ``"ddp"`` or ``"fsdp"``.
+        precision: as ``32-true``, ``bf16-mixed``, ``16-mixed``, ``64-true``.
+        threads: of the CPU. Unset: torch's default.
+    """
+
+    accelerator: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    devices: int | Literal["auto"] = 1
+    nodes: int = Field(default=1, ge=1)
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
+    threads: int | None = Field(default=None, ge=1)
+
+
+class SearchSection(Section):
+    """What ``altprop sweep`` searches.
+
+    Attributes:
+        space: by dotted key of the recipe a list of choices, or ``{low, high}`` with ``log: true`` or ``step`` if need be.
+        tune_on: what is optimised: ``loss`` or ``error`` on the training data, ``val_loss`` or ``val_error``.
+        trials: how many; a grid without it has all of its points.
+        executions: networks trained for each trial, with different seeds, whose figures are averaged.
+        prune: whether hopeless trials are stopped early.
+    """
+
+    space: dict[str, Any]
+    tune_on: Literal["loss", "error", "val_loss", "val_error"] = "val_error"
+    trials: int | None = Field(default=None, ge=1)
+    executions: int = Field(default=1, ge=1)
+    prune: bool = True
+
+
+class Recipe(Section):
+    """Everything about a run.
+
+    Attributes:
+        summary: what it is, in a line or two; with the paper's figure that it should meet, if it is from one.
+        data: what to train on.
+        model: the network.
+        rule: the learning rule.
+        objective: what is descended.
+        optimizer: the optimizer.
+        scheduler: of the learning rate.
+        training: the loop.
+        checkpoints: what is kept on the way.
+        track: what is measured and where it is logged.
+        machine: where to run.
+        search: what a sweep searches. Unset: there is nothing to search.
+    """
+
+    summary: str = ""
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    rule: RuleSection = RuleSection()
+    objective: ObjectiveSection = ObjectiveSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    scheduler: SchedulerSection = SchedulerSection()
+    training: TrainingSection = TrainingSection()
+    checkpoints: CheckpointSection = CheckpointSection()
+    track: TrackSection = TrackSection()
+    machine: MachineSection = MachineSection()
+    search: SearchSection | None = None
