@@ -64,20 +64,24 @@ def prune_by(model: nn.Module, scores: Scores, amount: float, *, per_layer: bool
         >>> prune_by(nn.Sequential(layer), {"0": layer.weight.abs()}, 0.5)[0].weight.tolist()
         [[0.0, -4.0, 0.0, 3.0]]
     """
-    model = deepcopy(model)
+    scratch = deepcopy(model)
     groups = [{name: one} for name, one in scores.items()] if per_layer else [dict(scores)]
     for group in groups:
         weights = {name: one for name, one in group.items() if one.dim() > 1}
-        _prune_weights(model, weights, amount)
-        _prune_channels(model, {name: one for name, one in group.items() if name not in weights}, amount)
-    return model
+        _prune_weights(scratch, weights, amount)
+        _prune_channels(scratch, {name: one for name, one in group.items() if name not in weights}, amount)
+    # Torch changes the order of the parameters when it prunes them; a second copy has it as it was.
+    pruned = deepcopy(model)
+    pruned.load_state_dict(scratch.state_dict())
+    return pruned
 
 
 def _prune_weights(model: nn.Module, scores: Scores, amount: float) -> None:
     if not scores:
         return
     layers = {(model.get_submodule(name), "weight"): one for name, one in scores.items()}
-    prune.global_unstructured(list(layers), prune.L1Unstructured, importance_scores=layers, amount=amount)
+    count = round(amount * sum(one.numel() for one in scores.values()))
+    prune.global_unstructured(list(layers), prune.L1Unstructured, importance_scores=layers, amount=count)
     for layer, name in layers:
         prune.remove(layer, name)  # type: ignore[no-untyped-call]
 

@@ -63,7 +63,7 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, steps: int) -> Tens
 
 
 def pgd(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, steps: int) -> Tensor:
-    """Projected gradient descent: steps of 2.5 radii in all, back into the ball after each (Madry et al., ICLR 2018)."""
+    """Projected gradient descent: steps of 2.5 radii in all, each back into the ball (Madry et al., ICLR 2018)."""
     from captum.robust import PGD
 
     attack = PGD(model, log_odds_against, ball.low, ball.high)
