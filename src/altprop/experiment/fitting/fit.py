@@ -17,7 +17,7 @@ from altprop.experiment.fitting.randomness import all_seeded
 from altprop.experiment.fitting.records import EpochFigures, Fit, Status, StopTraining
 from altprop.experiment.fitting.stopping import Stop, best_epoch
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.sources import Splits
+from altprop.experiment.sources import Splits, open_data
 from altprop.experiment.stepping import NotFiniteError
 from altprop.experiment.watching import Watch
 
@@ -72,8 +72,6 @@ def fit(
 
 def open_splits(recipe: Recipe) -> Splits:
     """The data that a recipe names."""
-    from altprop.experiment.sources import open_data  # noqa: PLC0415
-
     return open_data(recipe.data)
 
 

@@ -44,9 +44,14 @@ class Job:
     def model(self) -> nn.Module:
         """The network before training: the same for every rule."""
         section, shape = self.recipe.model, Shape(self.splits.input_shape, self.splits.outputs)
-        more = {key: value for key in ("dropout", "pretrained") if (value := getattr(section, key))}
         return build_model(
-            section.name, shape, activation=section.activation, norm=section.norm, seed=self.seed, **more
+            section.name,
+            shape,
+            activation=section.activation,
+            norm=section.norm,
+            seed=self.seed,
+            dropout=section.dropout,
+            pretrained=section.pretrained,
         )
 
     def rule(self) -> Rule:
