@@ -1,11 +1,16 @@
 """Networks that were kept: those that come back are those that were trained, and what cannot be read is named."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from altprop.experiment import InputError, compare, load_data, train
+from altprop.experiment import InputError, build_model, compare, load_data, train
 from altprop.experiment.folder import weights_file
 from altprop.experiment.kept import kept_networks
+from altprop.experiment.models import Shape
+from altprop.experiment.recipes import Recipe
 from altprop.experiment.results import Results
 from tests.experiment.toys import own_data, poison, tiny
 
@@ -121,3 +126,49 @@ def test_a_file_of_weights_that_is_gone_is_named(tmp_path):
     weights_file(tmp_path / "mine", "lfp", 0).unlink()
     with pytest.raises(InputError, match=r"no file of weights .*lfp-seed-0\.safetensors"):
         kept_networks(tmp_path / "mine")
+
+
+def trained_by(recipe, folder, status="finished"):
+    """A folder as a recipe's training leaves it, with the networks as they were before the training."""
+    networks = {}
+    for seed in recipe.training.seeds:
+        shape = Shape((2,), 2)
+        network = networks[seed] = build_model(recipe.model.name, shape, norm=recipe.model.norm, seed=seed + 50)
+        (folder / f"seed-{seed}").mkdir(parents=True)
+        save_file(network.state_dict(), folder / f"seed-{seed}" / "model.safetensors")
+    fits = [{"seed": seed, "status": status} for seed in recipe.training.seeds]
+    (folder / "training.json").write_text(json.dumps({"recipe": recipe.model_dump(mode="json"), "fits": fits}))
+    return networks
+
+
+RECIPE = Recipe.model_validate(
+    {
+        "data": {"name": "circles", "validation": 0.2},
+        "model": {"name": "5", "norm": "batch"},
+        "rule": {"name": "lfp", "epsilon": 0.5},
+        "training": {"seeds": [2, 3], "batch_size": 17},
+    }
+)
+
+
+def test_the_networks_of_a_recipe_come_back_bit_for_bit(tmp_path):
+    networks = trained_by(RECIPE, tmp_path / "mine")
+    kept = kept_networks(tmp_path / "mine")
+    assert states(kept.networks) == states({("lfp:epsilon=0.5", seed): one for seed, one in networks.items()})
+    assert (kept.rules, kept.model, kept.batch_size) == (("lfp:epsilon=0.5",), "5", 17)
+    assert (len(kept.data.train), len(kept.data.test)) == (800, 500)
+    assert not any(network.training for network in kept.networks.values())
+
+
+@pytest.mark.parametrize("status", ["diverged", "interrupted"])
+def test_networks_of_a_recipe_that_were_broken_off_are_left_out(tmp_path, status):
+    trained_by(RECIPE, tmp_path / "mine", status)
+    with pytest.raises(InputError, match="holds no network whose training finished"):
+        kept_networks(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {"dta": {}}, "fits": []}'])
+def test_a_broken_training_is_named(tmp_path, text):
+    (tmp_path / "training.json").write_text(text)
+    with pytest.raises(InputError, match=r"training\.json holds no training of `altprop train`"):
+        kept_networks(tmp_path)

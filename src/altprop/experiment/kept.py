@@ -14,6 +14,7 @@ from altprop.experiment.checkpoints import trained_on
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS, weights_file
+from altprop.experiment.kept_recipe import TRAINING, trained_by_recipe
 from altprop.experiment.metrics import score
 from altprop.experiment.results import DataFacts, Results
 from altprop.experiment.sources.splits import Examples, Splits
@@ -110,9 +111,36 @@ def kept_networks(folder: Path | None, *, device: str = "cpu", data: Dataset | N
     Raises:
         InputError: there is no such folder, or it holds no networks; or they do not fit.
     """
+    if folder is None:
+        raise InputError(f"Give the folder of the networks. {_KEEP_THEM}")
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}. {_KEEP_THEM}")
+    kept = (_by_recipe if (folder / TRAINING).is_file() else _by_settings)(folder, device, data)
+    if not kept.networks:
+        raise InputError(f"{folder} holds no network whose training finished. {_KEEP_THEM}")
+    return kept
+
+
+def _by_recipe(folder: Path, device: str, data: Dataset | None) -> Kept:
+    trained = trained_by_recipe(folder, data)
+    job = trained.job
+    return Kept(
+        name=folder.resolve().name,
+        model=job.recipe.model.name,
+        activation=job.recipe.model.activation,
+        rules=(trained.rule,),
+        networks={(trained.rule, seed): one.eval().to(device) for seed, one in trained.networks.items()},
+        data=job.splits,
+        objective=job.objective(),
+        read=job.read,
+        batch_size=job.recipe.training.batch_size,
+        device=device,
+    )
+
+
+def _by_settings(folder: Path, device: str, given: Dataset | None) -> Kept:
     results = _results(folder)
-    assert folder is not None
-    data = _data(results, data)
+    data = _data(results, given)
     settings = results.settings.model_copy(update={"pretrained": False})
     networks = {}
     for run in results.runs:
@@ -120,8 +148,6 @@ def kept_networks(folder: Path | None, *, device: str = "cpu", data: Dataset | N
             network = settings.network(results.data.shape, run.seed)
             load_weights(network, _file(results, folder, run.rule, run.seed), f"the network of {folder}")
             networks[run.rule, run.seed] = network.eval().to(device)
-    if not networks:
-        raise InputError(f"{folder} holds no network whose training finished. {_KEEP_THEM}")
     job = Job(settings, data, settings.rules[0], settings.seeds[0], 1.0)
     return Kept(
         name=folder.resolve().name,
@@ -148,11 +174,7 @@ def _data(results: Results, given: Dataset | None) -> Dataset:
     return data
 
 
-def _results(folder: Path | None) -> Results:
-    if folder is None:
-        raise InputError(f"Give the folder of the networks. {_KEEP_THEM}")
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. {_KEEP_THEM}")
+def _results(folder: Path) -> Results:
     if not (folder / RESULTS).is_file():
         raise InputError(f"{folder} has no {RESULTS}: it is no folder of results. {_KEEP_THEM}")
     try:
