@@ -12,7 +12,7 @@ from altprop.experiment.kept import kept_networks
 from altprop.experiment.models import Shape
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.results import Results
-from tests.experiment.toys import own_data, poison, tiny
+from tests.experiment.toys import own_data, poison, tiny, without_report
 
 
 def states(networks):
@@ -21,7 +21,7 @@ def states(networks):
 
 def kept_run(tmp_path, run=compare, data=None, **changes):
     settings = {"keep_weights": True, "out": tmp_path, "name": "mine", "rules": "lfp:epsilon=0,fa", "seeds": "1,4"}
-    return run(tiny(**settings | changes), data=data)
+    return without_report(run, tiny(**settings | changes), data)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
