@@ -59,11 +59,12 @@ RULES: dict[str, RuleEntry] = {
 }
 
 
-def make_rule(label: str) -> Rule:
+def make_rule(label: str, outputs: int | None = None) -> Rule:
     """Make the rule that a label describes.
 
     Args:
         label: a name, with arguments after a colon if need be: ``"lfp"``, ``"lfp:gamma=0.1,minimum_scale=0.001"``.
+        outputs: how many values the network gives for a sample, for rules that are told. Unset: they find out.
 
     Raises:
         InputError: there is no such rule, it has no such argument, or the rule refuses its value.
@@ -74,11 +75,11 @@ def make_rule(label: str) -> Rule:
     """
     if base_name(label) not in RULES:
         raise unknown("rule", base_name(label), RULES)
-    return make_named_rule(*parse_label("rule", label))
+    return make_named_rule(*parse_label("rule", label), outputs=outputs)
 
 
-def make_named_rule(name: str, arguments: Mapping[str, Any]) -> Rule:
-    """Make a rule from its name and its arguments.
+def make_named_rule(name: str, arguments: Mapping[str, Any], outputs: int | None = None) -> Rule:
+    """Make a rule from its name and its arguments, as :func:`make_rule` does from a label.
 
     Raises:
         InputError: as for :func:`make_rule`.
@@ -87,4 +88,5 @@ def make_named_rule(name: str, arguments: Mapping[str, Any]) -> Rule:
         >>> make_named_rule("lfp", {"epsilon": 0})
         LFP(epsilon=0)
     """
-    return make_named("rule", name, arguments, {name: entry.make for name, entry in RULES.items()})
+    given = {} if outputs is None else {"outputs": outputs}
+    return make_named("rule", name, arguments, {name: entry.make for name, entry in RULES.items()}, **given)
