@@ -171,6 +171,8 @@ def _said(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or error.context)
     if "'\\t'" in problem:
         return "there is a tab. YAML is indented with spaces."
+    if "mapping values are not allowed" in problem:
+        return "there is a colon too many: put text that has a colon in quotes, and a section's keys on lines below it."
     if "could not find expected ':'" in problem:
         return "this line is not a key with a colon: write key: value."
     return f"this is not YAML: {problem}."
