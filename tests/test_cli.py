@@ -316,7 +316,7 @@ def test_the_command_is_installed():
 
 
 def test_help_waits_for_nothing_that_it_does_not_need():
-    heavy = "sklearn matplotlib torchvision optuna torchmetrics lightning_fabric tensorboard mlxtend mnist1d jinja2 PIL"
+    heavy = "torch numpy sklearn matplotlib torchvision optuna torchmetrics lightning_fabric mlxtend mnist1d jinja2 PIL"
     program = (
         "import sys; sys.argv = ['altprop', '--help']; from altprop.cli import main\n"
         f"try: main()\nexcept SystemExit: print(*set({heavy.split()}) & set(sys.modules), file=sys.stderr)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from altprop.cli.options import Later, as_epilog, declare, given_values, option_of, parameter
-from altprop.cli.output import errors_for_the_reader, print_outcome, print_results, watched
+from altprop.cli.output import errors_for_the_reader, fail, print_outcome, print_results, watched
 
 if TYPE_CHECKING:
     from altprop.experiment.fitting import Training
@@ -87,7 +87,9 @@ def _command() -> Callable[..., None]:
 def _parameters() -> list[Parameter]:
     from altprop.experiment.settings import Settings
 
-    recipe = typer.Argument(help="YAML file, or name of a recipe; see `altprop recipes`.", show_default=False)
+    recipe = typer.Argument(
+        help="YAML file, or name of a recipe; see `altprop recipes`.", metavar="RECIPE", show_default=False
+    )
     changes = typer.Option(
         "-o", help="Change a key of the recipe; may be repeated.", metavar="KEY=VALUE", rich_help_panel=_WITH
     )
@@ -136,8 +138,20 @@ def _train_by_recipe(recipe: str, changes: list[str], given: dict[str, Any]) -> 
         changes = [*changes, *(f"{key}={given[name]}" for name, (key, _) in _FLAGS.items() if name in given)]
         options = {name: given[name] for name in ("name", "overwrite", "resume") if name in given}
         out = Path(given.get("out", "runs"))
-        training = watched(train_recipe, load_recipe(find_recipe(recipe), changes), out=out, **options)
+        run = watched if _is_first() else _unwatched
+        training = run(train_recipe, load_recipe(find_recipe(recipe), changes), out=out, **options)
     _show_training(training)
+
+
+def _is_first() -> bool:
+    """Whether this is the process that speaks for all that train together, on any machine."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def _unwatched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return run(*arguments, **options)
 
 
 def _check_recipe_flags(given: dict[str, Any]) -> None:
@@ -159,10 +173,12 @@ def _show_results(results: Results) -> None:
 def _show_training(training: Training) -> None:
     from altprop.experiment.fits_table import terminal_table
 
-    recipe, fits = training.recipe, training.fits
-    title = f"{recipe.data.name} · {recipe.model.name} · {recipe.rule.name}"
-    notes = [note for fit in fits for note in (fit.message, *fit.notes) if note]
-    print_outcome([terminal_table(title, fits)], notes, None)
-    statuses = {fit.status for fit in fits}
-    if statuses & {"interrupted", "diverged"}:
-        raise typer.Exit(130 if "interrupted" in statuses else 1)
+    if _is_first():
+        notes = [note for fit in training.fits for note in (fit.message, *fit.notes) if note]
+        print_outcome([terminal_table(training)], notes, None)
+        typer.echo(f"Results: {training.folder}")
+    if training.interrupted:
+        name = training.folder.name if training.folder else "NAME"
+        fail(f"Interrupted: go on with it by --resume --name {name}.", code=130)
+    if any(fit.status == "diverged" for fit in training.fits):
+        raise typer.Exit(1)

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from rich.table import Table
 
-from altprop.experiment.fitting.records import EpochFigures, Fit
+from altprop.experiment.fitting.records import EpochFigures, Fit, Training
 
 HEADER = ("seed", "lr", "epochs", "best", "training loss", "validation", "test", "time", "")
 
@@ -42,21 +42,22 @@ def row(fit: Fit) -> list[str]:
     ]
 
 
-def terminal_table(title: str, fits: Sequence[Fit]) -> Table:
+def terminal_table(training: Training) -> Table:
     """The table for a terminal; with several networks, their mean test score and its deviation stand below."""
-    table = Table(title=title, caption=_caption(fits))
+    recipe = training.recipe
+    title = f"{training.data.name} · {recipe.model.name} · {recipe.rule.name}"
+    table = Table(title=title, caption=_caption(training.fits, training.metric))
     for name in HEADER:
         table.add_column(name, justify="right")
-    for fit in fits:
+    for fit in training.fits:
         table.add_row(*row(fit))
     return table
 
 
-def _caption(fits: Sequence[Fit]) -> str | None:
+def _caption(fits: Sequence[Fit], metric: str) -> str:
     scores = [figures.test_score for fit in fits if (figures := judged(fit)) and figures.test_score is not None]
-    if len(scores) < 2:
-        return None
-    return f"test: {mean(scores):.3f} ± {stdev(scores):.3f} over {len(scores)} seeds"
+    figure = f", test {mean(scores):.3f} ± {stdev(scores):.3f} over {len(scores)} seeds" if len(scores) > 1 else ""
+    return f"{metric}{figure}"
 
 
 def _number(value: float | None) -> str:
