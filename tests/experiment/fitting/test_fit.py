@@ -10,35 +10,10 @@ from altprop.experiment import Dataset, InputError, build_model, load_data
 from altprop.experiment.fitting import StopTraining, fit
 from altprop.experiment.fitting.batches import Batches
 from altprop.experiment.models import Shape
-from altprop.experiment.recipes import Recipe
 from altprop.experiment.registry import RULES
 from altprop.experiment.sources import Splits
+from tests.experiment.fitting.toys import toy, weights, without_times
 from tests.experiment.toys import StopsAt, own_data, poison
-
-
-def toy(**sections):
-    """A recipe of four steps an epoch on the circles."""
-    return Recipe(
-        **{
-            "data": {"name": "circles"},
-            "model": {"name": "4"},
-            "training": {"epochs": 2, "batch_size": 250} | sections.pop("training", {}),
-            **sections,
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def circles():
-    return Splits.of(load_data("circles"))
-
-
-def weights(trained):
-    return torch.cat([p.detach().flatten() for p in trained.model.parameters()])
-
-
-def without_times(history):
-    return [figures.model_copy(update={"seconds": 0.0}) for figures in history]
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from altprop import targets
 from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.fitting.loggers import check_loggers
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.models import Shape, build_model
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
@@ -168,6 +169,7 @@ def check(job: Job) -> None:
     job.rule(), job.objective()
     if len(splits.train) < 2:
         raise InputError(f"{splits.name} has {len(splits.train)} training samples: at least 2 are needed.")
+    check_loggers(recipe)
     what = f"the model {recipe.model.name!r} on {splits.name} with the rule {recipe.rule.name!r}"
     try:
         with seeded(job.rule_seed):
