@@ -17,7 +17,7 @@ from altprop.experiment.fitting.randomness import all_seeded, random_states, set
 from altprop.experiment.fitting.records import EpochFigures, Fit, Status, StopTraining
 from altprop.experiment.fitting.snapshots import put_back, put_back_network
 from altprop.experiment.fitting.stopping import Stop, best_epoch
-from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.sources import Splits, open_data
 from altprop.experiment.stepping import NotFiniteError
 from altprop.experiment.watching import Watch
@@ -57,22 +57,28 @@ def fit(
 
     Example:
         >>> from altprop.experiment import load_data
-        >>> from altprop.experiment.recipes import Recipe
+        >>> from altprop.experiment.recipes import Recipe, check_recipe
         >>> recipe = Recipe(model={"name": "8"}, training={"epochs": 2})
         >>> trained = fit(recipe, seed=0, splits=Splits.of(load_data("circles")))
         >>> trained.status, [figures.epoch for figures in trained.history]
         ('finished', [1, 2])
     """
-    job = Job(recipe, open_splits(recipe) if splits is None else splits, seed)
+    job = Job(recipe, checked_splits(recipe) if splits is None else splits, seed)
     check(job)
     watch = watch or Watch()
     with threads(recipe.machine.threads):
         fabric = make_fabric(recipe.machine)
+        watch.begin(job.all_steps)
         return fit_job(job, fabric, folder=folder, resume=resume, watch=watch, on_epoch=on_epoch)
 
 
-def open_splits(recipe: Recipe) -> Splits:
-    """The data that a recipe names."""
+def checked_splits(recipe: Recipe) -> Splits:
+    """The data that a recipe names.
+
+    Raises:
+        InputError: something is wrong with the recipe or with the data.
+    """
+    check_recipe(recipe)
     return open_data(recipe.data)
 
 
@@ -83,9 +89,16 @@ class _Ending:
 
 
 def fit_job(
-    job: Job, fabric: Fabric, *, folder: Path | None, resume: bool, watch: Watch, on_epoch: OnEpoch | None
+    job: Job,
+    fabric: Fabric,
+    *,
+    folder: Path | None,
+    resume: bool,
+    watch: Watch,
+    on_epoch: OnEpoch | None,
+    before: int = 0,
 ) -> Fit:
-    """As :func:`fit`, for a job that was checked."""
+    """As :func:`fit`, for a job that was checked; ``before`` is how many steps ``watch`` was told of already."""
     saved, notes = find_saved(folder, job) if folder is not None and resume else (None, [])
     keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
     network = job.model()
@@ -99,6 +112,7 @@ def fit_job(
         if saved is not None:
             put_back(saved, loop)
         states = random_states(fabric.device)
+        watch.reach(before + loop.step)
         keeper.begin(loop)
         set_random_states(states, fabric.device)  # loggers may draw
         ending = _run(loop, stop, keeper, watch, on_epoch)

@@ -59,16 +59,30 @@ def check_snapshot(snapshot: Snapshot, recipe: Recipe, seed: int, where: str) ->
     Raises:
         InputError: it is of another recipe; the message names the first key that differs.
     """
-    before, now = (_flat(one) for one in (snapshot.facts["recipe"], recipe.model_dump(mode="json")))
-    for key in {**now, **before}:
-        free = any(key == name or key.startswith(f"{name}.") for name in (*_FREE, *_LENGTH))
-        if not free and before.get(key) != now.get(key):
-            raise InputError(
-                f"{where} is of another recipe: there {key} is {before.get(key)!r}, and here {now.get(key)!r}. Resume "
-                f"with the recipe that it was trained by, or train under another name."
-            )
+    check_same_recipe(snapshot.facts["recipe"], recipe, where)
     if snapshot.facts["seed"] != seed:
         raise InputError(f"{where} is of seed {snapshot.facts['seed']}, and not {seed}.")
+
+
+def check_same_recipe(before: dict[str, Any], recipe: Recipe, where: str) -> None:
+    """Check that a training may go on by a recipe; its length, machine, loggers and the like may have changed.
+
+    Args:
+        before: the recipe that it began by, as JSON has it.
+        recipe: the one that is to be gone on by.
+        where: what to call what ``before`` is from, in errors.
+
+    Raises:
+        InputError: it may not; the message names the first key that differs.
+    """
+    was, now = _flat(before), _flat(recipe.model_dump(mode="json"))
+    for key in {**now, **was}:
+        free = any(key == name or key.startswith(f"{name}.") for name in (*_FREE, *_LENGTH))
+        if not free and was.get(key) != now.get(key):
+            raise InputError(
+                f"{where} is of another recipe: there {key} is {was.get(key)!r}, and here {now.get(key)!r}. Resume "
+                f"with the recipe that it was trained by, or train under another name."
+            )
 
 
 def put_back_network(snapshot: Snapshot, loop: Loop) -> None:
