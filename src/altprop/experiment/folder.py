@@ -40,7 +40,7 @@ class Folder:
     def publish(self) -> Path:
         """Move the folder to its place, and say where that is."""
         # Another run may have taken the name in the meantime: rather a number than lost results.
-        target = self._target if self._overwrite else _free(self._target)
+        target = self._target if self._overwrite else free_folder(self._target)
         if not target.exists():
             return self.path.rename(target)
         old = self.path.with_name(f"{self.path.name}-old")
@@ -116,7 +116,8 @@ def results_folder(
     return new_folder(out, name or plain_name(default), numbered=not name, overwrite=overwrite)
 
 
-def _free(target: Path) -> Path:
+def free_folder(target: Path) -> Path:
+    """The path itself, or if something is there, the first with a number behind it where nothing is."""
     if not target.exists():
         return target
     return next(path for n in count(2) if not (path := target.with_name(f"{target.name}-{n}")).exists())
