@@ -88,7 +88,8 @@ def download_data(text: str) -> str:
 def _all(examples: Examples, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     x = torch.empty(len(examples), *shape)
     targets = []
-    for indices in torch.arange(len(examples)).tensor_split(range(_AT_A_TIME, len(examples), _AT_A_TIME)):
+    for start in range(0, len(x), _AT_A_TIME):
+        indices = torch.arange(start, min(start + _AT_A_TIME, len(x)))
         x[indices], y = examples.batch(indices, epoch=0)
         targets.append(y)
     return x, torch.cat(targets)
