@@ -1,6 +1,7 @@
 """Each data set, read from small files of its original format."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from altprop.experiment import DATA
 from altprop.experiment.recipes.schema import DataSection
 from altprop.experiment.sources import DATA_SETS, open_data
+from altprop.experiment.sources.look import Look
 from tests.experiment.sources.originals import MAKERS, class_folders, idx, image_folder, noise, picture
 
 # Of each: the shape, the number of classes, and how many are for training, validation and testing.
@@ -171,3 +173,16 @@ def test_reading_writes_nothing(name, tmp_path, monkeypatch):
 def test_what_is_listed_names_the_shape_of_images(name):
     shape = re.search(r"(\d)×(\d+)×(\d+)", DATA_SETS[name].size)
     assert shape is None or tuple(map(int, shape.groups())) == KNOWN[name][0]
+
+
+def test_the_page_on_data_says_of_each_set_what_the_catalog_says():
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    rows = {row[1]: row for row in re.findall(r"^(\| `([\w-]+)`( ↓)? \|.*)$", page, re.MULTILINE)}
+    assert rows.keys() == KNOWN.keys()
+    for name, (row, _, downloads) in rows.items():
+        known = DATA_SETS[name]
+        assert bool(downloads) == known.downloads
+        assert f"{known.look.channels}×{known.look.size}×{known.look.size} |" in row
+        assert f"| {known.look.describe()} |" in row
+        assert ("ImageNet's" in row) == (known.look.mean == Look(224).mean)
+    assert all(f"`{name}`" in page for name in DATA)
