@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment import DATA, MODELS, RULES, ExplainSettings, Explanations, Results, Settings
+from altprop.experiment import DATA, MODELS, RULES, ExplainSettings, Explanations, Results, Settings, progress
 from altprop.experiment.objectives import LOSSES
 from altprop.experiment.spiking import SPIKING_MODELS
 from altprop.explain import COMPOSITES
@@ -165,7 +165,7 @@ def test_a_training_run_that_diverges_ends_with_an_error_code(run, tmp_path):
 
 
 def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, monkeypatch):
-    class ImpatientBar(altprop.cli.Bar):
+    class ImpatientBar(progress.Bar):
         """Presses Ctrl-C in the middle of the second rule."""
 
         def stage(self, text):
@@ -176,7 +176,7 @@ def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, mo
             if not self.left:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(altprop.cli, "Bar", ImpatientBar)
+    monkeypatch.setattr(progress, "Bar", ImpatientBar)
     outcome = run("compare", *QUICK, "--out", tmp_path)
     assert outcome.exit_code == 130
     assert "Interrupted: the results so far were kept." in outcome.stderr
@@ -312,3 +312,14 @@ def test_the_command_is_installed():
     command = Path(sys.executable).parent / "altprop"
     ended = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
     assert ended.stdout == f"altprop {altprop.cli.version('altprop')}\n"
+
+
+def test_help_waits_for_nothing_that_it_does_not_need():
+    heavy = "sklearn matplotlib torchvision optuna torchmetrics lightning_fabric tensorboard mlxtend mnist1d jinja2 PIL"
+    program = (
+        "import sys; sys.argv = ['altprop', '--help']; from altprop.cli import main\n"
+        f"try: main()\nexcept SystemExit: print(*set({heavy.split()}) & set(sys.modules), file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "compare" in ended.stdout
+    assert ended.stderr.strip() == ""

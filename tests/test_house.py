@@ -53,8 +53,8 @@ def test_imports_point_inward(path):
     imported = modules_imported_by(path)
     packages = {name.partition(".")[0] for name in imported}
     parts = {name.split(".")[1] for name in imported if name.startswith("altprop.")}
-    assert "cli" not in parts, "nothing imports the command line"
     place = path.relative_to(PACKAGE)
+    assert place.parts[0] == "cli" or "cli" not in parts, "nothing imports the command line"
     if place.parts[0].removesuffix(".py") not in EXTRAS:
         assert not parts & EXTRAS, "the core does without the extras"
         extra = EXPLAIN.get(place.as_posix(), set())

@@ -8,21 +8,27 @@
 The command line ``altprop`` does the same.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from altprop.experiment.errors import InputError, check_extra
 
-check_extra()
+if TYPE_CHECKING:
+    from altprop.experiment.comparison import Interrupted, compare, train
+    from altprop.experiment.data import DATA, load_data
+    from altprop.experiment.dataset import Dataset
+    from altprop.experiment.explain_settings import ExplainSettings
+    from altprop.experiment.explaining import explain
+    from altprop.experiment.explanations import Explanations
+    from altprop.experiment.models import ACTIVATIONS, MODELS, build_model
+    from altprop.experiment.objectives import make_objective
+    from altprop.experiment.registry import RULES, make_rule
+    from altprop.experiment.results import Results
+    from altprop.experiment.settings import Settings
 
-from altprop.experiment.comparison import Interrupted, compare, train  # noqa: E402  (only with the extra installed)
-from altprop.experiment.data import DATA, load_data  # noqa: E402
-from altprop.experiment.dataset import Dataset  # noqa: E402
-from altprop.experiment.explain_settings import ExplainSettings  # noqa: E402
-from altprop.experiment.explaining import explain  # noqa: E402
-from altprop.experiment.explanations import Explanations  # noqa: E402
-from altprop.experiment.models import ACTIVATIONS, MODELS, build_model  # noqa: E402
-from altprop.experiment.objectives import make_objective  # noqa: E402
-from altprop.experiment.registry import RULES, make_rule  # noqa: E402
-from altprop.experiment.results import Results  # noqa: E402
-from altprop.experiment.settings import Settings  # noqa: E402
+check_extra()
 
 __all__ = [
     "ACTIVATIONS",
@@ -44,3 +50,34 @@ __all__ = [
     "make_rule",
     "train",
 ]
+
+# Each is imported at its first use: who loads data need not wait for what draws the report.
+_LATER = {
+    "ACTIVATIONS": "models",
+    "DATA": "data",
+    "MODELS": "models",
+    "RULES": "registry",
+    "Dataset": "dataset",
+    "ExplainSettings": "explain_settings",
+    "Explanations": "explanations",
+    "Interrupted": "comparison",
+    "Results": "results",
+    "Settings": "settings",
+    "build_model": "models",
+    "compare": "comparison",
+    "explain": "explaining",
+    "load_data": "data",
+    "make_objective": "objectives",
+    "make_rule": "registry",
+    "train": "comparison",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,18 +8,22 @@ from importlib.util import find_spec
 
 _MANY = 40
 _NEEDED = (
+    "PIL",
     "jinja2",
+    "lightning_fabric",
     "matplotlib",
     "mlxtend",
     "mnist1d",
     "numpy",
-    "PIL",
+    "optuna",
     "pydantic",
     "rich",
     "safetensors",
     "sklearn",
+    "tensorboard",
     "torchmetrics",
     "torchvision",
+    "yaml",
 )
 
 

@@ -113,7 +113,8 @@ class SchedulerSection(Section):
 
     Attributes:
         name: ``"none"``, ``"one-cycle"``, ``"cyclic"``, ``"step"`` or ``"cosine"``.
-        warmup: the fraction of the training in which the rate rises from 0 (cosine, step) or to its highest (one-cycle).
+        warmup: the fraction of the training in which the rate rises, from 0 (cosine, step) or to its highest
+            (one-cycle).
         cycles: of cyclic: how many there are in the training.
         lowest: the lowest rate of cyclic and cosine, as a fraction of the optimizer's.
         epochs: of step: after which epochs the rate is multiplied by ``factor``.
@@ -221,7 +222,8 @@ class SearchSection(Section):
     """What ``altprop sweep`` searches.
 
     Attributes:
-        space: by dotted key of the recipe a list of choices, or ``{low, high}`` with ``log: true`` or ``step`` if need be.
+        space: by dotted key of the recipe a list of choices, or ``{low, high}`` with ``log: true`` or ``step`` if need
+            be.
         tune_on: what is optimised: ``loss`` or ``error`` on the training data, ``val_loss`` or ``val_error``.
         trials: how many; a grid without it has all of its points.
         executions: networks trained for each trial, with different seeds, whose figures are averaged.

@@ -1,0 +1,66 @@
+"""``altprop data``, ``models``, ``rules``, ``composites``, ``objectives``: what there is, by name."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+import typer
+
+from altprop.cli.output import print_list
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (data, models, rules, composites, objectives):
+        app.command()(command)
+
+
+def data() -> None:
+    """List the data sets."""
+    from altprop.experiment.data import DATA
+
+    rows = ([name, entry.task, entry.size, entry.summary] for name, entry in DATA.items())
+    print_list("Data sets", ["--data", "task", "size", ""], rows)
+
+
+def models() -> None:
+    """List the networks."""
+    from altprop.experiment.models import MODELS
+    from altprop.experiment.spiking import SPIKING_MODELS
+    from altprop.experiment.transformers import TRANSFORMERS
+
+    widths = ["256-256", "anything", "Fully connected, with hidden layers of these widths."]
+    rows = ([name, entry.inputs, entry.summary] for name, entry in (MODELS | TRANSFORMERS | SPIKING_MODELS).items())
+    print_list("Networks", ["--model", "inputs", ""], [widths, *rows])
+
+
+def rules() -> None:
+    """List the learning rules and their arguments."""
+    from altprop.experiment.registry import RULES
+
+    rows = (
+        [name, ", ".join(signature(entry.make).parameters), *(f"{rate:g}" for rate in entry.lr.values()), entry.summary]
+        for name, entry in RULES.items()
+    )
+    print_list("Learning rules", ["--rules", "arguments", "lr, sgd", "lr, adam", ""], rows)
+
+
+def composites() -> None:
+    """List the composites of rules by which a network can be explained, and their arguments."""
+    from altprop.explain import COMPOSITES
+
+    rows = (
+        [name, ", ".join(signature(make).parameters), str(make.__doc__).partition("\n")[0].replace(":class:", "")]
+        for name, make in COMPOSITES.items()
+    )
+    print_list("Composites", ["--composites", "arguments", ""], rows)
+
+
+def objectives() -> None:
+    """List the losses and rewards that a network can be trained for."""
+    from altprop.experiment.objectives import LOSSES, tasks_of
+    from altprop.rewards import REWARDS, SPIKE_REWARDS
+
+    kinds = {"loss": list(LOSSES), "reward": list(REWARDS), "reward of spikes": list(SPIKE_REWARDS)}
+    rows = ([name, ", ".join(tasks_of(name)), kind] for kind, names in kinds.items() for name in names)
+    print_list("Objectives", ["--objective", "for", ""], rows)

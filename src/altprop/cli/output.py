@@ -1,0 +1,98 @@
+"""What all commands say in the same way: errors, tables, notes, where the report is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from altprop.experiment.results import Results
+
+
+def watched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function of the library with ``watch=``, a progress bar on the terminal."""
+    from rich.console import Console
+
+    from altprop.experiment.progress import Bar
+
+    with Bar(Console(stderr=True)) as bar:
+        return run(*arguments, **options, watch=bar)
+
+
+@contextmanager
+def errors_for_the_reader() -> Iterator[None]:
+    """End the command with a line for each thing that is wrong with what was asked for, and status 2."""
+    from pydantic import ValidationError
+
+    from altprop.experiment.errors import InputError
+
+    try:
+        yield
+    except ValidationError as error:
+        fail("\n".join(_explain(dict(detail)) for detail in error.errors()))
+    except InputError as error:
+        fail(str(error))
+    except KeyboardInterrupt as interrupt:
+        results = getattr(interrupt, "results", None)
+        if results is None:
+            fail("Interrupted before there were results: nothing was written.", code=130)
+        print_results(results)
+        fail("Interrupted: the results so far were kept.", code=130)
+
+
+def _explain(detail: dict[str, Any]) -> str:
+    """One complaint of pydantic, for someone who gave an option."""
+    from altprop.experiment.errors import InputError
+
+    if isinstance(detail.get("ctx", {}).get("error"), InputError):
+        message = str(detail["ctx"]["error"])
+    else:
+        message = f"{detail['msg']}, got {detail['input']!r}."
+    setting = next((str(part) for part in detail["loc"]), "")
+    return f"--{setting.replace('_', '-')}: {message}" if setting else message
+
+
+def fail(message: str, code: int = 2) -> Never:
+    """End the command with a message and a status."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"altprop: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+def print_list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_outcome(tables: Iterable[Table], notes: Iterable[str], folder: Path | None) -> None:
+    """Print what a run gave, and where its report is."""
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        console.print(table)
+    for note in notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if folder:
+        console.print(f"Report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_results(results: Results) -> None:
+    """Print what :func:`altprop.experiment.compare` gave."""
+    from altprop.experiment.table import terminal_table
+
+    messages = (run.message() for run in results.runs if run.divergence)
+    print_outcome([terminal_table(results)], [*messages, *results.notes], results.folder)
