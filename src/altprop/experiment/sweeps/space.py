@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.recipes.schema import Recipe, RuleSection, Section
 
-_MOST_GRID_POINTS = 100_000
+_MOST_GRID_POINTS = 10_000
 
 
 class Choices:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, event, inspect, make_url
+from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from altprop.experiment.errors import InputError
 
 DATABASE = "sweep.db"
 """The SQLite file in a sweep's folder."""
+
+STORAGE = "storage.txt"
+"""The file of a sweep's folder that says where its database is."""
 
 _BUSY_SECONDS = 120  # SQLite has one writer at a time; the others wait for so long
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -37,7 +39,10 @@ def storage_url(text: str) -> str:
         'postgresql+psycopg://ada@server/sweeps'
     """
     if "://" not in text:
-        return f"sqlite:///{Path(text) / DATABASE}"
+        known = Path(text) / STORAGE
+        if (Path(text) / DATABASE).exists() or not known.exists():
+            return f"sqlite:///{Path(text) / DATABASE}"
+        text = known.read_text(encoding="utf-8").strip()
     try:
         url = make_url(text)
     except ArgumentError as error:
@@ -62,42 +67,49 @@ def without_password(url: str) -> str:
     return parsed._replace(password=None).render_as_string(hide_password=False)
 
 
-def open_storage(url: str, *, grace: int, create: bool) -> RDBStorage:
+def open_storage(url: str, *, create: bool) -> RDBStorage:
     """Open the database.
 
     Args:
         url: from :func:`storage_url`.
-        grace: seconds without a sign of life after which a worker is taken for dead.
         create: whether to make the tables, if they are not there.
 
     Raises:
         InputError: it cannot be reached, or there are no tables and none are to be made.
     """
-    backend, interval = make_url(url).get_backend_name(), max(1, grace // 5)
-    file = make_url(url).database
-    if backend == "sqlite" and not create and not Path(file or "").is_file():
-        raise InputError(f"There is no sweep in {file}. Start one with `altprop sweep`, or name its folder.")
-    # A connection that the server has closed is opened again, rather than an error.
-    options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if backend == "sqlite" else {}
-    options |= {"pool_pre_ping": backend == "postgresql"}
-    try:
-        with _quietly():
-            storage = RDBStorage(
-                url, options, heartbeat_interval=interval, grace_period=grace, skip_table_creation=not create
-            )
-    except ImportError as error:
-        raise InputError("PostgreSQL needs a package: pip install 'altprop[postgres]'.") from error
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise InputError(f"The storage {without_password(url)} {_trouble(error, create)}") from error
-    if backend == "sqlite":
-        _lock_from_the_start(storage.engine)
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        # A connection that the server has closed is opened again, rather than an error.
+        return _open(url, {"pool_pre_ping": True}, create)
+    if not create and not Path(parsed.database or "").is_file():
+        raise InputError(f"There is no sweep in {parsed.database}. Start one with `altprop sweep`, or name its folder.")
+    storage = _open(url, {"connect_args": {"timeout": _BUSY_SECONDS}}, create)
+    _lock_from_the_start(storage.engine)
     return storage
 
 
-def _trouble(error: Exception, create: bool) -> str:
+def _open(url: str, options: dict[str, Any], create: bool) -> RDBStorage:
+    for patience in (True, True, False):
+        try:
+            return RDBStorage(url, options, skip_table_creation=not create)
+        except ImportError as error:
+            raise InputError("PostgreSQL needs a package: pip install 'altprop[postgres]'.") from error
+        except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+            # Two sweeps may make the tables of a new database at the same time: for the second they are there.
+            if not (create and patience and _is_race(error)):
+                raise InputError(f"The storage {without_password(url)} {_trouble(error)}") from error
+            time.sleep(1)
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_race(error: Exception) -> bool:
+    words = str(error.__cause__ or error).lower()
+    return "already exists" in words or "duplicate key" in words
+
+
+def _trouble(error: Exception) -> str:
     cause = error.__cause__ or error
-    missing = "does not exist" in str(cause) and "relation" in str(cause)
-    if missing and not create:
+    if "relation" in str(cause) and "does not exist" in str(cause):
         return "holds no sweeps. Start one with `altprop sweep`."
     line = str(getattr(cause, "orig", cause)).strip().splitlines() or [type(cause).__name__]
     return f"cannot be used: {line[0]}. Is the server up, and does the database exist?"
@@ -120,20 +132,9 @@ def _lock_from_the_start(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Optuna's notes that heartbeats may change: the tests hold what we need of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
 def fail_the_dead(study: optuna.Study) -> None:
     """Mark the trials as failed whose workers have given no sign of life."""
-    with _quietly():
+    with warnings.catch_warnings():
+        # Optuna says that this may change; the tests hold what we need of it.
+        warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
-
-
-def has_tables(storage: RDBStorage) -> bool:
-    """Whether there may be sweeps in it."""
-    return inspect(storage.engine).has_table("studies")

@@ -1,0 +1,157 @@
+"""The files that a sweep leaves: tables for programs, the recipe of the best trial, a page for people."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from optuna import Study
+
+from altprop.experiment.page import render
+from altprop.experiment.recipes import dump_recipe
+from altprop.experiment.sweeps.rates import RATES, best_rates, write_rates
+from altprop.experiment.sweeps.results import RESULTS, SweepResults, SweepTrial
+
+_SHOWN = 20  # trials in the table of the page: all are in trials.csv
+
+
+def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
+    """Write what came out of a sweep.
+
+    * ``trials.csv``: a line for each trial; ``learning_rates.csv``: the best learning rate of each setting;
+    * ``best.yaml``: the recipe of the best trial, ready to train;
+    * ``report.html``: a page that needs no other file, and its pictures as PNG files beside it;
+    * ``sweep.json``: all of it, to be read again by :meth:`SweepResults.load`. It comes last.
+
+    Each file is replaced in one go: whoever reads it while a sweep is gone on with finds the old one or the new one.
+
+    Args:
+        results: what to write.
+        study: what Optuna knows of the trials.
+        folder: where to write; it exists.
+    """
+    from altprop.experiment.sweeps.pictures import sweep_pictures  # noqa: PLC0415  (matplotlib is slow to import)
+
+    rates = best_rates(results)
+    _put_table(folder / "trials.csv", [trial_row(results, trial) for trial in results.trials])
+    write_rates(rates, folder / RATES)
+    if results.best_recipe:
+        _put(folder / "best.yaml", dump_recipe(results.best_recipe).encode())
+    pictures = sweep_pictures(study, results.plan.section.tune_on)
+    for picture in pictures:
+        _put(folder / f"{picture.name}.png", picture.light)
+    page = render(
+        "sweep.html",
+        results=results.plan,
+        title=f"Sweep {results.name}",
+        subtitle=f"{results.plan.trials} trials by {results.plan.search}",
+        messages=messages(results),
+        pictures=pictures,
+        facts=_facts(results),
+        command=f"altprop train {folder / 'best.yaml'}",
+        header=header(results),
+        rows=[cells(results, trial) for trial in ranked(results)[:_SHOWN]],
+        more=max(0, len(ranked(results)) - _SHOWN),
+        best=dump_recipe(results.best_recipe) if results.best_recipe else "",
+        rates=rates,
+    )
+    _put(folder / "report.html", page.encode())
+    _put(folder / RESULTS, results.model_dump_json(indent=2).encode())
+
+
+def ranked(results: SweepResults) -> list[SweepTrial]:
+    """The complete trials, best first, then the others."""
+    order = ("complete", "pruned", "failed", "given up", "running", "waiting")
+    return sorted(
+        results.trials, key=lambda one: (order.index(one.state), one.value is None, one.value or 0.0, one.trial)
+    )
+
+
+def header(results: SweepResults) -> list[str]:
+    """The heads of the columns of :func:`cells`."""
+    return ["trial", results.plan.section.tune_on, *results.plan.space.parts]
+
+
+def cells(results: SweepResults, trial: SweepTrial) -> list[str]:
+    """One trial, as it is shown to people."""
+    value = "–" if trial.value is None else f"{trial.value:.4g}"
+    note = "" if trial.state == "complete" else f" ({trial.state})"
+    return [str(trial.trial), value + note, *(_word(trial.values.get(key)) for key in results.plan.space.parts)]
+
+
+def messages(results: SweepResults) -> list[str]:
+    """What is worth knowing of a sweep, a line each."""
+    tried = [attempt for trial in results.trials for attempt in trial.attempts]
+    died = sum(attempt.reason == "its worker died" for attempt in tried)
+    lost = [trial for trial in results.trials if trial.state in ("failed", "given up")]
+    left = [f"{results.left} of {results.plan.trials} trials have not ended."] if results.left else []
+    died_words = [f"Workers died {died} times; the trials that they had in hand were done again."] if died else []
+    return [*left, *died_words, *(f"Trial {one.trial} {one.state}: {one.message or '–'}" for one in lost)]
+
+
+def trial_row(results: SweepResults, trial: SweepTrial) -> dict[str, Any]:
+    """One trial, as a line of a table for programs."""
+    ran = trial.executions
+    figures = {name: _mean([one.figures.get(name) for one in ran]) for name in _figure_names(trial)}
+    return {
+        "trial": trial.trial,
+        "number": trial.number,
+        "state": trial.state,
+        results.plan.section.tune_on: trial.value,
+        **trial.values,
+        "executions": len(ran),
+        **{f"{results.plan.section.tune_on}_seed_{one.seed}": one.value for one in ran},
+        **{f"mean_{name}": value for name, value in figures.items()},
+        "seconds": round(sum(one.seconds for one in ran), 3),
+        "attempts": 1 + len(trial.attempts),
+        "message": trial.message,
+    }
+
+
+def _figure_names(trial: SweepTrial) -> list[str]:
+    return list(dict.fromkeys(name for one in trial.executions for name in one.figures))
+
+
+def _mean(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _facts(results: SweepResults) -> dict[str, str]:
+    section, recipe = results.plan.section, results.plan.recipe
+    space = {f"searched: {key}": _word(entry) for key, entry in section.space.items()}
+    return {
+        "data": recipe.data.name,
+        "network": recipe.model.name,
+        "rule": recipe.rule.name,
+        "tuned on": section.tune_on,
+        "networks for each trial": str(section.executions),
+        "hopeless trials": "stopped early" if section.prune else "trained to their end",
+        "storage": results.storage,
+        **space,
+    }
+
+
+def _put_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(rows)
+    # A column of the first row comes first; those that only others have follow.
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with NamedTemporaryFile("w", dir=file.parent, newline="", encoding="utf-8", delete=False) as part:
+        writer = csv.DictWriter(part, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    Path(part.name).replace(file)
+
+
+def _put(file: Path, content: bytes) -> None:
+    part = file.with_name(f".{file.name}-{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(file)
