@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from optuna import Study
 
 from altprop.experiment.page import render
 from altprop.experiment.recipes import dump_recipe
-from altprop.experiment.sweeps.rates import RATES, best_rates, write_rates
+from altprop.experiment.sweeps.rates import RATES, best_rates
 from altprop.experiment.sweeps.results import RESULTS, SweepResults, SweepTrial
 
 _SHOWN = 20  # trials in the table of the page: all are in trials.csv
@@ -37,8 +37,8 @@ def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
     from altprop.experiment.sweeps.pictures import sweep_pictures  # noqa: PLC0415  (matplotlib is slow to import)
 
     rates = best_rates(results)
-    _put_table(folder / "trials.csv", [trial_row(results, trial) for trial in results.trials])
-    write_rates(rates, folder / RATES)
+    _put(folder / "trials.csv", _table([trial_row(results, trial) for trial in results.trials]))
+    _put(folder / RATES, _table([rate.model_dump() for rate in rates]))
     if results.best_recipe:
         _put(folder / "best.yaml", dump_recipe(results.best_recipe).encode())
     pictures = sweep_pictures(study, results.plan.section.tune_on)
@@ -140,15 +140,14 @@ def _facts(results: SweepResults) -> dict[str, str]:
     }
 
 
-def _put_table(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    rows = list(rows)
-    # A column of the first row comes first; those that only others have follow.
+def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    # Columns that only some rows have, as those of further networks, come where they are first met.
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with NamedTemporaryFile("w", dir=file.parent, newline="", encoding="utf-8", delete=False) as part:
-        writer = csv.DictWriter(part, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    Path(part.name).replace(file)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def _put(file: Path, content: bytes) -> None:

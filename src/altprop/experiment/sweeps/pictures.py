@@ -104,6 +104,7 @@ def _draw(plot: Plot, study: Study, tune_on: str, varied: list[str], theme: Them
     plt.close(figure)  # pyplot keeps figures until then
     figure.set_size_inches(_SIZE)
     figure.set_facecolor(theme.background)
+    figure.suptitle("")  # the page has titles of its own
     for one in figure.axes:
         _dress(one, theme)
     return figure
@@ -113,15 +114,14 @@ def _dress(axes: Axes, theme: Theme) -> None:
     """Optuna draws on a grey ground, whatever the style."""
     axes.set_facecolor(theme.background)
     axes.tick_params(colors=theme.muted, labelcolor=theme.text)
-    axes.set_title("")
+    for place in ("left", "center"):
+        axes.set_title("", loc=place)
     for text in (axes.xaxis.label, axes.yaxis.label, *axes.texts):
         text.set_color(theme.text)
     for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
         line.set_color(theme.faint)
     for spine in axes.spines.values():
         spine.set_color(theme.muted)
-    legend = axes.get_legend()
-    if legend is not None:
-        legend.get_frame().set_facecolor(theme.background)
-        for text in legend.get_texts():
-            text.set_color(theme.text)
+    # Legends name every trial, or what the axis says already.
+    if legend := axes.get_legend():
+        legend.remove()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -95,16 +94,8 @@ def remembered_rates(out: Path | str = "runs") -> list[BestRate]:
     return list({rate.setting: rate for file in files for rate in read_rates(file)}.values())
 
 
-def write_rates(rates: Iterable[BestRate], file: Path) -> None:
-    """Write learning rates as a table."""
-    with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, list(BestRate.model_fields))
-        writer.writeheader()
-        writer.writerows(rate.model_dump() for rate in rates)
-
-
 def read_rates(file: Path) -> list[BestRate]:
-    """Read what :func:`write_rates` wrote."""
+    """Read the table of a sweep's folder."""
     with file.open(newline="", encoding="utf-8") as lines:
         return [BestRate.model_validate(row) for row in csv.DictReader(lines)]
 

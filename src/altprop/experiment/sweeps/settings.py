@@ -12,7 +12,7 @@ from altprop.experiment.errors import InputError
 from altprop.experiment.folder import plain_name
 from altprop.experiment.machine import versions
 from altprop.experiment.options import Name, Options
-from altprop.experiment.recipes import load_recipe
+from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.space import Space
@@ -100,9 +100,7 @@ class SweepSettings(Options):
         fixed = [text.partition("=")[0].strip() for text in self.override]
         if isinstance(self.recipe, Path):
             return load_recipe(self.recipe, self.override), fixed
-        if self.override:
-            raise InputError("override changes a recipe that is read from a file: change the recipe itself.")
-        return self.recipe, fixed
+        return parse_recipe(dump_recipe(self.recipe), self.override), fixed
 
     def _where(self) -> str:
         return str(self.recipe) if isinstance(self.recipe, Path) else "The recipe"

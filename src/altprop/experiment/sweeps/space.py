@@ -14,9 +14,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.recipes import check_recipe
 from altprop.experiment.recipes.schema import Recipe, RuleSection, Section
 
 _MOST_GRID_POINTS = 10_000
+_DRAWS = 16  # of other values, one of which must go together with a value that is checked
 
 
 class Choices:
@@ -41,6 +43,10 @@ class Choices:
     def grid(self, key: str) -> list[Any]:
         """The values, as Optuna holds them."""
         return list(self._values)
+
+    def some(self) -> list[Any]:
+        """Values that stand for all."""
+        return list(self._values.values())
 
     def value(self, held: Any) -> Any:
         """The value that Optuna holds as this."""
@@ -98,6 +104,10 @@ class Range(Section):
         parts = [number / (count - 1) for number in range(count)]
         between = [self.low * (self.high / self.low) ** part if self.log else self._at(part) for part in parts]
         return list(dict.fromkeys(_neat(number, self._whole) for number in between))
+
+    def some(self) -> list[Any]:
+        """Values that stand for all."""
+        return [self.low, self.high]
 
     def value(self, held: Any) -> Any:
         """The value that Optuna holds as this."""
@@ -185,16 +195,18 @@ class Space:
         return {key: part.value(held[key]) for key, part in self.parts.items() if key in held}
 
     def check(self, recipe: Recipe) -> None:
-        """Check that the recipe takes every value.
+        """Check that the recipe takes every value, if not with all values of the other keys.
 
         Raises:
             InputError: it does not; the message names the key and the value.
         """
-        for key, part in self.parts.items():
+        for key in self.parts:
             _check_key(key)
-            ends = part.grid(key) if isinstance(part, Choices) else [part.low, part.high]
-            for held in ends:
-                with_values(recipe, {key: part.value(held)})
+        random = Random(0)
+        others = [{key: random.choice(part.some()) for key, part in self.parts.items()} for _ in range(_DRAWS)]
+        for key, part in self.parts.items():
+            for value in part.some():
+                _check_value(recipe, key, value, others)
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -219,12 +231,30 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
             section = section.setdefault(parent, {})
         section[last] = value
     try:
-        return Recipe.model_validate(tree)
+        changed = Recipe.model_validate(tree)
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(map(str, detail["loc"]))
-        given = ", ".join(f"{key}={value!r}" for key, value in values.items())
-        raise InputError(f"search.space: {where}: {detail['msg']} (with {given}).") from error
+        raise InputError(f"{where}: {_said(detail)}, got {detail['input']!r}.") from error
+    check_recipe(changed)
+    return changed
+
+
+def _check_value(recipe: Recipe, key: str, value: Any, others: Iterable[Mapping[str, Any]]) -> None:
+    first: InputError | None = None
+    for other in others:
+        try:
+            with_values(recipe, {**other, key: value})
+        except InputError as error:
+            first = first or error
+        else:
+            return
+    raise InputError(f"search.space: {key}: {value!r} cannot be tried. {first}") from first
+
+
+def _said(detail: Any) -> str:
+    """What pydantic complains of."""
+    return str(detail.get("ctx", {}).get("error") or detail["msg"])
 
 
 def _part(key: str, entry: Any) -> Choices | Range:
@@ -234,7 +264,7 @@ def _part(key: str, entry: Any) -> Choices | Range:
         except ValidationError as error:
             detail = error.errors()[0]
             where = "".join(f"{part}: " for part in detail["loc"] if part not in ("int", "float"))
-            raise InputError(f"search.space: {key}: {where}{detail['msg']}.") from error
+            raise InputError(f"search.space: {key}: {where}{_said(detail).removesuffix('.')}.") from error
     if isinstance(entry, list | tuple) and entry:
         return Choices(entry)
     raise InputError(f"search.space: {key}: give a list of choices or {{low: …, high: …}}, got {entry!r}.")
