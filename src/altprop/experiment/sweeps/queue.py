@@ -11,9 +11,11 @@ trial is marked as failed, and another one fills its place. Three things make th
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from socket import gethostname
 from threading import Event, Thread
 from typing import Any
 
@@ -29,8 +31,8 @@ from altprop.experiment.sweeps.storage import fail_the_dead
 PLAN, WHOLE = "plan", "whole"
 """What a study is told: what the sweep is, and whether all its trials are in the queue."""
 
-PLACE, RETRY_OF, FATE = "place", "retry_of", "fate"
-"""What a trial is told: the place it fills, the number of the trial that it replaces, why it was not finished."""
+PLACE, RETRY_OF, WORKER, FATE = "place", "retry_of", "worker", "fate"
+"""What a trial is told: the place it fills, the number of the trial that it replaces, who does it, why it failed."""
 
 ERROR, HANDED_BACK, DOUBLE = "error", "handed back", "double"
 """Fates. A failed trial without one was left by a worker that died."""
@@ -132,6 +134,7 @@ class Queue:
             with suppress(UpdateFinishedTrialError):
                 claimed = self._storage.set_trial_state_values(self._trial_id(trial), TrialState.RUNNING)
                 if claimed and not self._is_double(trial):
+                    self._storage.set_trial_user_attr(self._trial_id(trial), WORKER, f"{gethostname()}:{os.getpid()}")
                     return trial
         return None
 
