@@ -1,8 +1,8 @@
 """Sweeps: search what a recipe leaves open, by many workers on many machines.
 
-    >>> from altprop.experiment.sweeps import SweepSettings
-    >>> SweepSettings(recipe="recipes/lenet.yaml", search="grid", name="rates").folder.as_posix()
-    'runs/rates'
+>>> from altprop.experiment.sweeps import SweepSettings
+>>> SweepSettings(recipe="recipes/lenet.yaml", search="grid", name="rates").folder.as_posix()
+'runs/rates'
 """
 
 from altprop.experiment.sweeps.rates import BestRate, best_rates, remembered_rates

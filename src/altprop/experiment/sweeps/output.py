@@ -15,8 +15,7 @@ from altprop.experiment.page import render
 from altprop.experiment.recipes import dump_recipe
 from altprop.experiment.sweeps.rates import RATES, best_rates
 from altprop.experiment.sweeps.results import RESULTS, SweepResults, SweepTrial
-
-_SHOWN = 20  # trials in the table of the page: all are in trials.csv
+from altprop.experiment.sweeps.table import SHOWN, header, notes, ranked, row
 
 
 def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
@@ -49,48 +48,18 @@ def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
         results=results.plan,
         title=f"Sweep {results.name}",
         subtitle=f"{results.plan.trials} trials by {results.plan.search}",
-        messages=messages(results),
+        messages=notes(results),
         pictures=pictures,
         facts=_facts(results),
         command=f"altprop train {folder / 'best.yaml'}",
         header=header(results),
-        rows=[cells(results, trial) for trial in ranked(results)[:_SHOWN]],
-        more=max(0, len(ranked(results)) - _SHOWN),
+        rows=[row(results, trial) for trial in ranked(results)[:SHOWN]],
+        more=max(0, len(results.trials) - SHOWN),
         best=dump_recipe(results.best_recipe) if results.best_recipe else "",
         rates=rates,
     )
     _put(folder / "report.html", page.encode())
     _put(folder / RESULTS, results.model_dump_json(indent=2).encode())
-
-
-def ranked(results: SweepResults) -> list[SweepTrial]:
-    """The complete trials, best first, then the others."""
-    order = ("complete", "pruned", "failed", "given up", "running", "waiting")
-    return sorted(
-        results.trials, key=lambda one: (order.index(one.state), one.value is None, one.value or 0.0, one.trial)
-    )
-
-
-def header(results: SweepResults) -> list[str]:
-    """The heads of the columns of :func:`cells`."""
-    return ["trial", results.plan.section.tune_on, *results.plan.space.parts]
-
-
-def cells(results: SweepResults, trial: SweepTrial) -> list[str]:
-    """One trial, as it is shown to people."""
-    value = "–" if trial.value is None else f"{trial.value:.4g}"
-    note = "" if trial.state == "complete" else f" ({trial.state})"
-    return [str(trial.trial), value + note, *(_word(trial.values.get(key)) for key in results.plan.space.parts)]
-
-
-def messages(results: SweepResults) -> list[str]:
-    """What is worth knowing of a sweep, a line each."""
-    tried = [attempt for trial in results.trials for attempt in trial.attempts]
-    died = sum(attempt.reason == "its worker died" for attempt in tried)
-    lost = [trial for trial in results.trials if trial.state in ("failed", "given up")]
-    left = [f"{results.left} of {results.plan.trials} trials have not ended."] if results.left else []
-    died_words = [f"Workers died {died} times; the trials that they had in hand were done again."] if died else []
-    return [*left, *died_words, *(f"Trial {one.trial} {one.state}: {one.message or '–'}" for one in lost)]
 
 
 def trial_row(results: SweepResults, trial: SweepTrial) -> dict[str, Any]:
@@ -121,13 +90,9 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(there) / len(there) if there else None
 
 
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _facts(results: SweepResults) -> dict[str, str]:
     section, recipe = results.plan.section, results.plan.recipe
-    space = {f"searched: {key}": _word(entry) for key, entry in section.space.items()}
+    space = {f"searched: {key}": str(entry) for key, entry in section.space.items()}
     return {
         "data": recipe.data.name,
         "network": recipe.model.name,

@@ -100,7 +100,7 @@ def _draw(plot: Plot, study: Study, tune_on: str, varied: list[str], theme: Them
         axes = plot(study, tune_on, varied)
     if axes is None:
         return None
-    figure = np.ravel(axes)[0].figure
+    figure: Figure = np.ravel(axes)[0].figure
     plt.close(figure)  # pyplot keeps figures until then
     figure.set_size_inches(_SIZE)
     figure.set_facecolor(theme.background)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from socket import gethostname
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Self
 
 from optuna import Study, Trial, create_study, load_study
 from optuna.exceptions import DuplicatedStudyError, OptunaError, UpdateFinishedTrialError
@@ -45,7 +45,7 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Queue:
-    """The trials of a sweep.
+    """The trials of a sweep; a context manager, after which the connections to the database are closed.
 
     Args:
         storage: where they are.
@@ -98,6 +98,14 @@ class Queue:
         queue.fill(plan.points())
         study.set_user_attr(WHOLE, True)
         return queue
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections to the database; a use of the queue after this opens them again."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def places(self) -> dict[int, list[FrozenTrial]]:
         """For each place its trials, in the order in which they were made."""
@@ -212,8 +220,7 @@ class Queue:
         """Put another trial in the place of a failed one, with the same values."""
         place = trial.user_attrs[PLACE]
         if is_empty(self.places()[place]):
-            values = trial.params or trial.system_attrs.get("fixed_params", {})
-            study.enqueue_trial(values, user_attrs={PLACE: place, RETRY_OF: trial.number})
+            study.enqueue_trial(held_values(trial), user_attrs={PLACE: place, RETRY_OF: trial.number})
 
     def _is_double(self, trial: FrozenTrial) -> bool:
         """Whether an earlier trial fills the place: then put the claimed one away."""
@@ -223,6 +230,11 @@ class Queue:
         self._storage.set_trial_user_attr(self._trial_id(trial), FATE, DOUBLE)
         self._storage.set_trial_state_values(self._trial_id(trial), TrialState.FAIL)
         return True
+
+
+def held_values(trial: FrozenTrial) -> dict[str, Any]:
+    """The values of a trial, as Optuna holds them: those it was given, and those that were drawn before it ended."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def is_empty(trials: Iterable[FrozenTrial]) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.sweeps.objective import EXECUTIONS, Execution
 from altprop.experiment.sweeps.plan import Plan
-from altprop.experiment.sweeps.queue import DOUBLE, ERROR, FATE, HANDED_BACK, RETRY_OF, Queue, is_given_up
+from altprop.experiment.sweeps.queue import DOUBLE, ERROR, FATE, HANDED_BACK, RETRY_OF, Queue, held_values, is_given_up
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import without_password
 
@@ -139,13 +139,12 @@ class SweepResults(_Record):
 def _trial(plan: Plan, place: int, tries: list[FrozenTrial]) -> SweepTrial:
     tries = [one for one in tries if one.user_attrs.get(FATE) != DOUBLE]
     final = next((one for one in tries if _is_final(one)), tries[-1])
-    held = final.params or final.system_attrs.get("fixed_params", {})
     return SweepTrial(
         trial=place,
         number=final.number,
         state=_state(final, tries),
         value=final.value,
-        values=plan.space.values(held),
+        values=plan.space.values(held_values(final)),
         executions=tuple(Execution.model_validate(one) for one in final.user_attrs.get(EXECUTIONS, ())),
         message=final.user_attrs.get("message", ""),
         attempts=tuple(_attempt(one, tries) for one in tries if one.number != final.number),

@@ -31,7 +31,9 @@ class SweepSettings(Options):
     override: tuple[str, ...] = Field(
         default=(), description="KEY=VALUE in place of the recipe's; a key with a value is not searched."
     )
-    search: Search = Field(default="tpe", description="How to search: grid, tpe (learns from what it has seen), random.")
+    search: Search = Field(
+        default="tpe", description="How to search: grid, tpe (learns from what it has seen), random."
+    )
     trials: int | None = Field(default=None, ge=1, description="How many trials. Unset: as the recipe says.")
     executions: int | None = Field(
         default=None, ge=1, description="Networks for each trial, with different seeds. Unset: as the recipe says."
@@ -43,7 +45,9 @@ class SweepSettings(Options):
         default=None, description="Name of the sweep. A sweep of this name is resumed. Unset: named for the recipe."
     )
     workers: int | None = Field(
-        default=None, ge=0, description="Processes on this machine; 0 only sets the sweep up. Unset: 1, or 0 with --slurm."
+        default=None,
+        ge=0,
+        description="Processes on this machine; 0 only sets the sweep up. Unset: 1, or 0 with --slurm.",
     )
     grace: int = Field(
         default=60, ge=3, description="Seconds without a sign of life after which a worker is taken for dead."

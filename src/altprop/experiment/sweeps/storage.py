@@ -12,6 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from altprop.experiment.errors import InputError
 
@@ -53,6 +54,31 @@ def storage_url(text: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def split_target(target: str) -> tuple[str, str]:
+    """Where a sweep is and what it is called, of one text.
+
+    Args:
+        target: ``postgresql://user@host/database/NAME``, ``sqlite:///file.db/NAME``, or the folder of a sweep.
+
+    Raises:
+        InputError: it is neither.
+
+    Example:
+        >>> split_target("postgresql://ada@server/sweeps/lenet")
+        ('postgresql://ada@server/sweeps', 'lenet')
+    """
+    if "://" not in target:
+        if not ((Path(target) / DATABASE).is_file() or (Path(target) / STORAGE).is_file()):
+            raise InputError(
+                f"{target} is not the folder of a sweep. Name one, or write postgresql://user@host/db/NAME."
+            )
+        return target, Path(target).resolve().name
+    storage, _, name = target.rpartition("/")
+    if storage.endswith("/") or not name:
+        raise InputError(f"{target} names no sweep: write postgresql://user@host/db/NAME.")
+    return storage, name
+
+
 def without_password(url: str) -> str:
     """The URL as it may be shown, and written to files.
 
@@ -78,25 +104,28 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
         InputError: it cannot be reached, or there are no tables and none are to be made.
     """
     parsed = make_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        # A connection that the server has closed is opened again, rather than an error.
-        return _open(url, {"pool_pre_ping": True}, create)
-    if not create and not Path(parsed.database or "").is_file():
+    lite = parsed.get_backend_name() == "sqlite"
+    if lite and not create and not Path(parsed.database or "").is_file():
         raise InputError(f"There is no sweep in {parsed.database}. Start one with `altprop sweep`, or name its folder.")
-    storage = _open(url, {"connect_args": {"timeout": _BUSY_SECONDS}}, create)
-    _lock_from_the_start(storage.engine)
+    # A connection that a server has closed is opened again, rather than an error.
+    options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if lite else {"pool_pre_ping": True}
+    # What may go wrong goes wrong here, without a pool: a pool would be left behind with its connections open.
+    _open(url, options | {"poolclass": NullPool}, create)
+    storage = _open(url, options, create=False)
+    if lite:
+        _lock_from_the_start(storage.engine)
     return storage
 
 
 def _open(url: str, options: dict[str, Any], create: bool) -> RDBStorage:
-    for patience in (True, True, False):
+    for tries_left in (2, 1, 0):
         try:
             return RDBStorage(url, options, skip_table_creation=not create)
         except ImportError as error:
             raise InputError("PostgreSQL needs a package: pip install 'altprop[postgres]'.") from error
         except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
             # Two sweeps may make the tables of a new database at the same time: for the second they are there.
-            if not (create and patience and _is_race(error)):
+            if not (create and tries_left and _is_race(error)):
                 raise InputError(f"The storage {without_password(url)} {_trouble(error)}") from error
             time.sleep(1)
     raise AssertionError("the last try returns or raises")

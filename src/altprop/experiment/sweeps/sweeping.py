@@ -10,7 +10,6 @@ from sqlalchemy import make_url
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import dump_recipe
-from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.sources import open_data
 from altprop.experiment.sweeps.output import write_sweep
 from altprop.experiment.sweeps.plan import Plan
@@ -26,7 +25,7 @@ from altprop.experiment.watching import Watch
 _ARRAY = 4  # workers of a Slurm script, if it is not said how many
 
 
-class SweepInterrupted(KeyboardInterrupt):  # noqa: N818  (it is no error)
+class SweepInterrupted(KeyboardInterrupt):
     """A sweep was stopped by Ctrl-C; what it had so far was kept, and the same call goes on with it.
 
     Attributes:
@@ -61,14 +60,15 @@ def sweep(settings: SweepSettings, *, watch: Watch | None = None) -> SweepResult
     _check_data(plan)
     with quiet():
         queue, url = _set_up(settings, plan)
-        if settings.slurm:
-            _write_script(settings, plan.recipe, url)
-        watch.begin(plan.trials)
-        try:
-            _run(settings, queue, url, watch)
-        except KeyboardInterrupt:
-            raise SweepInterrupted(_finish(queue, url, settings.folder)) from None
-        return _finish(queue, url, settings.folder)
+        with queue:
+            if settings.slurm:
+                _write_script(settings, plan, url)
+            watch.begin(plan.trials)
+            try:
+                _run(settings, queue, url, watch)
+            except KeyboardInterrupt:
+                raise SweepInterrupted(_finish(queue, url, settings.folder)) from None
+            return _finish(queue, url, settings.folder)
 
 
 def _check_data(plan: Plan) -> None:
@@ -108,9 +108,7 @@ def _run(settings: SweepSettings, queue: Queue, url: str, watch: Watch) -> None:
         work_through(queue, watch)
     elif settings.processes:
         watch.stage(f"{settings.processes} workers")
-        run_processes(
-            url, settings.sweep_name, settings.processes, settings.folder, lambda: watch.reach(queue.ended())
-        )
+        run_processes(url, settings.sweep_name, settings.processes, settings.folder, lambda: watch.reach(queue.ended()))
 
 
 def _finish(queue: Queue, url: str, folder: Path) -> SweepResults:
@@ -120,7 +118,7 @@ def _finish(queue: Queue, url: str, folder: Path) -> SweepResults:
     return results
 
 
-def _write_script(settings: SweepSettings, recipe: Recipe, url: str) -> None:
+def _write_script(settings: SweepSettings, plan: Plan, url: str) -> None:
     assert settings.slurm is not None  # asked for
     # A file's path must hold on other machines; a database's password stays out.
     target = settings.folder.resolve() if make_url(url).get_backend_name() == "sqlite" else without_password(url)
@@ -130,8 +128,8 @@ def _write_script(settings: SweepSettings, recipe: Recipe, url: str) -> None:
         file=settings.slurm,
         here=Path.cwd(),
         python=sys.executable,
-        workers=min(settings.workers or _ARRAY, settings.plan().trials),
-        threads=recipe.machine.threads or 1,
+        workers=min(settings.workers or _ARRAY, plan.trials),
+        threads=plan.recipe.machine.threads or 1,
     )
     try:
         settings.slurm.write_text(text, encoding="utf-8")

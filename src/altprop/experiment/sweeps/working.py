@@ -18,7 +18,7 @@ from altprop.experiment.recipes.schema import DataSection, Recipe
 from altprop.experiment.sources import Splits, open_data
 from altprop.experiment.sweeps.objective import HopelessError, TakenOverError, run_trial
 from altprop.experiment.sweeps.plan import Plan, Search
-from altprop.experiment.sweeps.queue import ERROR, FATE, PLACE, Queue
+from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import open_storage, storage_url
 from altprop.experiment.watching import Watch
@@ -48,8 +48,7 @@ def work(storage: str, name: str, *, watch: Watch | None = None) -> int:
         KeyboardInterrupt: the trial in hand was given back for others to take.
     """
     watch = watch or Watch()
-    with quiet():
-        queue = Queue.load(open_storage(storage_url(storage), create=False), name)
+    with quiet(), Queue.load(open_storage(storage_url(storage), create=False), name) as queue:
         watch.begin(queue.plan.trials)
         return work_through(queue, watch)
 
@@ -98,8 +97,8 @@ def _do(queue: Queue, claimed: FrozenTrial, objective: Objective) -> bool:
         except (KeyboardInterrupt, OptunaError, _OurFaultError):
             queue.hand_back(claimed)
             raise
-        except Exception as error:  # noqa: BLE001  (whatever these values bring about, the other trials are to go on)
-            return queue.end(claimed, TrialState.FAIL, message=_line(error), **{FATE: ERROR})
+        except Exception as error:  # whatever these values bring about, the other trials are to go on
+            return queue.end(claimed, TrialState.FAIL, message=_line(error), fate=ERROR)
 
 
 class _OurFaultError(InputError):
