@@ -51,6 +51,7 @@ def test_every_option_reaches_the_settings(run, tmp_path):
         "clip": "1.5",
         "activation": "tanh",
         "norm": "layer",
+        "dropout": "0.25",
         "epochs": "2",
         "batch_size": "50",
         "seeds": "4,7",
@@ -60,7 +61,7 @@ def test_every_option_reaches_the_settings(run, tmp_path):
         "out": str(tmp_path),
         "name": "mine",
     }
-    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite", "task"}
+    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite", "task", "pretrained"}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert run("train", *words).exit_code == 0
     asked = Settings(**given)
@@ -323,3 +324,10 @@ def test_help_waits_for_nothing_that_it_does_not_need():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "compare" in ended.stdout
     assert ended.stderr.strip() == ""
+
+
+def test_published_weights_are_for_networks_that_were_published(run, tmp_path):
+    outcome = run("train", "--model", "8", "--pretrained", "--out", tmp_path)
+    assert outcome.exit_code == 2
+    assert "'8' has no published weights" in outcome.stderr
+    assert not list(tmp_path.iterdir())

@@ -116,16 +116,20 @@ def test_a_rate_is_that_of_the_label_or_the_name_or_the_default():
         Settings(task="reconstruction"),
         Settings(lr="lfp=0.5,backprop=0.05", seeds="0,2", optimizer="adam", norm="batch", threads=1, objective="mse"),
         Settings(lr_grid="0.3,0.1", clip=0, activation="step", epochs=2, batch_size=5, momentum=0.5, seeds=1),
+        Settings(model="torchvision:resnet18", pretrained=True, epochs=1),
+        Settings(dropout=0.25),
     ],
-    ids=["defaults", "arguments", "task", "rates", "grid"],
+    ids=["defaults", "arguments", "task", "rates", "grid", "pretrained", "dropout"],
 )
 def test_the_command_repeats_the_settings(settings):
     program, verb, *words = shlex.split(settings.command("compare"))
     assert (program, verb) == ("altprop", "compare")
-    options = {
-        option.removeprefix("--").replace("-", "_"): value
-        for option, value in zip(words[::2], words[1::2], strict=True)
-    }
+    options = {}
+    for word in words:
+        if word.startswith("--"):
+            options[name := word.removeprefix("--").replace("-", "_")] = True
+        else:
+            options[name] = word
     assert Settings(**options) == settings
 
 

@@ -25,13 +25,9 @@ def data() -> None:
 
 def models() -> None:
     """List the networks."""
-    from altprop.experiment.models import MODELS
-    from altprop.experiment.spiking import SPIKING_MODELS
-    from altprop.experiment.transformers import TRANSFORMERS
+    from altprop.experiment.models import known_models
 
-    widths = ["256-256", "anything", "Fully connected, with hidden layers of these widths."]
-    rows = ([name, entry.inputs, entry.summary] for name, entry in (MODELS | TRANSFORMERS | SPIKING_MODELS).items())
-    print_list("Networks", ["--model", "inputs", ""], [widths, *rows])
+    print_list("Networks", ["--model", "inputs", ""], known_models())
 
 
 def rules() -> None:

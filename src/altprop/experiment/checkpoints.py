@@ -15,7 +15,6 @@ from altprop.experiment.data import DATA, load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS
-from altprop.experiment.models import build_model
 from altprop.experiment.network import TRAIN_FIRST, Network
 from altprop.experiment.results import Results
 from altprop.experiment.spiking import is_spiking
@@ -39,9 +38,7 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
     if is_spiking(settings.model):
         raise InputError(f"{folder} holds the spiking network {settings.model!r}: LRP has no rules for its neurons.")
     file, seed = _weights_file(path, results, seed)
-    network = build_model(
-        settings.model, results.data.shape, activation=settings.activation, norm=settings.norm, seed=seed
-    )
+    network = settings.model_copy(update={"pretrained": False}).network(results.data.shape, seed)
     load_weights(network, file, f"the network of {folder}")
     data = data or _trained_on(results)
     low, high = float(data.x_train.min()), float(data.x_train.max())

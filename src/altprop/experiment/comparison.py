@@ -21,7 +21,7 @@ from altprop.experiment.folder import RESULTS, Folder, results_folder
 from altprop.experiment.machine import check_device, versions
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.output import write_report, write_results
-from altprop.experiment.registry import REFERENCE, make_rule
+from altprop.experiment.registry import REFERENCE
 from altprop.experiment.results import DataFacts, Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
 from altprop.experiment.seeding import seeded
@@ -164,7 +164,7 @@ def _try_once(job: Job) -> None:
     x, y = job.data.x_train[:2], job.data.y_train[:2]
     model = job.model()
     try:
-        with seeded(job.rule_seed), make_rule(job.rule).attach(model), targets(y):
+        with seeded(job.rule_seed), job.make_rule().attach(model), targets(y):
             job.objective()(model(x), y).backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, TypeError, ValueError) as error:
         what = f"the model {job.settings.model!r} on {job.data.name} with the rule {job.rule!r}"

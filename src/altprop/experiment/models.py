@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from functools import partial
 
-import torch
 from torch import nn
 
+from altprop.experiment.convolutional import autoencoder, conv_autoencoder, lenet, mlp, vgg_like
 from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.hub import HUBS, build_of_hub, check_hub_name, is_of_hub
+from altprop.experiment.residual import resnet
 from altprop.experiment.seeding import seeded
+from altprop.experiment.shapes import Activation, Norm, Parts, Shape, check_no_dropout
 from altprop.experiment.spiking import SPIKING_MODELS, build_spiking, is_spiking
 from altprop.experiment.transformers import TRANSFORMERS, build_transformer
 from altprop.nn import Sign, Step
 
-Norm = Literal["none", "batch", "layer"]
-Activation = Callable[[], nn.Module]
+__all__ = [
+    "ACTIVATIONS",
+    "MODELS",
+    "Activation",
+    "ModelEntry",
+    "Norm",
+    "Shape",
+    "build_model",
+    "check_model_name",
+    "known_models",
+]
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": nn.ReLU,
@@ -34,20 +44,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "sign": Sign,
 }
 
-_MLP = re.compile(r"[1-9]\d*(-[1-9]\d*)*")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a network must fit.
-
-    Attributes:
-        input: the shape of one input.
-        outputs: the number of outputs.
-    """
-
-    input: tuple[int, ...]
-    outputs: int
+_WIDTHS = r"[1-9]\d*(-[1-9]\d*)*"
+_MLP, _AUTOENCODER = re.compile(_WIDTHS), re.compile(f"autoencoder-{_WIDTHS}")
 
 
 @dataclass(frozen=True)
@@ -60,48 +58,90 @@ class ModelEntry:
         summary: what it is, in a line.
     """
 
-    build: Callable[[Shape, Activation, Norm], nn.Sequential]
+    build: Callable[[Shape, Parts], nn.Sequential]
     inputs: str
     summary: str
 
 
-def build_model(name: str, shape: Shape, *, activation: str = "relu", norm: Norm = "none", seed: int = 0) -> nn.Module:
+MODELS: dict[str, ModelEntry] = {
+    "lenet": ModelEntry(lenet, "images of 16×16 or more", "LeNet-5: 2 convolutions, 3 fully connected layers."),
+    "vgg-like": ModelEntry(vgg_like, "images of 8×8 or more", "6 convolutions in 3 stages, 2 fully connected layers."),
+    "resnet-20": ModelEntry(
+        partial(resnet, 3), "images of 4×4 or more", "The residual network for CIFAR, with batch norm: 9 blocks."
+    ),
+    "resnet-56": ModelEntry(
+        partial(resnet, 9), "images of 4×4 or more", "The residual network for CIFAR, with batch norm: 27 blocks."
+    ),
+    "conv-autoencoder": ModelEntry(
+        conv_autoencoder, "images of 4×4 or more", "2 convolutions and 2 transposed ones, for reconstruction."
+    ),
+}
+
+
+def build_model(
+    name: str,
+    shape: Shape,
+    *,
+    activation: str = "relu",
+    norm: Norm = "none",
+    seed: int = 0,
+    dropout: float = 0.0,
+    pretrained: bool = False,
+) -> nn.Module:
     """Build a network with initial weights that depend on nothing but the arguments.
 
     Args:
-        name: hidden widths as ``"256-256"`` for fully connected layers, one of :data:`MODELS` or
-            :data:`~altprop.experiment.transformers.TRANSFORMERS`, or a spiking network
-            (:func:`~altprop.experiment.spiking.is_spiking`).
+        name: hidden widths as ``"256-256"`` for fully connected layers, ``"autoencoder-500-250-30"`` for widths down to
+            a code and back, one of :data:`MODELS` or :data:`~altprop.experiment.transformers.TRANSFORMERS`, a spiking
+            network (:func:`~altprop.experiment.spiking.is_spiking`), or ``"torchvision:NAME"`` or ``"timm:NAME"``
+            (:func:`~altprop.experiment.hub.build_of_hub`).
         shape: what the network must fit.
         activation: one of :data:`ACTIVATIONS`; for a spiking network a surrogate gradient, one of
             :data:`~altprop.experiment.spiking.SURROGATES`.
         norm: the normalisation before each activation.
         seed: of the initial weights. Torch's own random state is not moved.
+        dropout: the probability that a hidden unit is left out in a step, behind each hidden activation.
+        pretrained: whether a network of torchvision or timm starts from its published weights.
 
     Raises:
-        InputError: a name is unknown, or the network cannot take such inputs.
+        InputError: a name is unknown, or the network cannot take such inputs, or has no place for what is asked for.
 
     Example:
-        >>> build_model("16", Shape((1, 8, 8), 10), activation="tanh")
+        >>> build_model("16", Shape((1, 8, 8), 10), activation="tanh", dropout=0.5)
         Sequential(
           (flatten): Flatten(start_dim=1, end_dim=-1)
           (linear1): Linear(in_features=64, out_features=16, bias=True)
           (act1): Tanh()
+          (drop1): Dropout(p=0.5, inplace=False)
           (linear2): Linear(in_features=16, out_features=10, bias=True)
         )
     """
     check_model_name(name)
-    if is_spiking(name):
-        with seeded(seed):
-            return build_spiking(name, shape, surrogate=activation, norm=norm)
-    if activation not in ACTIVATIONS:
-        raise unknown("activation", activation, ACTIVATIONS)
+    if not 0 <= dropout < 1:
+        raise InputError(f"Dropout is a probability from 0 to below 1, got {dropout:g}.")
+    if pretrained and not is_of_hub(name):
+        raise InputError(
+            f"The model {name!r} has no published weights: leave pretrained off, or take torchvision:NAME or timm:NAME."
+        )
     with seeded(seed):
+        if is_of_hub(name):
+            return build_of_hub(name, shape, activation=activation, norm=norm, dropout=dropout, pretrained=pretrained)
+        if is_spiking(name):
+            check_no_dropout(name, dropout)
+            return build_spiking(name, shape, surrogate=activation, norm=norm)
+        if activation not in ACTIVATIONS:
+            raise unknown("activation", activation, ACTIVATIONS)
         if name in TRANSFORMERS:
+            check_no_dropout(name, dropout)
             return build_transformer(name, shape, activation=ACTIVATIONS[activation], norm=norm)
-        if name in MODELS:
-            return MODELS[name].build(shape, ACTIVATIONS[activation], norm)
-        return _mlp([int(width) for width in name.split("-")], shape, ACTIVATIONS[activation], norm)
+        return _build(name, shape, Parts(ACTIVATIONS[activation], norm, dropout))
+
+
+def _build(name: str, shape: Shape, parts: Parts) -> nn.Sequential:
+    if name in MODELS:
+        return MODELS[name].build(shape, parts)
+    widths = [int(width) for width in name.removeprefix("autoencoder-").split("-")]
+    return (autoencoder if _AUTOENCODER.fullmatch(name) else mlp)(widths, shape, parts)
 
 
 def check_model_name(name: str) -> None:
@@ -110,78 +150,31 @@ def check_model_name(name: str) -> None:
     Raises:
         InputError: it is not.
     """
-    if name not in MODELS | TRANSFORMERS and not _MLP.fullmatch(name) and not is_spiking(name):
-        raise unknown("model", name, [*MODELS, "hidden widths such as 256-256", *TRANSFORMERS, *SPIKING_MODELS])
+    if is_of_hub(name):
+        check_hub_name(name)
+    elif name not in MODELS | TRANSFORMERS and not _has_widths(name) and not is_spiking(name):
+        known = [*MODELS, "hidden widths such as 256-256", "autoencoder-64-16", *TRANSFORMERS, *SPIKING_MODELS, *HUBS]
+        raise unknown("model", name, known)
 
 
-def _mlp(widths: list[int], shape: Shape, activation: Activation, norm: Norm) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    size = int(torch.Size(shape.input).numel())
-    for number, width in enumerate(widths, 1):
-        layers[f"linear{number}"] = nn.Linear(size, width)
-        if norm != "none":
-            layers[f"norm{number}"] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm](width)
-        layers[f"act{number}"] = activation()
-        size = width
-    layers[f"linear{len(widths) + 1}"] = nn.Linear(size, shape.outputs)
-    return nn.Sequential(layers)
+def _has_widths(name: str) -> bool:
+    return bool(_MLP.fullmatch(name) or _AUTOENCODER.fullmatch(name))
 
 
-def _lenet(shape: Shape, activation: Activation, norm: Norm) -> nn.Sequential:
-    channels = _channels("lenet", shape, norm, at_least=16)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, width in enumerate((6, 16), 1):
-        _add_convolution(layers, number, nn.Conv2d(channels, width, 5), activation, norm)
-        layers[f"pool{number}"] = nn.MaxPool2d(2)
-        channels = width
-    layers["flatten"] = nn.Flatten()
-    height, width = ((side - 12) // 4 for side in shape.input[1:])
-    _add_linear_layers(layers, [16 * height * width, 120, 84, shape.outputs], activation)
-    return nn.Sequential(layers)
+def known_models() -> list[tuple[str, str, str]]:
+    """For the reader: the names of the networks, what each takes, and what it is.
 
-
-def _vgg_like(shape: Shape, activation: Activation, norm: Norm) -> nn.Sequential:
-    channels = _channels("vgg-like", shape, norm, at_least=8)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, width in enumerate((32, 32, 64, 64, 128, 128), 1):
-        _add_convolution(layers, number, nn.Conv2d(channels, width, 3, padding=1), activation, norm)
-        if number % 2 == 0:
-            layers[f"pool{number // 2}"] = nn.MaxPool2d(2)
-        channels = width
-    layers["flatten"] = nn.Flatten()
-    height, width = (side // 8 for side in shape.input[1:])
-    _add_linear_layers(layers, [128 * height * width, 256, shape.outputs], activation)
-    return nn.Sequential(layers)
-
-
-MODELS: dict[str, ModelEntry] = {
-    "lenet": ModelEntry(_lenet, "images of 16×16 or more", "LeNet-5: 2 convolutions, 3 fully connected layers."),
-    "vgg-like": ModelEntry(_vgg_like, "images of 8×8 or more", "6 convolutions in 3 stages, 2 fully connected layers."),
-}
-
-
-def _channels(name: str, shape: Shape, norm: Norm, at_least: int) -> int:
-    if len(shape.input) != 3 or min(shape.input[1:]) < at_least:
-        raise InputError(
-            f"The model {name!r} takes images of at least {at_least}×{at_least} pixels, but inputs have the shape "
-            f"{'×'.join(map(str, shape.input))}. Take hidden widths instead, such as 256-256, or other data."
-        )
-    if norm == "layer":
-        raise InputError(f"The model {name!r} knows no layer norm: take norm 'batch' or 'none'.")
-    return shape.input[0]
-
-
-def _add_convolution(
-    layers: OrderedDict[str, nn.Module], number: int, convolution: nn.Conv2d, activation: Activation, norm: Norm
-) -> None:
-    layers[f"conv{number}"] = convolution
-    if norm == "batch":
-        layers[f"norm{number}"] = nn.BatchNorm2d(convolution.out_channels)
-    layers[f"act{number}"] = activation()
-
-
-def _add_linear_layers(layers: OrderedDict[str, nn.Module], sizes: list[int], activation: Activation) -> None:
-    for number, (inputs, outputs) in enumerate(pairwise(sizes), 1):
-        layers[f"linear{number}"] = nn.Linear(inputs, outputs)
-        if number < len(sizes) - 1:
-            layers[f"act_linear{number}"] = activation()
+    Example:
+        >>> known_models()[0]
+        ('256-256', 'anything', 'Fully connected, with hidden layers of these widths.')
+    """
+    return [
+        ("256-256", "anything", "Fully connected, with hidden layers of these widths."),
+        (
+            "autoencoder-64-16",
+            "anything",
+            "Fully connected, these widths down to the code and back: for reconstruction.",
+        ),
+        *((name, entry.inputs, entry.summary) for name, entry in (MODELS | TRANSFORMERS | SPIKING_MODELS).items()),
+        *((name, inputs, summary) for name, (inputs, summary) in HUBS.items()),
+    ]

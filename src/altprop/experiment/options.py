@@ -58,9 +58,14 @@ class Options(BaseModel):
         for key in type(self).model_fields:
             value = getattr(self, key)
             if key not in ("out", "name", "overwrite") and value != type(self).model_fields[key].default:
-                flag = [] if key in self.positional else [f"--{key.replace('_', '-')}"]
-                words += [*flag, as_text(key, value)]
+                words += self._words(key, value)
         return shlex.join(words)
+
+    def _words(self, key: str, value: Any) -> list[str]:
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            return [f"--{flag}"]  # all switches are off by default
+        return [as_text(key, value)] if key in self.positional else [f"--{flag}", as_text(key, value)]
 
 
 def as_text(key: str, value: Any) -> str:

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from altprop.experiment.dataset import Dataset
-from altprop.experiment.models import build_model
 from altprop.experiment.results import Results
 from altprop.experiment.spiking import read_spikes
 from altprop.experiment.theme import Theme, lines
@@ -83,11 +82,8 @@ def first_layer(results: Results, data: Dataset, theme: Theme, units: int = 14) 
     networks = _networks(results)
     if not data.is_image or not networks:
         return None
-    settings = results.settings
     seed = next(iter(results.models))[1]
-    initial = build_model(
-        settings.model, results.data.shape, activation=settings.activation, norm=settings.norm, seed=seed
-    )
+    initial = results.settings.network(results.data.shape, seed)
     rows = {"at the start": _maps(initial, data)} | {rule: _maps(net, data) for rule, net in networks.items()}
     moved = torch.stack([(maps - rows["at the start"]).flatten(1).norm(dim=1) for maps in rows.values()]).amax(0)
     chosen = moved.argsort(descending=True)[:units]

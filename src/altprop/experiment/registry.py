@@ -57,11 +57,12 @@ RULES: dict[str, RuleEntry] = {
 }
 
 
-def make_rule(label: str) -> Rule:
+def make_rule(label: str, outputs: int | None = None) -> Rule:
     """Make the rule that a label describes.
 
     Args:
         label: a name, with arguments after a colon if need be: ``"lfp"``, ``"lfp:gamma=0.1,minimum_scale=0.001"``.
+        outputs: how many values the network gives for a sample, for rules that are told. Unset: they find out.
 
     Raises:
         InputError: there is no such rule, it has no such argument, or the rule refuses its value.
@@ -70,4 +71,5 @@ def make_rule(label: str) -> Rule:
         >>> make_rule("lfp:epsilon=0,update=oja")
         LFP(epsilon=0, update='oja')
     """
-    return make_labelled("rule", label, {name: entry.make for name, entry in RULES.items()})
+    given = {} if outputs is None else {"outputs": outputs}
+    return make_labelled("rule", label, {name: entry.make for name, entry in RULES.items()}, **given)

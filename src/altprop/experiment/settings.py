@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from torch import nn
 
 from altprop.experiment.data import DATA
 from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.labels import base_name, split_labels
-from altprop.experiment.models import ACTIVATIONS, Norm, check_model_name
+from altprop.experiment.models import ACTIVATIONS, Norm, Shape, build_model, check_model_name
 from altprop.experiment.objectives import check_objective_name
 from altprop.experiment.options import Name, Options, parse_numbers
 from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_rule
@@ -100,6 +101,10 @@ class Settings(Options):
     clip: float = Field(default=3.0, ge=0, allow_inf_nan=False, description="Clip the norm of each update; 0: do not.")
     activation: str = Field(default="relu", description=_ACTIVATION)
     norm: Norm = Field(default="none", description="Normalisation: none, batch, or layer (fully connected networks).")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Probability that a hidden unit is left out in a step.")
+    pretrained: bool = Field(
+        default=False, description="Start a network of torchvision or timm from its published weights."
+    )
     epochs: int = Field(default=40, ge=1, description="Passes through the training data.")
     batch_size: int = Field(default=64, ge=1, description="Samples in a batch.")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_parse_seeds)] = Field(
@@ -195,6 +200,23 @@ class Settings(Options):
             if label not in trained:
                 raise unknown("rule in this run, to give a learning rate, called", label, sorted(trained))
         return self
+
+    def network(self, shape: Shape, seed: int) -> nn.Module:
+        """The network before training.
+
+        Args:
+            shape: what it must fit.
+            seed: of its weights.
+        """
+        return build_model(
+            self.model,
+            shape,
+            activation=self.activation,
+            norm=self.norm,
+            seed=seed,
+            dropout=self.dropout,
+            pretrained=self.pretrained,
+        )
 
     def lr_of(self, label: str) -> float:
         """The learning rate of a rule: the one given for it, for its name, for all; or the rule's default."""

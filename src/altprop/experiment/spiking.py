@@ -19,7 +19,7 @@ from altprop.nn.activations import step
 from altprop.rewards import SPIKE_REWARDS, SpikeRate, SpikeReward
 
 if TYPE_CHECKING:
-    from altprop.experiment.models import Shape
+    from altprop.experiment.shapes import Shape
 
 SURROGATES = ("atan", "fast-sigmoid", "step")
 """In the place of activations: the surrogate gradient of the hidden neurons; ``"step"`` is none. All fire alike."""

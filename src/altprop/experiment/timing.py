@@ -9,7 +9,6 @@ from statistics import median
 import torch
 
 from altprop import targets
-from altprop.experiment.registry import make_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.training import Job
 
@@ -49,7 +48,7 @@ def _step_times(jobs: Mapping[str, Job]) -> dict[str, float]:
 
 def _stepper(job: Job) -> Callable[[], None]:
     model, objective = job.model(), job.objective()
-    make_rule(job.rule).attach(model)
+    job.make_rule().attach(model)
     optimizer = job.optimizer(model)
     for group in optimizer.param_groups:
         # The weights stay where they are, so that nothing can diverge; a step takes as long.

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from altprop import targets
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.metrics import score
-from altprop.experiment.models import Shape, build_model
+from altprop.experiment.models import Shape
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
 from altprop.experiment.registry import make_rule
 from altprop.experiment.results import Divergence, Epoch, Run
@@ -26,6 +26,7 @@ from altprop.experiment.settings import Settings
 from altprop.experiment.spiking import is_spiking, objective_of_spikes, read_spikes
 from altprop.experiment.watching import Watch
 from altprop.measure import compare_with_backprop, weight_alignment
+from altprop.rule import Rule
 
 _TEST_BATCH = 1024
 
@@ -50,9 +51,12 @@ class Job:
 
     def model(self) -> nn.Module:
         """The network before training: the same for every rule."""
-        shape, settings = Shape(self.data.input_shape, self.data.outputs), self.settings
-        model = build_model(settings.model, shape, activation=settings.activation, norm=settings.norm, seed=self.seed)
-        return model.to(settings.device)
+        shape = Shape(self.data.input_shape, self.data.outputs)
+        return self.settings.network(shape, self.seed).to(self.settings.device)
+
+    def make_rule(self) -> Rule:
+        """The rule, not attached yet."""
+        return make_rule(self.rule, outputs=self.data.outputs)
 
     @property
     def rule_seed(self) -> int:
@@ -126,7 +130,7 @@ def train_network(job: Job, watch: Watch) -> tuple[Run, nn.Module]:
     """
     start, epochs, end = time.perf_counter(), list[Epoch](), dict[str, Any]()
     model = job.model()
-    with seeded(job.rule_seed), make_rule(job.rule).attach(model):
+    with seeded(job.rule_seed), job.make_rule().attach(model):
         try:
             for epoch in _train(job, model, watch):
                 epochs.append(epoch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -49,6 +50,25 @@ class TensorExamples:
 
 
 @dataclass(frozen=True)
+class Reconstructed:
+    """Examples whose targets are their inputs, as vectors.
+
+    Attributes:
+        examples: with targets of any kind, which go unused.
+    """
+
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """See :class:`Examples`; an augmented input is its own target too."""
+        x, _ = self.examples.batch(indices, epoch)
+        return x, x.flatten(1)
+
+
+@dataclass(frozen=True)
 class Splits:
     """A data set in its parts.
 
@@ -77,3 +97,21 @@ class Splits:
         """The parts of a data set in memory, without validation data."""
         train, test = TensorExamples(data.x_train, data.y_train), TensorExamples(data.x_test, data.y_test)
         return cls(data.name, data.task, data.input_shape, data.outputs, (), train, None, test)
+
+    def reconstruction(self) -> Splits:
+        """The same inputs with themselves as targets: what an autoencoder is trained on."""
+        return replace(
+            self,
+            task="reconstruction",
+            outputs=math.prod(self.input_shape),
+            classes=(),
+            train=_reconstructed(self.train),
+            validation=None if self.validation is None else _reconstructed(self.validation),
+            test=_reconstructed(self.test),
+        )
+
+
+def _reconstructed(examples: Examples) -> Examples:
+    if isinstance(examples, TensorExamples):
+        return TensorExamples(examples.x, examples.x.flatten(1))
+    return Reconstructed(examples)

@@ -1,0 +1,29 @@
+"""From what a recipe says of its data to the data."""
+
+from __future__ import annotations
+
+from altprop.experiment.data import DATA
+from altprop.experiment.errors import unknown
+from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.sources.embedded import open_embedded
+from altprop.experiment.sources.splits import Splits
+
+
+def open_data(section: DataSection) -> Splits:
+    """Open a data set: find its files, choose the examples, hold out those for validation.
+
+    Args:
+        section: of a recipe: which data set, where, and what of it.
+
+    Raises:
+        InputError: there is no such data set, files are missing or broken, or too few examples are left; the message
+            says which, and what to do.
+
+    Example:
+        >>> splits = open_data(DataSection(name="circles", fraction=0.5, validation=0.2))
+        >>> len(splits.train), len(splits.validation), len(splits.test)
+        (400, 100, 500)
+    """
+    if section.name not in DATA:
+        raise unknown("data set", section.name, DATA)
+    return open_embedded(section)
