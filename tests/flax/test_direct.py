@@ -208,3 +208,41 @@ def test_a_linen_network_of_blocks_learns_as_the_transform_does():
 def test_what_does_not_fit_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong(parameters(tanh_network()), array(batch()[0]))
+
+
+@pytest.mark.parametrize("rule", ["drtp", "shallow"])
+@pytest.mark.parametrize("layers", [nnx_layers, linen_layers], ids=["nnx", "linen"])
+def test_networks_of_blocks_learn_as_the_transforms_do(rule, layers):
+    x, y = map(array, batch())
+    name = {"drtp": "DRTPNetwork", "shallow": "ShallowNetwork"}[rule]
+    given = (y,) if rule == "drtp" else ()
+    if layers is nnx_layers:
+        rngs = nnx.Rngs(0)
+        blocks = [nnx.Sequential(nnx.Linear(6, 8, rngs=rngs), nnx.tanh), nnx.Linear(8, 3, rngs=rngs)]
+        drawn = {"example": x, "rngs": rngs} if rule == "drtp" else {}
+        model = getattr(layers, name)(*blocks, **drawn)
+        dense, B = [blocks[0].layers[0], blocks[1]], getattr(model, "projections", {})
+        weights = {f"layer{n}": {"kernel": d.kernel[...], "bias": d.bias[...]} for n, d in enumerate(dense)}
+        found = nnx.grad(lambda model: loss(model(x, *given), y))(model)
+        found = [found["blocks"][0]["layers"][0]["kernel"][...], found["blocks"][1]["kernel"][...]]
+        B = {"layer1": B["block0"][...]} if B else {}
+    else:
+        model = getattr(layers, name)([linen.Sequential([linen.Dense(8), linen.tanh]), linen.Dense(3)])
+        variables = model.init(jax.random.key(0), x)
+        params, rest = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+        weights = {"layer0": params["blocks_0"]["layers_0"], "layer1": params["blocks_1"]}
+        found = jax.grad(lambda p: loss(model.apply({"params": p} | rest, x, *given), y))(params)
+        found = [found["blocks_0"]["layers_0"]["kernel"], found["blocks_1"]["kernel"]]
+        B = {"layer1": rest["feedback"]["projections"]["block0"]} if rest else {}
+    targets = {"targets": y} if rule == "drtp" else {}
+    expected = jax.grad(lambda w: loss(OURS[rule](network).apply(B, w, x, **targets), y))(weights)
+    assert rule == "drtp" or not found[0].any()
+    for number, ours in enumerate(found):
+        np.testing.assert_allclose(ours, expected[f"layer{number}"]["kernel"], rtol=1e-4, atol=1e-7)
+
+
+def test_a_drtp_network_without_targets_gives_its_output_alone():
+    x = array(batch()[0])
+    model = linen_layers.DRTPNetwork([linen.Sequential([linen.Dense(8), linen.tanh]), linen.Dense(3)])
+    variables = model.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(model.apply(variables, x), model.apply(variables, x, jnp.zeros(5, int)))

@@ -20,10 +20,6 @@ _GAINS: dict[str, tuple[Mode, float]] = {
     "xavier": ("fan_avg", 1.0),
     "lecun": ("fan_in", 1.0),
 }
-    "kaiming": ("fan_in", 2.0),
-    "xavier": ("fan_avg", 1.0),
-    "lecun": ("fan_in", 1.0),
-}
 
 INITS: dict[str, Initializer] = {
     "normal": initializers.normal(1.0),

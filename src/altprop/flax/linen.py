@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -178,6 +179,20 @@ class SignSymmetricConv(nn.Conv):
         return _conv(self, inputs)
 
 
+def _through(blocks: Sequence[Callable[..., Array]], x: Array) -> Array:
+    for number, block in enumerate(blocks):
+        x = block(direct.cut(x, f"block{number - 1}") if number else x)
+    return x
+
+
+def _taught(module: Any, rule: direct.DirectRule, x: Array, **named: Any) -> Array:
+    if module.is_initializing():
+        # The blocks must have their parameters before their shapes can be asked for.
+        _through(module.blocks, x)
+    projections = module.variable(COLLECTION, "projections", lambda: rule.init(_key(module), x))
+    return rule.apply(projections.value, x, **named)
+
+
 class DFANetwork(nn.Module):
     """Blocks in a row, cut between each other: every hidden block is taught by the projected error.
 
@@ -207,20 +222,44 @@ class DFANetwork(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """The output of the last block."""
-        rule = direct.dfa(
-            lambda x: _in_a_row(self.blocks, x),
-            init=self.feedback_init,
-            normalize=self.normalize,
-            signal=self.signal,
-        )
-        if self.is_initializing():
-            # The blocks must have their parameters before their shapes can be asked for.
-            _in_a_row(self.blocks, x)
-        projections = self.variable(COLLECTION, "projections", lambda: rule.init(_key(self), x))
-        return rule.apply(projections.value, x)
+        options = {"init": self.feedback_init, "normalize": self.normalize, "signal": self.signal}
+        return _taught(self, direct.dfa(partial(_through, self.blocks), **options), x)  # type: ignore[arg-type]
 
 
-def _in_a_row(blocks: Sequence[Callable[..., Array]], x: Array) -> Array:
-    for number, block in enumerate(blocks):
-        x = block(direct.cut(x, f"block{number - 1}") if number else x)
-    return x
+class DRTPNetwork(nn.Module):
+    """Blocks in a row, cut between each other: every hidden block is taught by the projected target.
+
+    Attributes:
+        blocks: as of :class:`DFANetwork`.
+        feedback_init: as ``init`` of :func:`altprop.flax.drtp`.
+        normalize: as for :func:`altprop.flax.drtp`.
+    """
+
+    blocks: Sequence[Callable[..., Array]]
+    feedback_init: str | Initializer = "normal"
+    normalize: bool | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, targets: Array | None = None, scale: float = 1.0) -> Array:
+        """The output of the last block; to train, with the targets, as :func:`altprop.flax.drtp` takes them."""
+        rule = direct.drtp(partial(_through, self.blocks), init=self.feedback_init, normalize=self.normalize)
+        if targets is None and not self.is_initializing():
+            return _through(self.blocks, x)
+        if targets is None:
+            targets = jnp.zeros_like(_through(self.blocks, x))
+        return _taught(self, rule, x, targets=targets, scale=scale)
+
+
+class ShallowNetwork(nn.Module):
+    """Blocks in a row of which the last alone learns: the control.
+
+    Attributes:
+        blocks: as of :class:`DFANetwork`.
+    """
+
+    blocks: Sequence[Callable[..., Array]]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """The output of the last block."""
+        return direct.shallow(partial(_through, self.blocks)).apply({}, x)

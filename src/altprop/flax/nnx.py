@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -159,7 +158,30 @@ class SignSymmetricConv(_Sign, nnx.Conv):
     """
 
 
-class DFANetwork(nnx.Module):
+class _BlocksInARow(nnx.Module):
+    """What the networks under direct rules share: blocks, cut between each other, and the projections to them."""
+
+    def __init__(self, *blocks: Callable[..., Array]) -> None:
+        self.blocks = nnx.List(blocks)
+
+    projections: Any
+
+    def _through(self, x: Array) -> Array:
+        for number, block in enumerate(self.blocks):
+            x = block(direct.cut(x, f"block{number - 1}") if number else x)
+        return x
+
+    def _drawn(self, rule: Callable[..., direct.DirectRule], example: Any, rngs: nnx.Rngs) -> nnx.Dict[Any]:
+        # A copy runs, so that running statistics and random streams stay as they are.
+        graph, state = nnx.split(self)
+        projections = rule(lambda x: nnx.merge(graph, state, copy=True)._through(x)).init(_key(rngs), example)
+        return nnx.Dict({name: Feedback(B) for name, B in projections.items()})
+
+    def _projections(self) -> direct.Projections:
+        return {name: B[...] for name, B in self.projections.items()}
+
+
+class DFANetwork(_BlocksInARow):
     """Blocks in a row, cut between each other: every hidden block is taught by the projected error.
 
     No block has to know the width of the outputs: the projections are drawn for the shapes that an example has.
@@ -168,9 +190,7 @@ class DFANetwork(nnx.Module):
         *blocks: called one after the other; within each, credit flows by ordinary gradients.
         example: an input, or a ``jax.ShapeDtypeStruct``, of shape (batch, ...).
         rngs: the projections are drawn from its stream ``feedback``, if it has one.
-        init: as for :func:`altprop.flax.dfa`.
-        normalize: as for :func:`altprop.flax.dfa`.
-        signal: as for :func:`altprop.flax.dfa`.
+        **options: as for :func:`altprop.flax.dfa`: ``init``, ``normalize``, ``signal``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -182,32 +202,45 @@ class DFANetwork(nnx.Module):
         ((2, 3), (3, 8))
     """
 
-    def __init__(
-        self,
-        *blocks: Callable[..., Array],
-        example: Array | jax.ShapeDtypeStruct,
-        rngs: nnx.Rngs,
-        init: str | Initializer = "normal",
-        normalize: bool | None = None,
-        signal: str = "error",
-    ) -> None:
-        self.blocks = nnx.List(blocks)
-        self._options = (init, normalize, signal)
-        graph, state = nnx.split(self)
-        rule = direct.dfa(
-            lambda x: _in_a_row(nnx.merge(graph, state, copy=True).blocks, x), init=init, normalize=normalize
-        )
-        projections = rule.init(_key(rngs), jnp.zeros(example.shape, example.dtype))
-        self.projections = nnx.Dict({name: Feedback(B) for name, B in projections.items()})
+    def __init__(self, *blocks: Callable[..., Array], example: Any, rngs: nnx.Rngs, **options: Any) -> None:
+        super().__init__(*blocks)
+        self._rule: Callable[..., direct.DirectRule] = partial(direct.dfa, **options)
+        self.projections = self._drawn(self._rule, example, rngs)
 
     def __call__(self, x: Array) -> Array:
         """The output of the last block."""
-        init, normalize, signal = self._options
-        rule = direct.dfa(lambda x: _in_a_row(self.blocks, x), init=init, normalize=normalize, signal=signal)
-        return rule.apply({name: B[...] for name, B in self.projections.items()}, x)
+        return self._rule(self._through).apply(self._projections(), x)
 
 
-def _in_a_row(blocks: Any, x: Array) -> Array:
-    for number, block in enumerate(blocks):
-        x = block(direct.cut(x, f"block{number - 1}") if number else x)
-    return x
+class DRTPNetwork(_BlocksInARow):
+    """Blocks in a row, cut between each other: every hidden block is taught by the projected target.
+
+    Args:
+        *blocks: as for :class:`DFANetwork`.
+        example: as for :class:`DFANetwork`.
+        rngs: as for :class:`DFANetwork`.
+        **options: as for :func:`altprop.flax.drtp`: ``init``, ``normalize``.
+    """
+
+    def __init__(self, *blocks: Callable[..., Array], example: Any, rngs: nnx.Rngs, **options: Any) -> None:
+        super().__init__(*blocks)
+        self._rule: Callable[..., direct.DirectRule] = partial(direct.drtp, **options)
+        self.projections = self._drawn(self._rule, example, rngs)
+
+    def __call__(self, x: Array, targets: Array | None = None, scale: float = 1.0) -> Array:
+        """The output of the last block; to train, with the targets, as :func:`altprop.flax.drtp` takes them."""
+        if targets is None:
+            return self._through(x)
+        return self._rule(self._through).apply(self._projections(), x, targets=targets, scale=scale)
+
+
+class ShallowNetwork(_BlocksInARow):
+    """Blocks in a row of which the last alone learns: the control.
+
+    Args:
+        *blocks: as for :class:`DFANetwork`.
+    """
+
+    def __call__(self, x: Array) -> Array:
+        """The output of the last block."""
+        return direct.shallow(self._through).apply({}, x)
