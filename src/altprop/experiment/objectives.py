@@ -44,7 +44,7 @@ def tasks_of(name: str) -> tuple[Task, ...]:
     return ("regression", "reconstruction") if name in _REGRESSION_REWARDS else ("classification",)
 
 
-def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
+def make_objective(name: str, task: Task, *, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
     """Make the objective of a name, called as ``objective(output, target)``.
 
     Args:
@@ -52,9 +52,10 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
             :data:`altprop.rewards.REWARDS` (``"binary-sigmoid"`` for classes: of their one-hot form) or of
             :data:`altprop.rewards.SPIKE_REWARDS`, which judge spikes over time.
         task: the task of the data.
+        label_smoothing: of the cross-entropy: the part of each target that all classes share.
 
     Raises:
-        InputError: there is no such objective, or it is for another task.
+        InputError: there is no such objective, it is for another task, or it has no labels to smooth.
 
     Example:
         >>> make_objective("correct-classification", "classification")
@@ -64,6 +65,8 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
     if task not in tasks_of(name):
         fitting = [other for other in [*LOSSES, *REWARDS] if task in tasks_of(other)]
         raise InputError(f"The objective {name!r} is not for {task}. For {task}: {', '.join(fitting)}.")
+    if label_smoothing and name != "cross-entropy":
+        raise InputError(f"Label smoothing is for the objective 'cross-entropy', not for {name!r}.")
     if name in _ONE_HOT_REWARDS:
         return _of_one_hot(REWARDS[name]())
     if name in REWARDS:
@@ -72,7 +75,7 @@ def make_objective(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
         return SPIKE_REWARDS[name]()
     if name == "mse":
         return one_hot_mse if task == "classification" else nn.MSELoss()
-    return nn.CrossEntropyLoss()
+    return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
 
 
 def _of_one_hot(objective: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:

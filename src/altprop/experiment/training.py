@@ -6,15 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from altprop import targets
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.metrics import score
 from altprop.experiment.models import Shape
@@ -24,6 +21,7 @@ from altprop.experiment.results import Divergence, Epoch, Run
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import Settings
 from altprop.experiment.spiking import is_spiking, objective_of_spikes, read_spikes
+from altprop.experiment.stepping import NotFiniteError, check_and_clip, check_loss, culprit, loss_of
 from altprop.experiment.watching import Watch
 from altprop.measure import compare_with_backprop, weight_alignment
 from altprop.rule import Rule
@@ -112,12 +110,6 @@ class Job:
         return self.settings.epochs * self.steps_per_epoch
 
 
-class _NotFiniteError(ArithmeticError):
-    def __init__(self, where: str, step: int) -> None:
-        super().__init__(f"{where} is not finite at step {step}")
-        self.where, self.step = where, step
-
-
 def train_network(job: Job, watch: Watch) -> tuple[Run, nn.Module]:
     """Train one network. It stops at the first step whose loss or update is not finite, and on Ctrl-C.
 
@@ -134,7 +126,7 @@ def train_network(job: Job, watch: Watch) -> tuple[Run, nn.Module]:
         try:
             for epoch in _train(job, model, watch):
                 epochs.append(epoch)
-        except _NotFiniteError as error:
+        except NotFiniteError as error:
             end["divergence"] = Divergence(step=error.step, epoch=len(epochs) + 1, where=error.where)
         except KeyboardInterrupt:
             end["interrupted"] = True
@@ -156,12 +148,10 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
             step += 1
             optimizer.zero_grad()
             x, y = data.x_train[batch], data.y_train[batch]
-            with targets(y):
-                loss = objective(model(x), y)
-            if not loss.isfinite():
-                raise _NotFiniteError(_culprit(model, x), step)
+            loss = loss_of(model, objective, x, y)
+            check_loss(loss, model, x, step)
             loss.backward()  # type: ignore[no-untyped-call]
-            _check_and_clip(model, job.settings.clip, step)
+            check_and_clip(model, job.settings.clip, step)
             optimizer.step()
             losses.append(loss.item())
             watch.advance()
@@ -177,36 +167,6 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
         )
 
 
-def _check_and_clip(model: nn.Module, limit: float, step: int) -> None:
-    updates = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    norm = get_total_norm(updates.values())
-    if not norm.isfinite():
-        broken = (f"the update of {name}" for name, update in updates.items() if not update.isfinite().all())
-        largest = max(updates, key=lambda name: float(updates[name].abs().amax()))
-        raise _NotFiniteError(next(broken, f"the norm of the update, largest in {largest},"), step)
-    if limit:
-        clip_grads_with_norm_(model.parameters(), limit, norm)
-
-
-def _culprit(model: nn.Module, x: Tensor) -> str:
-    """Words for the first output of a layer that is not finite, or for the loss if all of them are finite."""
-    finite: dict[str, bool] = {}
-
-    def look(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        finite[name] = bool(output.isfinite().all())
-
-    layers = [(name, module) for name, module in model.named_modules() if not any(module.children())]
-    handles = [module.register_forward_hook(partial(look, name)) for name, module in layers]
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    broken = (f"the output of {name}" for name, whole in finite.items() if not whole)
-    return next(broken, f"the loss of the output of {list(finite)[-1]}")
-
-
 def _test(job: Job, model: nn.Module, step: int) -> float:
     data = job.data
     model.eval()
@@ -214,10 +174,10 @@ def _test(job: Job, model: nn.Module, step: int) -> float:
         output = torch.cat([job.read(model(x)) for x in torch.split(data.x_test, _TEST_BATCH)])
     model.train()
     if not output.isfinite().all():
-        raise _NotFiniteError(f"{_culprit(model, data.x_test)} for the test data", step)
+        raise NotFiniteError(f"{culprit(model, data.x_test)} for the test data", step)
     reached = score(data.task, output, data.y_test)
     if not math.isfinite(reached):
-        raise _NotFiniteError("the score of the test data", step)
+        raise NotFiniteError("the score of the test data", step)
     return reached
 
 

@@ -1,0 +1,202 @@
+"""What one network's training takes, made from its recipe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from altprop import targets
+from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.metrics import METRICS
+from altprop.experiment.models import Shape, build_model
+from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
+from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes.schema import RuleSection
+from altprop.experiment.registry import RULES
+from altprop.experiment.seeding import seeded
+from altprop.experiment.sources import Splits
+from altprop.experiment.spiking import check_fit, check_task, is_spiking, objective_of_spikes, read_spikes
+from altprop.experiment.stepping import Objective
+from altprop.rule import Rule
+
+_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to be trained, and all that it takes.
+
+    Attributes:
+        recipe: what to do.
+        splits: what to train on.
+        seed: of the initial weights and of the order of the batches.
+    """
+
+    recipe: Recipe
+    splits: Splits
+    seed: int
+
+    def model(self) -> nn.Module:
+        """The network before training: the same for every rule."""
+        section, shape = self.recipe.model, Shape(self.splits.input_shape, self.splits.outputs)
+        return build_model(
+            section.name,
+            shape,
+            activation=section.activation,
+            norm=section.norm,
+            seed=self.seed,
+            dropout=section.dropout,
+            pretrained=section.pretrained,
+        )
+
+    def rule(self) -> Rule:
+        """The learning rule."""
+        return rule_of(self.recipe.rule)
+
+    @property
+    def rule_seed(self) -> int:
+        """What the rule draws from: not the seed of the weights, or feedback weights would start out as copies."""
+        return self.seed + 2**31  # torch looks at 32 bits
+
+    @property
+    def objective_name(self) -> str:
+        """What the objective is called."""
+        return self.recipe.objective.name or ("spike-rate" if self.spiking else DEFAULT_OBJECTIVE[self.splits.task])
+
+    def objective(self) -> Objective:
+        """What is descended, as the mean over the samples."""
+        smoothing = self.recipe.objective.label_smoothing
+        objective = make_objective(self.objective_name, self.splits.task, label_smoothing=smoothing)
+        return objective_of_spikes(self.objective_name, objective) if self.spiking else objective
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the network gives spikes over time."""
+        return is_spiking(self.recipe.model.name)
+
+    def read(self, output: Tensor) -> Tensor:
+        """What the network's output says: of shape (samples, outputs)."""
+        return read_spikes(self.objective_name, output) if self.spiking else output
+
+    @property
+    def lr(self) -> float:
+        """The learning rate: the recipe's, or the rule's default."""
+        section = self.recipe.optimizer
+        return section.lr or RULES[self.recipe.rule.name].lr["sgd" if section.name == "sgd" else "adam"]
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer. Make it once the rule is attached: a rule may add parameters."""
+        section = self.recipe.optimizer
+        parameters, decay = [p for p in model.parameters() if p.requires_grad], section.weight_decay
+        match section.name:
+            case "sgd":
+                return torch.optim.SGD(
+                    parameters, self.lr, momentum=section.momentum, nesterov=section.nesterov, weight_decay=decay
+                )
+            case "adam":
+                return torch.optim.Adam(parameters, self.lr, betas=section.betas, weight_decay=decay)
+            case "adamw":
+                return torch.optim.AdamW(parameters, self.lr, betas=section.betas, weight_decay=decay)
+
+    @property
+    def monitor(self) -> str:
+        """The figure that says which epoch is best."""
+        return self.recipe.training.monitor or ("val_score" if self.splits.validation is not None else "train_loss")
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether that figure is better the lower it is."""
+        return self.monitor.endswith("loss") or METRICS[self.splits.task].lower_is_better
+
+    def steps(self, per_epoch: int) -> int:
+        """How many steps the training takes.
+
+        Args:
+            per_epoch: how many an epoch has.
+        """
+        training = self.recipe.training
+        return training.steps or (training.epochs or _EPOCHS) * per_epoch
+
+    def epochs(self, per_epoch: int) -> int:
+        """How many epochs are begun."""
+        return math.ceil(self.steps(per_epoch) / per_epoch)
+
+
+def rule_of(section: RuleSection) -> Rule:
+    """Make the rule that a recipe names.
+
+    Raises:
+        InputError: there is no such rule, it has no such argument, or it refuses its value.
+
+    Example:
+        >>> rule_of(RuleSection(name="lfp", epsilon=0))
+        LFP(epsilon=0)
+    """
+    name, arguments = section.name, section.model_extra or {}
+    if name not in RULES:
+        raise unknown("rule", name, RULES)
+    known: dict[str, Any] = dict(signature(RULES[name].make).parameters)
+    for argument in arguments:
+        if argument not in known:
+            raise unknown(f"argument of the rule {name!r} called", argument, known)
+    try:
+        return RULES[name].make(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The rule {name!r} cannot be made of {arguments}: {error}") from error
+
+
+def check(job: Job) -> None:
+    """Check that a job can be done: the parts fit each other, and two samples go forward and back.
+
+    Raises:
+        InputError: something does not fit; nothing was trained.
+    """
+    recipe, splits = job.recipe, job.splits
+    check_fit(recipe.model.name, recipe.model.activation, recipe.objective.name)
+    check_task(recipe.model.name, splits.task)
+    _check_settings(recipe)
+    if job.monitor.startswith("val") and splits.validation is None:
+        raise InputError(
+            f"training.monitor is {job.monitor!r}, but {splits.name} has no validation data: set data.validation to a "
+            f"fraction, such as 0.1."
+        )
+    job.rule(), job.objective()
+    if len(splits.train) < 2:
+        raise InputError(f"{splits.name} has {len(splits.train)} training samples: at least 2 are needed.")
+    what = f"the model {recipe.model.name!r} on {splits.name} with the rule {recipe.rule.name!r}"
+    try:
+        with seeded(job.rule_seed):
+            _try_once(job)
+    except InputError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"Cannot train {what}: {error}") from error
+
+
+def _check_settings(recipe: Recipe) -> None:
+    training, optimizer = recipe.training, recipe.optimizer
+    if training.epochs and training.steps:
+        raise InputError("Give either training.epochs or training.steps, not both.")
+    if not training.seeds:
+        raise InputError("training.seeds is empty: give a count, or a list of seeds.")
+    if training.accumulate > training.batch_size:
+        raise InputError(
+            f"training.accumulate is {training.accumulate}, more parts than the {training.batch_size} samples of "
+            f"training.batch_size."
+        )
+    if optimizer.nesterov and (optimizer.name != "sgd" or not optimizer.momentum):
+        raise InputError("optimizer.nesterov is for sgd with a momentum.")
+    if recipe.scheduler.name == "step" and not recipe.scheduler.epochs:
+        raise InputError("The scheduler 'step' needs scheduler.epochs: after which epochs the rate falls.")
+
+
+def _try_once(job: Job) -> None:
+    x, y = job.splits.train.batch(torch.arange(2), 0)
+    model, objective = job.model(), job.objective()
+    with job.rule().attach(model), targets(y):
+        objective(model(x), y).backward()  # type: ignore[no-untyped-call]
