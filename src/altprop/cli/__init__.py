@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         f"pip install 'altprop[experiments]'"
     ) from None
 
-from altprop.cli import compare, explain, lists, train
+from altprop.cli import compare, explain, flax, lists, train
 
 app = typer.Typer(
     name="altprop",
@@ -51,5 +51,5 @@ def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
     pass
 
 
-for _commands in (compare, train, explain, lists):
+for _commands in (compare, train, explain, flax, lists):
     _commands.add_to(app)

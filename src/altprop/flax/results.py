@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -74,6 +75,11 @@ class FlaxResults(BaseModel):
     seconds: float
     versions: dict[str, str] = Field(default_factory=_versions)
     folder: Path | None = Field(default=None, exclude=True)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss left the finite numbers."""
+        return not math.isfinite(self.epochs[-1].train_loss)
 
     @property
     def score(self) -> float:

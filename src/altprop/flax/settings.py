@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from altprop.experiment.data import DATA
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.options import Name, Options, parse_numbers
 from altprop.flax.initializers import INITS
@@ -31,7 +30,7 @@ class FlaxSettings(Options):
         ('tanh', 'tanh')
     """
 
-    data: str = Field(default="digits", description="Data set; see `altprop data`.")
+    data: str = Field(default="digits", description="Data set: NAME, or NAME:ROOT; see `altprop data`.")
     rule: str = Field(default="lfp", description=f"Learning rule: {', '.join(RULES)}.")
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_parse_widths)] = Field(
         default=(256, 256), description="Widths of the hidden layers: 256-256."
@@ -61,10 +60,10 @@ class FlaxSettings(Options):
     name: Name | None = Field(default=None, description="Folder of these results, within --out.")
     overwrite: bool = Field(default=False, description="Replace earlier results of the same name.")
 
-    @field_validator("data", "rule", "kernel_init", "feedback_init")
+    @field_validator("rule", "kernel_init", "feedback_init")
     @classmethod
     def _check_names(cls, name: str | None, info: Any) -> str | None:
-        known: dict[str, Iterable[str]] = {"data": DATA, "rule": RULES, "kernel_init": INITS, "feedback_init": INITS}
+        known: dict[str, Iterable[str]] = {"rule": RULES, "kernel_init": INITS, "feedback_init": INITS}
         if name is not None and name not in known[info.field_name]:
             raise unknown(info.field_name.replace("_", " "), name, known[info.field_name])
         return name

@@ -77,7 +77,7 @@ def _train(settings: FlaxSettings, data: Splits, watch: Watch, folder: Folder | 
         seconds=time.perf_counter() - start,
     )
     if folder is not None:
-        write(results, job.layers(nnx.state(job.network, nnx.Param)), folder.path)
+        write(results, _by_layer(nnx.state(job.network, nnx.Param)), folder.path)
         results.folder = folder.publish()
     return results
 
@@ -108,11 +108,13 @@ class _Job:
             return loss_now
 
         @nnx.jit
-        def update(network: Any, x: Array, y: Array) -> Any:
-            return nnx.grad(lambda n: loss(n(x, y) if taught else n(x), y))(network)
+        def compare(network: Any, twin: Any, x: Array, y: Array) -> metrics.Comparison:
+            ours = _by_layer(nnx.grad(lambda n: loss(n(x, y) if taught else n(x), y))(network))
+            scale, weights = transform_for(rule), _by_layer(nnx.state(network, nnx.Param))
+            ours, _ = scale.update(ours, scale.init(ours), weights)
+            return metrics.compare(ours, _by_layer(nnx.grad(lambda n: loss(n(x), y))(twin)))
 
-        self.step, self.update, self.run = step, update, nnx.jit(lambda network, x: network(x))
-        self.loss = loss
+        self.step, self.compare, self.run = step, compare, nnx.jit(lambda network, x: network(x))
 
     def epochs(self, watch: Watch) -> Iterator[FlaxEpoch]:
         """Train, an epoch at a time."""
@@ -132,10 +134,6 @@ class _Job:
                 test_score=self._score(data.test),
                 **compared,
             )
-
-    def layers(self, state: Any) -> dict[str, dict[str, Array]]:
-        """The arrays of a state by layer, in order, and by their own names."""
-        return _by_layer(state)
 
     def _cuts(self) -> list[int]:
         size = self.settings.batch_size
@@ -174,17 +172,10 @@ class _Job:
         """The rule's updates against backprop's, on the epoch's first batches, and the alignment of its weights."""
         if not self.settings.track:
             return {}
-        weights = self.layers(nnx.state(self.network, nnx.Param))
+        weights = _by_layer(nnx.state(self.network, nnx.Param))
         _copy(weights, self.twin)
-        scale = transform_for(self.settings.rule)
-
-        def measure(x: Array, y: Array) -> metrics.Comparison:
-            ours = self.layers(self.update(self.network, x, y))
-            ours, _ = scale.update(ours, scale.init(ours), weights)
-            return metrics.compare(ours, self.layers(nnx.grad(lambda n: self.loss(n(x), y))(self.twin)))
-
         picked = (_batch(self.data.train, indices) for indices in batches)
-        found = metrics.average(measure, picked, self.settings.track)
+        found = metrics.average(partial(self.compare, self.network, self.twin), picked, self.settings.track)
         named = {
             "cosine": found.cosine.total,
             "bias_cosine": found.cosine.biases,
@@ -223,6 +214,7 @@ def _scaled(init: str, scale: float) -> Any:
 
 
 def _by_layer(state: Any) -> dict[str, dict[str, Array]]:
+    """The arrays of a state by layer, in order, and by their own names."""
     layers: dict[tuple[Any, ...], dict[str, Array]] = {}
     # Layers are numbered by where they are in the lists of blocks.
     for path, variable in sorted(nnx.to_flat_state(state), key=lambda item: [p for p in item[0] if isinstance(p, int)]):
