@@ -93,6 +93,21 @@ def test_a_run_that_diverges_stops_and_says_so(tmp_path):
     assert "diverged in epoch 1" in done.stderr
 
 
+def test_weights_and_biases_gets_every_epoch(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    results = train(settings(wandb=True, out=tmp_path))
+    (run,) = (results.folder / "wandb").glob("offline-run-*")
+    assert list(run.glob("*.wandb"))
+
+
+def test_without_wandb_its_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("altprop.flax.logs.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'altprop\[wandb\]'"):
+        train(settings(wandb=True, out=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_trains(tmp_path):
     done = CliRunner().invoke(
         app, ["flax", "train", "--data", "circles", "--hidden", "8", "--epochs", "1", "--out", str(tmp_path)]

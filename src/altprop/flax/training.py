@@ -25,6 +25,7 @@ from altprop.experiment.sources import Examples, Splits, open_data
 from altprop.experiment.watching import Watch
 from altprop.flax import metrics
 from altprop.flax.initializers import feedback_initializer
+from altprop.flax.logs import weights_and_biases
 from altprop.flax.networks import make_network, transform_for
 from altprop.flax.results import FlaxEpoch, FlaxResults, write
 from altprop.flax.settings import FlaxSettings
@@ -65,10 +66,12 @@ def _train(settings: FlaxSettings, data: Splits, watch: Watch, folder: Folder | 
     watch.begin(settings.epochs * rows)
     watch.stage(f"{settings.rule} on {data.name}, in JAX")
     epochs = []
-    for epoch in job.epochs(watch):
-        epochs.append(epoch)
-        if not math.isfinite(epoch.train_loss):
-            break
+    with weights_and_biases(settings, folder.path if folder else None) as log:
+        for epoch in job.epochs(watch):
+            epochs.append(epoch)
+            log(epoch)
+            if not math.isfinite(epoch.train_loss):
+                break
     results = FlaxResults(
         settings=settings,
         lr=job.lr,
