@@ -1,5 +1,7 @@
 """The published formulas for dense networks, as loops over samples and layers in numpy."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ def draw(seed, shape):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-W = [draw(n, shape) for n, shape in enumerate(zip(SIZES[:-1], SIZES[1:], strict=True))]
+W = [draw(n, shape) for n, shape in enumerate(pairwise(SIZES))]
 B = [draw(10 + n, w.shape) for n, w in enumerate(W)]
 DIRECT = {f"layer{n}": draw(20 + n, (SIZES[-1], SIZES[n])) for n in (1, 2)}
 X, Y = draw(30, (5, 6)), draw(31, (5, 3))
