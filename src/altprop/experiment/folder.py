@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
@@ -60,7 +60,7 @@ class Folder:
     def publish(self) -> Path:
         """Move the folder to its place, and say where that is."""
         # Another run may have taken the name in the meantime: rather a number than lost results.
-        target = self._target if self._overwrite else _free(self._target)
+        target = self._target if self._overwrite else free_folder(self._target)
         if not target.exists():
             return self.path.rename(target)
         old = self.path.with_name(f"{self.path.name}-old")
@@ -105,6 +105,7 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
     """
     folder = Folder(out, name, numbered=numbered, overwrite=overwrite)
     folder.check()
+    made = not out.exists()
     try:
         folder.path.mkdir(parents=True)
     except OSError as error:
@@ -115,6 +116,9 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
         yield folder
     finally:
         shutil.rmtree(folder.path, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # what holds results stays
+                out.rmdir()
 
 
 def results_folder(
@@ -136,7 +140,8 @@ def results_folder(
     return new_folder(out, name or plain_name(default), numbered=not name, overwrite=overwrite)
 
 
-def _free(target: Path) -> Path:
+def free_folder(target: Path) -> Path:
+    """The path itself, or if something is there, the first with a number behind it where nothing is."""
     if not target.exists():
         return target
     return next(path for n in count(2) if not (path := target.with_name(f"{target.name}-{n}")).exists())
