@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,25 +56,25 @@ def check_loss(loss: Tensor, model: nn.Module, x: Tensor, step: int) -> None:
         raise NotFiniteError(culprit(model, x), step)
 
 
-def check_and_clip(model: nn.Module, limit: float, step: int) -> None:
+def check_and_clip(parameters: Sequence[tuple[str, nn.Parameter]], limit: float, step: int) -> None:
     """Check that the updates in ``.grad`` are finite, and clip the norm of all of them together.
 
     Args:
-        model: after ``backward()``.
+        parameters: with their names, after ``backward()``.
         limit: what the norm is clipped to; 0: it is not.
         step: its number, for the error.
 
     Raises:
         NotFiniteError: an update, or the norm of all, is not finite.
     """
-    updates = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    updates = {name: p.grad for name, p in parameters if p.grad is not None}
     norm = get_total_norm(updates.values())
     if not norm.isfinite():
         broken = (f"the update of {name}" for name, update in updates.items() if not update.isfinite().all())
         largest = max(updates, key=lambda name: float(updates[name].abs().amax()))
         raise NotFiniteError(next(broken, f"the norm of the update, largest in {largest},"), step)
     if limit:
-        clip_grads_with_norm_(model.parameters(), limit, norm)
+        clip_grads_with_norm_([p for _, p in parameters], limit, norm)
 
 
 def culprit(model: nn.Module, x: Tensor) -> str:
