@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment import DATA, MODELS, RULES, ExplainSettings, Explanations, Results, Settings, progress
+from altprop.experiment import DATA_SETS, MODELS, RULES, ExplainSettings, Explanations, Results, Settings, progress
 from altprop.experiment.objectives import LOSSES
 from altprop.experiment.spiking import SPIKING_MODELS
 from altprop.explain import COMPOSITES
@@ -104,7 +104,7 @@ def test_help_shows_the_options_with_defaults_and_examples(run, command):
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("data", DATA),
+        ("data", DATA_SETS),
         ("models", [*MODELS, *SPIKING_MODELS]),
         ("rules", RULES),
         ("composites", COMPOSITES),

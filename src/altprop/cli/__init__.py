@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         f"pip install 'altprop[experiments]'"
     ) from None
 
-from altprop.cli import compare, explain, lists, recipes, train
+from altprop.cli import compare, data, explain, lists, recipes, train
 
 app = typer.Typer(
     name="altprop",
@@ -51,5 +51,5 @@ def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
     pass
 
 
-for _commands in (compare, train, recipes, explain, lists):
+for _commands in (compare, train, recipes, explain, data, lists):
     _commands.add_to(app)

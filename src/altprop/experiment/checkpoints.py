@@ -12,13 +12,12 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 from torch import Tensor
 
-from altprop.experiment.data import DATA, load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS
 from altprop.experiment.network import TRAIN_FIRST, Network
 from altprop.experiment.results import Results
-from altprop.experiment.sources import Splits, TensorExamples
+from altprop.experiment.sources import DATA_SETS, Splits, TensorExamples, load_data, parse_data
 from altprop.experiment.spiking import is_spiking
 from altprop.experiment.weights import load_weights
 
@@ -153,13 +152,13 @@ def _weights_file(path: Path, results: Results, seed: int | None) -> tuple[Path,
 
 
 def _trained_on(results: Results) -> Dataset:
-    name = results.data.name
-    if name not in DATA:
+    name, given = results.data.name, results.settings.data
+    if name != parse_data(given)[0] and name not in DATA_SETS:
         raise InputError(
-            f"The network was trained on {name!r}, which is no embedded data set: give it to "
+            f"The network was trained on {name!r}, which is no data set that altprop knows: give it to "
             f"altprop.experiment.explain(settings, data=...) in Python."
         )
-    data = load_data(name)
+    data = load_data(given if name == parse_data(given)[0] else name)
     return data.reconstruction() if results.data.task == "reconstruction" else data
 
 

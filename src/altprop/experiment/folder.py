@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -85,6 +85,7 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
     """
     folder = Folder(out, name, numbered=numbered, overwrite=overwrite)
     folder.check()
+    made = not out.exists()
     try:
         folder.path.mkdir(parents=True)
     except OSError as error:
@@ -95,6 +96,9 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
         yield folder
     finally:
         shutil.rmtree(folder.path, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # what holds results stays
+                out.rmdir()
 
 
 def results_folder(
