@@ -399,7 +399,7 @@ def test_results_of_a_comparison_are_no_model(tmp_path, runs):
     results = tmp_path / "toy" / "results.json"
     fields = json.loads(results.read_text())
     results.write_text(json.dumps(fields | {"command": "compare"}))
-    with pytest.raises(InputError, match="holds results of `altprop compare`, which keeps no weights"):
+    with pytest.raises(InputError, match="holds results of `altprop compare`, not of one network"):
         explain(asked(model=str(tmp_path / "toy")))
     results.write_text("{}")
     with pytest.raises(InputError, match=r"results\.json holds no results of `altprop train`"):

@@ -54,7 +54,7 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
     file, seed = _weights_file(path, results, seed)
     network = settings.model_copy(update={"pretrained": False}).network(results.data.shape, seed)
     load_weights(network, file, f"the network of {folder}")
-    data = data or _trained_on(results)
+    data = data or trained_on(results)
     low, high = float(data.x_train.min()), float(data.x_train.max())
     classes = tuple(map(str, range(data.outputs))) if data.task == "classification" else ()
     rule = settings.rules[0]
@@ -126,9 +126,7 @@ def _training(path: Path, folder: Path) -> Results:
     except ValidationError as error:
         raise InputError(f"{folder / RESULTS} holds no results of `altprop train`.") from error
     if results.command != "train":
-        raise InputError(
-            f"{folder} holds results of `altprop {results.command}`, which keeps no weights. {TRAIN_FIRST}"
-        )
+        raise InputError(f"{folder} holds results of `altprop {results.command}`, not of one network. {TRAIN_FIRST}")
     return results
 
 
@@ -151,12 +149,17 @@ def _weights_file(path: Path, results: Results, seed: int | None) -> tuple[Path,
     return there[seed], seed
 
 
-def _trained_on(results: Results) -> Dataset:
+def trained_on(results: Results) -> Dataset:
+    """The data set that networks were trained on.
+
+    Raises:
+        InputError: altprop does not know it, or its files are not there.
+    """
     name, given = results.data.name, results.settings.data
     if name != parse_data(given)[0] and name not in DATA_SETS:
         raise InputError(
-            f"The network was trained on {name!r}, which is no data set that altprop knows: give it to "
-            f"altprop.experiment.explain(settings, data=...) in Python."
+            f"The network was trained on {name!r}, which is no data set that altprop knows: give it in Python, as "
+            f"data=..."
         )
     data = load_data(given if name == parse_data(given)[0] else name)
     return data.reconstruction() if results.data.task == "reconstruction" else data

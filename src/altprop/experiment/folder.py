@@ -8,12 +8,32 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 from altprop.experiment.errors import InputError
 
 RESULTS = "results.json"
 """The file by which a folder is known to hold results."""
+
+
+WEIGHTS = "weights"
+"""The folder, within one of results, of the weights that were kept."""
+
+
+def weights_file(folder: Path, rule: str, seed: int) -> Path:
+    """The file of the weights that a rule reached from a seed.
+
+    Args:
+        folder: of the results.
+        rule: the label of the rule; no two have the same file.
+        seed: of the run.
+
+    Example:
+        >>> weights_file(Path("runs/mine"), "lfp:epsilon=0", 2).name
+        'lfp%3Aepsilon=0-seed-2.safetensors'
+    """
+    return folder / WEIGHTS / f"{quote(rule, safe='=,')}-seed-{seed}.safetensors"
 
 
 def plain_name(text: str) -> str:

@@ -101,6 +101,7 @@ class Settings(Options):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(parse_seeds)] = Field(
         default=(0, 1, 2), description="How many seeds (3: seeds 0, 1, 2), or which: 0,1,7."
     )
+    keep_weights: bool = Field(default=False, description="Keep the networks, for `altprop prune` and `robustness`.")
     objective: str | None = Field(
         default=None, description="cross-entropy, mse or a reward; see `altprop objectives`. Unset: as fits the data."
     )
