@@ -19,7 +19,6 @@ _FLAGS = {
     "rules": ["--rules", "--rule", "-r"],
     "composites": ["--composites", "--rules", "--rule", "-r"],
     "out": ["--out", "-o"],
-    "override": ["--override", "-o"],
 }
 
 
@@ -83,11 +82,6 @@ def _option(options: type[Options], name: str, default: str | None) -> Parameter
         path = typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
         return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, path])
     flags = _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
-    if name == "override":
-        again = typer.Option(*flags, help=field.description, metavar="KEY=VALUE", show_default=False)
-        return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, again])
-    if name == "out" and "override" in options.model_fields:
-        flags = ["--out"]  # -o changes a key of the recipe
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description)
         return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[bool, switch])
