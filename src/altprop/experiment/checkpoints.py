@@ -1,9 +1,10 @@
-"""Networks that ``altprop train`` trained, read again."""
+"""Networks that ``altprop train`` trained, read again to be explained."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,27 +12,40 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 from torch import Tensor
 
-from altprop.experiment.data import DATA, load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS
 from altprop.experiment.network import TRAIN_FIRST, Network
 from altprop.experiment.results import Results
+from altprop.experiment.sources import DATA_SETS, Splits, TensorExamples, load_data, parse_data
 from altprop.experiment.spiking import is_spiking
 from altprop.experiment.weights import load_weights
+
+if TYPE_CHECKING:
+    from altprop.experiment.fitting.loading import Which
+
+_RECIPE = "recipe.yaml"
+"""The file by which a folder is known to hold a training by a recipe."""
+
+_LOOKED_AT = 256
+"""How many samples that are on disk are looked at for the least and the greatest value."""
 
 
 def trained_network(path: Path, seed: int | None = None, data: Dataset | None = None) -> Network:
     """Load a network that was trained.
 
     Args:
-        path: the folder of the training run, or a file of weights in it.
+        path: the folder of the training run, or a file of weights in it; of a training by a recipe also the folder of
+            one seed, or a checkpoint in it.
         seed: of the run, if there are several. Unset: the first.
         data: what it was trained on, if that is no embedded data set.
 
     Raises:
         InputError: there is no such run, or its weights do not fit the network.
     """
+    place = _of_recipe(path)
+    if place is not None:
+        return _fitted_network(place, path, seed, data)
     folder = path if path.is_dir() else path.parent
     results = _training(path, folder)
     settings = results.settings
@@ -40,7 +54,7 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
     file, seed = _weights_file(path, results, seed)
     network = settings.model_copy(update={"pretrained": False}).network(results.data.shape, seed)
     load_weights(network, file, f"the network of {folder}")
-    data = data or _trained_on(results)
+    data = data or trained_on(results)
     low, high = float(data.x_train.min()), float(data.x_train.max())
     classes = tuple(map(str, range(data.outputs))) if data.task == "classification" else ()
     rule = settings.rules[0]
@@ -56,6 +70,49 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
     )
 
 
+def _of_recipe(path: Path) -> Path | None:
+    """The folder of the training by a recipe that a path is in; None if it is in none."""
+    return next((one for one in (path, *path.parents[:3]) if (one / _RECIPE).is_file()), None)
+
+
+def _fitted_network(folder: Path, path: Path, seed: int | None, data: Dataset | None) -> Network:
+    # Lightning Fabric takes long to import, and only these networks need it.
+    from altprop.experiment.fitting import load_trained  # noqa: PLC0415
+    from altprop.experiment.fitting.loading import recipe_of  # noqa: PLC0415
+
+    parts = path.relative_to(folder).parts
+    named = next((int(part[5:]) for part in parts if re.fullmatch(r"seed-\d+", part)), None)
+    which: Which = "last" if "last" in parts else "final" if "model.safetensors" in parts else "best"
+    recipe = recipe_of(folder)
+    if is_spiking(recipe.model.name):
+        raise InputError(f"{folder} holds the spiking network {recipe.model.name!r}: LRP has no rules for its neurons.")
+    given = Splits.of(data) if data else None
+    module, splits, _ = load_trained(folder, seed if seed is not None else named, which, splits=given)
+    data = data or _in_memory(splits)
+    x, _ = splits.train.batch(torch.arange(min(len(splits.train), _LOOKED_AT)), 0)
+    low, high = (
+        (float(x.min()), float(x.max())) if data is None else (float(data.x_train.min()), float(data.x_train.max()))
+    )
+    numbers = tuple(map(str, range(splits.outputs))) if splits.task == "classification" else ()
+    return Network(
+        module=module,
+        name=folder.resolve().name,
+        summary=f"{recipe.model.name}, trained by {recipe.rule.name} on {splits.name} ({folder}, the {which} weights)",
+        prepare=lambda image: _fitted(image, splits.input_shape, low, high),
+        low=low,
+        high=high,
+        classes=splits.classes or numbers,
+        data=data,
+    )
+
+
+def _in_memory(splits: Splits) -> Dataset | None:
+    train, test = splits.train, splits.test
+    if not (isinstance(train, TensorExamples) and isinstance(test, TensorExamples)):
+        return None
+    return Dataset(splits.name, splits.task, train.x, train.y, test.x, test.y, splits.outputs)
+
+
 def _training(path: Path, folder: Path) -> Results:
     if not path.exists():
         raise InputError(f"There is no folder or file {path}. {TRAIN_FIRST}")
@@ -69,9 +126,7 @@ def _training(path: Path, folder: Path) -> Results:
     except ValidationError as error:
         raise InputError(f"{folder / RESULTS} holds no results of `altprop train`.") from error
     if results.command != "train":
-        raise InputError(
-            f"{folder} holds results of `altprop {results.command}`, which keeps no weights. {TRAIN_FIRST}"
-        )
+        raise InputError(f"{folder} holds results of `altprop {results.command}`, not of one network. {TRAIN_FIRST}")
     return results
 
 
@@ -94,14 +149,19 @@ def _weights_file(path: Path, results: Results, seed: int | None) -> tuple[Path,
     return there[seed], seed
 
 
-def _trained_on(results: Results) -> Dataset:
-    name = results.data.name
-    if name not in DATA:
+def trained_on(results: Results) -> Dataset:
+    """The data set that networks were trained on.
+
+    Raises:
+        InputError: altprop does not know it, or its files are not there.
+    """
+    name, given = results.data.name, results.settings.data
+    if name != parse_data(given)[0] and name not in DATA_SETS:
         raise InputError(
-            f"The network was trained on {name!r}, which is no embedded data set: give it to "
-            f"altprop.experiment.explain(settings, data=...) in Python."
+            f"The network was trained on {name!r}, which is no data set that altprop knows: give it in Python, as "
+            f"data=..."
         )
-    data = load_data(name)
+    data = load_data(given if name == parse_data(given)[0] else name)
     return data.reconstruction() if results.data.task == "reconstruction" else data
 
 

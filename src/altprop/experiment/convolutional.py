@@ -55,6 +55,21 @@ def vgg_like(shape: Shape, parts: Parts) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+def conv_net(widths: Sequence[int], kernel: int, hidden: int, shape: Shape, parts: Parts) -> nn.Sequential:
+    """Convolutions of the given widths that keep the size, each with a pooling, and a hidden layer."""
+    shrinks = 2 ** len(widths)
+    _check(f"conv-{'-'.join(map(str, widths))}-fc-{hidden}", shape, parts, at_least=shrinks)
+    layers, channels = Layers(), shape.input[0]
+    for number, width in enumerate(widths, 1):
+        _add(layers, "conv", number, nn.Conv2d(channels, width, kernel, padding=kernel // 2), parts)
+        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        channels = width
+    layers["flatten"] = nn.Flatten()
+    height, width = (side // shrinks for side in shape.input[1:])
+    _add_linear_layers(layers, [channels * height * width, hidden, shape.outputs], parts)
+    return nn.Sequential(layers)
+
+
 def autoencoder(widths: Sequence[int], shape: Shape, parts: Parts) -> nn.Sequential:
     """A fully connected autoencoder: the given widths down to the code, and the same back."""
     _check_reconstruction("autoencoder", shape)

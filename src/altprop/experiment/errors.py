@@ -54,6 +54,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question to put behind an error about a name; empty if no known one is close.
+
+    Example:
+        >>> did_you_mean("lrr", ["name", "lr"])
+        " Did you mean 'lr'?"
+    """
+    close = get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def check_extra() -> None:
     """Check that the packages that experiments need are installed.
 

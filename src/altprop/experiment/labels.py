@@ -33,17 +33,44 @@ def make_labelled(kind: str, label: str, makers: Mapping[str, Callable[..., Made
         >>> make_labelled("number", "whole:x=7", {"whole": lambda x: int(x), "half": lambda x: x / 2})
         7
     """
+    if base_name(label) not in makers:
+        raise unknown(kind, base_name(label), makers)
+    name, arguments = parse_label(kind, label)
+    return make_named(kind, name, arguments, makers, **given)
+
+
+def parse_label(kind: str, label: str) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments in a label.
+
+    Args:
+        kind: what it stands for, for errors.
+        label: a name, with arguments after a colon if need be.
+
+    Raises:
+        InputError: an argument is not written ``name=value``.
+
+    Example:
+        >>> parse_label("rule", "lfp:epsilon=0,update=oja")
+        ('lfp', {'epsilon': 0, 'update': 'oja'})
+    """
     name, _, text = label.partition(":")
+    return name, dict(_argument(kind, label, part) for part in text.split(",")) if text else {}
+
+
+def make_named(
+    kind: str, name: str, arguments: Mapping[str, Any], makers: Mapping[str, Callable[..., Made]], **given: Any
+) -> Made:
+    """Make what a name and arguments describe; see :func:`make_labelled`."""
     if name not in makers:
         raise unknown(kind, name, makers)
-    arguments = dict(_argument(kind, label, part) for part in text.split(",")) if text else {}
     known = signature(makers[name]).parameters
+    label = f"{name}:{','.join(f'{key}={value}' for key, value in arguments.items())}" if arguments else name
     for argument in arguments:
         if not known:
             raise InputError(f"The {kind} {name!r} takes no arguments, got {label!r}.")
         if argument not in known:
             raise unknown(f"argument of the {kind} {name!r} called", argument, known)
-    arguments = {key: value for key, value in given.items() if key in known} | arguments
+    arguments = {key: value for key, value in given.items() if key in known} | dict(arguments)
     missing = [key for key, one in known.items() if one.default is Parameter.empty and key not in arguments]
     if missing:
         example = f"{name}:{','.join(f'{key}=…' for key in missing)}"

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import nn
 
-from altprop.experiment.convolutional import autoencoder, conv_autoencoder, lenet, mlp, vgg_like
+from altprop.experiment.convolutional import autoencoder, conv_autoencoder, conv_net, lenet, mlp, vgg_like
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.hub import HUBS, build_of_hub, check_hub_name, is_of_hub
 from altprop.experiment.residual import resnet
@@ -66,6 +66,12 @@ class ModelEntry:
 MODELS: dict[str, ModelEntry] = {
     "lenet": ModelEntry(lenet, "images of 16×16 or more", "LeNet-5: 2 convolutions, 3 fully connected layers."),
     "vgg-like": ModelEntry(vgg_like, "images of 8×8 or more", "6 convolutions in 3 stages, 2 fully connected layers."),
+    "conv-32-fc-1000": ModelEntry(
+        partial(conv_net, (32,), 5, 1000), "images of 2×2 or more", "The DRTP paper's for MNIST: 1 convolution of 5×5."
+    ),
+    "conv-64-256-fc-2000": ModelEntry(
+        partial(conv_net, (64, 256), 3, 2000), "images of 4×4 or more", "The DRTP paper's for CIFAR-10: 2 convolutions."
+    ),
     "resnet-20": ModelEntry(
         partial(resnet, 3), "images of 4×4 or more", "The residual network for CIFAR, with batch norm: 9 blocks."
     ),

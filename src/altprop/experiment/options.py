@@ -27,6 +27,15 @@ def parse_numbers(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def parse_seeds(value: Any) -> Any:
+    """A count, or a list of seeds: ``3`` is 0, 1, 2; ``"7,"`` is the seed 7 alone."""
+    if isinstance(value, str):
+        value = parse_numbers(value) if "," in value else int(value) if value.strip().isdecimal() else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tuple(range(value))
+    return value
+
+
 class Options(BaseModel):
     """Options of a command: they cannot be changed once made, and there are no others."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import altprop
 from altprop.experiment.dataset import Task
-from altprop.experiment.labels import make_labelled
+from altprop.experiment.errors import unknown
+from altprop.experiment.labels import base_name, make_named, parse_label
 from altprop.rule import Rule
 
 CONTROL = "shallow"
@@ -71,5 +73,20 @@ def make_rule(label: str, outputs: int | None = None) -> Rule:
         >>> make_rule("lfp:epsilon=0,update=oja")
         LFP(epsilon=0, update='oja')
     """
+    if base_name(label) not in RULES:
+        raise unknown("rule", base_name(label), RULES)
+    return make_named_rule(*parse_label("rule", label), outputs=outputs)
+
+
+def make_named_rule(name: str, arguments: Mapping[str, Any], outputs: int | None = None) -> Rule:
+    """Make a rule from its name and its arguments, as :func:`make_rule` does from a label.
+
+    Raises:
+        InputError: as for :func:`make_rule`.
+
+    Example:
+        >>> make_named_rule("lfp", {"epsilon": 0})
+        LFP(epsilon=0)
+    """
     given = {} if outputs is None else {"outputs": outputs}
-    return make_labelled("rule", label, {name: entry.make for name, entry in RULES.items()}, **given)
+    return make_named("rule", name, arguments, {name: entry.make for name, entry in RULES.items()}, **given)

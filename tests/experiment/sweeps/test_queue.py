@@ -301,7 +301,9 @@ def test_values_that_cannot_be_trained_end_their_trial_alone(house):
 
 def test_another_recipe_of_the_same_name_is_refused_by_its_first_difference(house):
     house(plan_of())
-    with pytest.raises(InputError, match=r"'s' exists with another search.space.model.norm: it has \['none', 'batch'\]"):
+    with pytest.raises(
+        InputError, match=r"'s' exists with another search.space.model.norm: it has \['none', 'batch'\]"
+    ):
         house(plan_of(space={"optimizer.lr": [0.1, 0.01], "model.norm": ["none", "layer"]}))
     with pytest.raises(InputError, match="another search.executions: it has 1, and 2 was asked for"):
         house(plan_of(executions=2))

@@ -8,9 +8,17 @@ import pytest
 from altprop.experiment import InputError
 from altprop.experiment.fitting import fit
 from altprop.experiment.recipes import load_recipe
-from altprop.experiment.sources import Splits
 from altprop.experiment.recipes.shipped import shipped_recipes
-from altprop.experiment.sweeps import SweepInterrupted, SweepResults, SweepSettings, best_rates, remembered_rates, sweep, work
+from altprop.experiment.sources import Splits
+from altprop.experiment.sweeps import (
+    SweepInterrupted,
+    SweepResults,
+    SweepSettings,
+    best_rates,
+    remembered_rates,
+    sweep,
+    work,
+)
 from altprop.experiment.sweeps.rates import RATES, read_rates
 from altprop.experiment.watching import Watch
 from tests.experiment.toys import StopsAt, own_data
@@ -123,7 +131,11 @@ def test_the_recipes_that_come_with_the_package_can_be_searched():
     ("override", "options", "message"),
     [
         (["data.validation=0"], {}, "val_error needs validation data"),
-        (["search.tune_on=loss", "search.space={model.dropout: [0.0, 0.5]}"], {}, "model.dropout: dropout always harms 'loss'"),
+        (
+            ["search.tune_on=loss", "search.space={model.dropout: [0.0, 0.5]}"],
+            {},
+            "model.dropout: dropout always harms 'loss'",
+        ),
         ([], {"search": "random"}, "A search by random needs a number of trials: give --trials, or search.trials"),
         (["search.space={model.nrom: [none]}"], {}, "no such key of a recipe. Did you mean 'model.norm'"),
         (["optimizer.lr=0.1", "model={name: '8'}", "training={epochs: 1}"], {}, "there is nothing to search"),

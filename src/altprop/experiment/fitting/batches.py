@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources import TensorExamples
-from altprop.experiment.sources.splits import Examples
-
-
-@dataclass(frozen=True)
-class Part:
-    """The samples of a batch that one process takes at once.
-
-    Attributes:
-        x: inputs.
-        y: targets.
-        weight: of their mean loss in that of the batch; for processes that average their updates, times their number.
-        samples: how many of them count: 0 for a sample that only stands in for none.
-    """
-
-    x: Tensor
-    y: Tensor
-    weight: float
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -91,28 +70,3 @@ def check_batches(batches: Batches, normalised: bool) -> None:
             f"Batch norm needs 2 samples or more at a time, and a batch of {min(batches.size, batches.samples)} is cut "
             f"into {parts}: raise training.batch_size, or take another model.norm."
         )
-
-
-def read(examples: Examples, indices: list[Tensor], epoch: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets, one set of indices after another.
-
-    Args:
-        examples: of which.
-        indices: of each set.
-        epoch: what augmentation draws from; 0: there is none.
-        workers: processes that read ahead; examples in memory need none.
-    """
-    if not workers or isinstance(examples, TensorExamples):
-        return (examples.batch(one, epoch) for one in indices)
-    return iter(DataLoader(_Sets(examples, indices, epoch), batch_size=None, num_workers=workers))
-
-
-class _Sets(Dataset[tuple[Tensor, Tensor]]):
-    def __init__(self, examples: Examples, indices: list[Tensor], epoch: int) -> None:
-        self._examples, self._indices, self._epoch = examples, indices, epoch
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        return self._examples.batch(self._indices[number], self._epoch)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from altprop.experiment.fitting.batches import read
 from altprop.experiment.metrics import score
-from altprop.experiment.sources.splits import Examples
+from altprop.experiment.sources import Examples, batches
 from altprop.experiment.stepping import NotFiniteError, culprit
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _outputs(loop: Loop, examples: Examples) -> tuple[float, Tensor, Tensor]:
     own = torch.arange(fabric.global_rank * share, (fabric.global_rank + 1) * share) % count
     size = max(1, min(_BATCH, _NUMBERS // math.prod(loop.job.splits.input_shape)))
     losses, outputs, targets = [], [], []
-    for batch in read(examples, list(torch.split(own, size)), 0, loop.job.recipe.data.workers):
+    for batch in batches(examples, list(torch.split(own, size)), 0, loop.job.recipe.data.workers):
         x, y = fabric.to_device(batch)
         output = loop.model(x)
         losses.append(loop.objective(output, y).double() * len(y))

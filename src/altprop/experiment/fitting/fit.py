@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from altprop.experiment.errors import InputError
 from altprop.experiment.fitting.devices import make_fabric, threads
 from altprop.experiment.fitting.job import Job, check
+from altprop.experiment.fitting.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.fitting.loop import Loop
-from altprop.experiment.fitting.randomness import all_seeded
+from altprop.experiment.fitting.randomness import all_seeded, random_states, set_random_states
 from altprop.experiment.fitting.records import EpochFigures, Fit, Status, StopTraining
+from altprop.experiment.fitting.snapshots import put_back, put_back_network
 from altprop.experiment.fitting.stopping import Stop, best_epoch
-from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.sources import Splits, open_data
 from altprop.experiment.stepping import NotFiniteError
 from altprop.experiment.watching import Watch
@@ -56,22 +57,28 @@ def fit(
 
     Example:
         >>> from altprop.experiment import load_data
-        >>> from altprop.experiment.recipes import Recipe
+        >>> from altprop.experiment.recipes import Recipe, check_recipe
         >>> recipe = Recipe(model={"name": "8"}, training={"epochs": 2})
         >>> trained = fit(recipe, seed=0, splits=Splits.of(load_data("circles")))
         >>> trained.status, [figures.epoch for figures in trained.history]
         ('finished', [1, 2])
     """
-    job = Job(recipe, open_splits(recipe) if splits is None else splits, seed)
+    job = Job(recipe, checked_splits(recipe) if splits is None else splits, seed)
     check(job)
     watch = watch or Watch()
     with threads(recipe.machine.threads):
         fabric = make_fabric(recipe.machine)
+        watch.begin(job.all_steps)
         return fit_job(job, fabric, folder=folder, resume=resume, watch=watch, on_epoch=on_epoch)
 
 
-def open_splits(recipe: Recipe) -> Splits:
-    """The data that a recipe names."""
+def checked_splits(recipe: Recipe) -> Splits:
+    """The data that a recipe names.
+
+    Raises:
+        InputError: something is wrong with the recipe or with the data.
+    """
+    check_recipe(recipe)
     return open_data(recipe.data)
 
 
@@ -79,22 +86,37 @@ def open_splits(recipe: Recipe) -> Splits:
 class _Ending:
     status: Status = "finished"
     message: str = ""
-    notes: list[str] = field(default_factory=list)
 
 
 def fit_job(
-    job: Job, fabric: Fabric, *, folder: Path | None, resume: bool, watch: Watch, on_epoch: OnEpoch | None
+    job: Job,
+    fabric: Fabric,
+    *,
+    folder: Path | None,
+    resume: bool,
+    watch: Watch,
+    on_epoch: OnEpoch | None,
+    before: int = 0,
 ) -> Fit:
-    """As :func:`fit`, for a job that was checked."""
-    if folder is not None or resume:
-        raise InputError("not yet")
+    """As :func:`fit`, for a job that was checked; ``before`` is how many steps ``watch`` was told of already."""
+    saved, notes = find_saved(folder, job) if folder is not None and resume else (None, [])
+    keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
     network = job.model()
     with all_seeded(job.rule_seed), job.rule().attach(network), Stop() as stop:
         loop = Loop(job, fabric, network)
+        if saved is not None:
+            put_back_network(saved, loop)
         loop.set_up()
         if fabric.global_rank:
             torch.manual_seed(job.rule_seed + 2**20 * fabric.global_rank)
-        ending = _run(loop, stop, watch, on_epoch)
+        if saved is not None:
+            put_back(saved, loop)
+        states = random_states(fabric.device)
+        watch.reach(before + loop.step)
+        keeper.begin(loop)
+        set_random_states(states, fabric.device)  # loggers may draw
+        ending = _run(loop, stop, keeper, watch, on_epoch)
+        keeper.end(good=ending.status != "diverged")
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
     return Fit(
         seed=job.seed,
@@ -104,28 +126,28 @@ def fit_job(
         seconds=loop.elapsed,
         best_epoch=best.epoch if best else None,
         message=ending.message,
-        notes=tuple(ending.notes),
+        notes=tuple(notes),
         model=network.cpu().eval(),
     )
 
 
-def _run(loop: Loop, stop: Stop, watch: Watch, on_epoch: OnEpoch | None) -> _Ending:
+def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch | None) -> _Ending:
     try:
-        while loop.step < loop.steps:
+        while not (_has_stalled(loop) or (loop.step >= loop.steps and not loop.batch)):
             for _ in loop.run_epoch():
+                keeper.after_step()
                 _advance(watch, stop)
                 if _must_stop(loop, stop):
                     return _Ending("interrupted")
             figures = loop.end_epoch()
+            keeper.after_epoch(figures)
             if on_epoch is not None:
                 on_epoch(figures)
-            if _has_stalled(loop):
-                return _Ending("stopped early")
     except NotFiniteError as error:
         return _Ending("diverged", _words(loop, error))
     except StopTraining as reason:
         return _Ending("pruned", str(reason))
-    return _Ending()
+    return _Ending("stopped early" if _has_stalled(loop) else "finished")
 
 
 def _advance(watch: Watch, stop: Stop) -> None:

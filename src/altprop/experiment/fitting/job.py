@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from altprop import targets
-from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.errors import InputError
+from altprop.experiment.fitting.batches import Batches
+from altprop.experiment.fitting.loggers import check_loggers
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.models import Shape, build_model
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.recipes.schema import RuleSection
-from altprop.experiment.registry import RULES
+from altprop.experiment.registry import RULES, make_named_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.sources import Splits
 from altprop.experiment.spiking import check_fit, check_task, is_spiking, objective_of_spikes, read_spikes
@@ -56,7 +54,7 @@ class Job:
 
     def rule(self) -> Rule:
         """The learning rule."""
-        return rule_of(self.recipe.rule)
+        return make_named_rule(self.recipe.rule.name, self.recipe.rule.arguments)
 
     @property
     def rule_seed(self) -> int:
@@ -122,32 +120,11 @@ class Job:
         training = self.recipe.training
         return training.steps or (training.epochs or _EPOCHS) * per_epoch
 
-    def epochs(self, per_epoch: int) -> int:
-        """How many epochs are begun."""
-        return math.ceil(self.steps(per_epoch) / per_epoch)
-
-
-def rule_of(section: RuleSection) -> Rule:
-    """Make the rule that a recipe names.
-
-    Raises:
-        InputError: there is no such rule, it has no such argument, or it refuses its value.
-
-    Example:
-        >>> rule_of(RuleSection(name="lfp", epsilon=0))
-        LFP(epsilon=0)
-    """
-    name, arguments = section.name, section.model_extra or {}
-    if name not in RULES:
-        raise unknown("rule", name, RULES)
-    known: dict[str, Any] = dict(signature(RULES[name].make).parameters)
-    for argument in arguments:
-        if argument not in known:
-            raise unknown(f"argument of the rule {name!r} called", argument, known)
-    try:
-        return RULES[name].make(**arguments)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The rule {name!r} cannot be made of {arguments}: {error}") from error
+    @property
+    def all_steps(self) -> int:
+        """How many steps the training takes, if it is not stopped early."""
+        batches = Batches(len(self.splits.train), self.recipe.training.batch_size)
+        return self.steps(batches.per_epoch)
 
 
 def check(job: Job) -> None:
@@ -159,7 +136,6 @@ def check(job: Job) -> None:
     recipe, splits = job.recipe, job.splits
     check_fit(recipe.model.name, recipe.model.activation, recipe.objective.name)
     check_task(recipe.model.name, splits.task)
-    _check_settings(recipe)
     if job.monitor.startswith("val") and splits.validation is None:
         raise InputError(
             f"training.monitor is {job.monitor!r}, but {splits.name} has no validation data: set data.validation to a "
@@ -168,6 +144,7 @@ def check(job: Job) -> None:
     job.rule(), job.objective()
     if len(splits.train) < 2:
         raise InputError(f"{splits.name} has {len(splits.train)} training samples: at least 2 are needed.")
+    check_loggers(recipe)
     what = f"the model {recipe.model.name!r} on {splits.name} with the rule {recipe.rule.name!r}"
     try:
         with seeded(job.rule_seed):
@@ -178,25 +155,9 @@ def check(job: Job) -> None:
         raise InputError(f"Cannot train {what}: {error}") from error
 
 
-def _check_settings(recipe: Recipe) -> None:
-    training, optimizer = recipe.training, recipe.optimizer
-    if training.epochs and training.steps:
-        raise InputError("Give either training.epochs or training.steps, not both.")
-    if not training.seeds:
-        raise InputError("training.seeds is empty: give a count, or a list of seeds.")
-    if training.accumulate > training.batch_size:
-        raise InputError(
-            f"training.accumulate is {training.accumulate}, more parts than the {training.batch_size} samples of "
-            f"training.batch_size."
-        )
-    if optimizer.nesterov and (optimizer.name != "sgd" or not optimizer.momentum):
-        raise InputError("optimizer.nesterov is for sgd with a momentum.")
-    if recipe.scheduler.name == "step" and not recipe.scheduler.epochs:
-        raise InputError("The scheduler 'step' needs scheduler.epochs: after which epochs the rate falls.")
-
-
 def _try_once(job: Job) -> None:
     x, y = job.splits.train.batch(torch.arange(2), 0)
     model, objective = job.model(), job.objective()
     with job.rule().attach(model), targets(y):
         objective(model(x), y).backward()  # type: ignore[no-untyped-call]
+        job.optimizer(model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altprop import targets
-from altprop.experiment.fitting.batches import Batches, check_batches, read
+from altprop.experiment.fitting.batches import Batches, check_batches
 from altprop.experiment.fitting.devices import has_batch_statistics, share_buffers, summed
 from altprop.experiment.fitting.evaluating import evaluate
 from altprop.experiment.fitting.job import Job
@@ -20,7 +20,7 @@ from altprop.experiment.fitting.records import EpochFigures
 from altprop.experiment.fitting.schedules import make_schedule
 from altprop.experiment.fitting.tally import Tally
 from altprop.experiment.fitting.tracking import track
-from altprop.experiment.sources import TensorExamples
+from altprop.experiment.sources import TensorExamples, batches
 from altprop.experiment.stepping import NotFiniteError, check_and_clip, check_loss, loss_of
 
 
@@ -93,7 +93,7 @@ class Loop:
         left = self.batches.order(self.job.seed, self.epoch)[self.batch :][: self.steps - self.step]
         parts = [self.batches.parts(batch) for batch in left]
         indices = [part[0] for one in parts for part in one]
-        data = read(self._train, indices, self.epoch, self.job.recipe.data.workers)
+        data = batches(self._train, indices, self.epoch, self.job.recipe.data.workers)
         for batch, own in zip(left, parts, strict=True):
             self._take_step(data, own, len(batch))
             self.step += 1
@@ -133,7 +133,7 @@ class Loop:
     def first_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The first batches of the present epoch, whole, in every process."""
         indices = self.batches.order(self.job.seed, self.epoch)[:count]
-        for x, y in read(self._train, indices, self.epoch, 0):
+        for x, y in batches(self._train, indices, self.epoch, 0):
             yield self.converted(self.fabric.to_device(x)), self.fabric.to_device(y)
 
     def converted(self, x: Tensor) -> Tensor:

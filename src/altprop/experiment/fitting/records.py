@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
+
+from altprop.experiment.dataset import Task
+from altprop.experiment.metrics import METRICS
+from altprop.experiment.models import Shape
+from altprop.experiment.recipes import Recipe
+from altprop.experiment.sources import Splits
+
+TRAINING = "training.json"
 
 Status = Literal["finished", "stopped early", "pruned", "diverged", "interrupted"]
 
@@ -71,3 +80,81 @@ class Fit(BaseModel):
     message: str = ""
     notes: tuple[str, ...] = ()
     model: nn.Module | None = Field(default=None, exclude=True, repr=False)
+
+
+class TrainedOn(BaseModel):
+    """What networks were trained on.
+
+    Attributes:
+        name: of the data set.
+        task: classification, regression or reconstruction.
+        input_shape: the shape of one input.
+        outputs: classes, or numbers to predict.
+        classes: the names of the classes; empty if they have none.
+        train: the number of training samples.
+        validation: the number of validation samples.
+        test: the number of test samples.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    task: Task
+    input_shape: tuple[int, ...]
+    outputs: int
+    classes: tuple[str, ...]
+    train: int
+    validation: int
+    test: int
+
+    @classmethod
+    def of(cls, splits: Splits) -> TrainedOn:
+        """The facts of a data set."""
+        return cls(
+            name=splits.name,
+            task=splits.task,
+            input_shape=splits.input_shape,
+            outputs=splits.outputs,
+            classes=splits.classes,
+            train=len(splits.train),
+            validation=0 if splits.validation is None else len(splits.validation),
+            test=len(splits.test),
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """What a network for this data must fit."""
+        return Shape(self.input_shape, self.outputs)
+
+
+class Training(BaseModel):
+    """All that came out of a recipe.
+
+    Attributes:
+        recipe: what was done.
+        data: what the networks were trained on.
+        fits: one for each seed that was begun.
+        folder: where it was written; not saved.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    recipe: Recipe
+    data: TrainedOn
+    fits: tuple[Fit, ...]
+    folder: Path | None = Field(default=None, exclude=True)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Training:
+        """Read an earlier training; its networks are not among it, see :func:`load_trained`."""
+        return cls.model_validate_json((Path(folder) / TRAINING).read_text(encoding="utf-8"))
+
+    @property
+    def metric(self) -> str:
+        """The name of the scores: accuracy, R² or squared error."""
+        return METRICS[self.data.task].name
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped before its end."""
+        return any(fit.status == "interrupted" for fit in self.fits)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from altprop.experiment.errors import InputError
+from altprop.experiment.labels import parse_label
+from altprop.experiment.options import parse_numbers, parse_seeds
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -13,9 +17,54 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: it cannot be changed once made, and knows no other keys."""
+    """A part of a recipe: it cannot be changed once made, and knows no other keys.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Where a part has a name, text in place of the part is its name: ``model: lenet``, ``rule: lfp:epsilon=0``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, values: Any) -> Any:
+        return named(cls, values)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if field is None:  # an argument of a rule, which is the rule's to check
+            return value
+        if get_origin(field.annotation) is tuple:
+            value = parse_seeds(value) if info.field_name == "seeds" else _listed(value)
+        # Python takes True for 1; a recipe that says so is wrong.
+        parts = value if isinstance(value, list | tuple) else [value]
+        if field.annotation is not bool and any(isinstance(part, bool) for part in parts):
+            raise InputError(f"this is no switch: it cannot be true or false; got {value!r}.")
+        return value
+
+
+def named(section: type[BaseModel], value: Any) -> Any:
+    """What text in place of a section says: the section's name, and arguments of a rule after a colon.
+
+    Args:
+        section: the class.
+        value: anything; what is not text is left alone, as is text where the section has no name.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)  # a network with one hidden layer
+    if not (isinstance(value, str) or whole) or "name" not in section.model_fields:
+        return value
+    if section is not RuleSection:
+        return {"name": str(value)}
+    name, arguments = parse_label("rule", str(value))
+    return {"name": name, **arguments}
+
+
+def _listed(value: Any) -> Any:
+    """A list may be given as text with commas, or as the one value it holds."""
+    if isinstance(value, str):
+        return parse_numbers(value)
+    return (value,) if isinstance(value, int | float) else value
 
 
 class DataSection(Section):
@@ -64,16 +113,21 @@ class ModelSection(Section):
     pretrained: bool = False
 
 
-class RuleSection(BaseModel):
+class RuleSection(Section):
     """The learning rule: its name, and any of its arguments beside it; ``rule: lfp:epsilon=0`` says the same in a line.
 
     Attributes:
         name: see ``altprop rules``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
 
     name: str = "backprop"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments beside the name."""
+        return dict(self.model_extra or {})
 
 
 class ObjectiveSection(Section):

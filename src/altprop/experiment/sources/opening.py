@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from altprop.experiment.data import DATA
-from altprop.experiment.errors import unknown
 from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.sources.catalog import find_data_set
 from altprop.experiment.sources.embedded import open_embedded
+from altprop.experiment.sources.on_disk import open_files
 from altprop.experiment.sources.splits import Splits
 
 
@@ -24,6 +24,5 @@ def open_data(section: DataSection) -> Splits:
         >>> len(splits.train), len(splits.validation), len(splits.test)
         (400, 100, 500)
     """
-    if section.name not in DATA:
-        raise unknown("data set", section.name, DATA)
-    return open_embedded(section)
+    known = find_data_set(section.name)
+    return open_embedded(section) if known.read is None else open_files(section, known, known.read)

@@ -28,7 +28,9 @@ class SweepSettings(Options):
 
     positional: ClassVar[frozenset[str]] = frozenset({"recipe"})
 
-    recipe: Path | Recipe = Field(description="Recipe with a section search: a YAML file, or a name of `altprop recipes`.")
+    recipe: Path | Recipe = Field(
+        description="Recipe with a section search: a YAML file, or a name of `altprop recipes`."
+    )
     override: tuple[str, ...] = Field(
         default=(), description="KEY=VALUE in place of the recipe's; a key with a value is not searched."
     )
@@ -108,4 +110,3 @@ class SweepSettings(Options):
 
     def _where(self) -> str:
         return str(self.recipe) if isinstance(self.recipe, Path) else "The recipe"
-

@@ -1,0 +1,139 @@
+"""A training taken down between two steps, and set up again: bit for bit as if it had not been interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altprop.experiment.errors import InputError
+from altprop.experiment.fitting.checkpoints import Snapshot
+from altprop.experiment.fitting.devices import summed
+from altprop.experiment.fitting.loop import Loop
+from altprop.experiment.fitting.randomness import random_states, set_random_states
+from altprop.experiment.fitting.records import EpochFigures
+from altprop.experiment.recipes import Recipe
+
+_FREE = ("summary", "machine", "checkpoints", "track", "search", "data.root", "data.download", "data.workers")
+_LENGTH = ("training.epochs", "training.steps", "training.seeds")
+
+
+def take(loop: Loop) -> Snapshot:
+    """Take down where a training stands. All of its processes must call it."""
+    optimizer = loop.optimizer.state_dict()
+    entries = [(f"{number}/{key}", value) for number, own in optimizer["state"].items() for key, value in own.items()]
+    tally = loop.tally.state
+    facts = {
+        "seed": loop.job.seed,
+        "recipe": loop.job.recipe.model_dump(mode="json"),
+        "step": loop.step,
+        "epoch": loop.epoch,
+        "batch": loop.batch,
+        "tally": tally | {"totals": summed(loop.fabric, tally["totals"])},
+        "history": [figures.model_dump() for figures in loop.history],
+        "seconds": loop.elapsed,
+        "optimizer": {
+            "groups": optimizer["param_groups"],
+            "state": {name: value for name, value in entries if not isinstance(value, Tensor)},
+        },
+        "precision": loop.fabric.strategy.precision.state_dict(),
+    }
+    tensors = {f"optimizer/{name}": _copy(value) for name, value in entries if isinstance(value, Tensor)}
+    return Snapshot(
+        model={name: _copy(value) for name, value in loop.network.state_dict().items()},
+        tensors=tensors | _random(loop),
+        facts=facts,
+    )
+
+
+def check_snapshot(snapshot: Snapshot, recipe: Recipe, seed: int, where: str) -> None:
+    """Check that a training may go on from a snapshot.
+
+    Args:
+        snapshot: from which.
+        recipe: of the training; its length, machine, loggers and the like may differ from those before.
+        seed: of the training.
+        where: what to call the snapshot in errors.
+
+    Raises:
+        InputError: it is of another recipe; the message names the first key that differs.
+    """
+    check_same_recipe(snapshot.facts["recipe"], recipe, where)
+    if snapshot.facts["seed"] != seed:
+        raise InputError(f"{where} is of seed {snapshot.facts['seed']}, and not {seed}.")
+
+
+def check_same_recipe(before: dict[str, Any], recipe: Recipe, where: str) -> None:
+    """Check that a training may go on by a recipe; its length, machine, loggers and the like may have changed.
+
+    Args:
+        before: the recipe that it began by, as JSON has it.
+        recipe: the one that is to be gone on by.
+        where: what to call what ``before`` is from, in errors.
+
+    Raises:
+        InputError: it may not; the message names the first key that differs.
+    """
+    was, now = _flat(before), _flat(recipe.model_dump(mode="json"))
+    for key in {**now, **was}:
+        free = any(key == name or key.startswith(f"{name}.") for name in (*_FREE, *_LENGTH))
+        if not free and was.get(key) != now.get(key):
+            raise InputError(
+                f"{where} is of another recipe: there {key} is {was.get(key)!r}, and here {now.get(key)!r}. Resume "
+                f"with the recipe that it was trained by, or train under another name."
+            )
+
+
+def put_back_network(snapshot: Snapshot, loop: Loop) -> None:
+    """Give the network the state that it had. Before :meth:`Loop.set_up`."""
+    loop.network.load_state_dict(snapshot.model)
+
+
+def put_back(snapshot: Snapshot, loop: Loop) -> None:
+    """Go on where a snapshot was taken. After :meth:`Loop.set_up`."""
+    facts = snapshot.facts
+    loop.step, loop.epoch, loop.batch = facts["step"], facts["epoch"], facts["batch"]
+    loop.history = [EpochFigures(**figures) for figures in facts["history"]]
+    loop.seconds = facts["seconds"]
+    totals = facts["tally"]["totals"]
+    first = loop.fabric.global_rank == 0  # the sums were those of all processes
+    loop.tally.restore(totals if first else [0.0] * len(totals), facts["tally"]["samples"])
+    loop.optimizer.load_state_dict(_optimizer(snapshot))
+    loop.fabric.strategy.precision.load_state_dict(facts["precision"])
+    prefix = f"random/{loop.fabric.global_rank}/"
+    states = {name.removeprefix(prefix): t for name, t in snapshot.tensors.items() if name.startswith(prefix)}
+    if states:
+        set_random_states(states, loop.fabric.device)
+
+
+def _optimizer(snapshot: Snapshot) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    saved = {name: t for name, t in snapshot.tensors.items() if name.startswith("optimizer/")}
+    others = {f"optimizer/{name}": value for name, value in snapshot.facts["optimizer"]["state"].items()}
+    for name, value in (saved | others).items():
+        _, number, key = name.split("/")
+        state.setdefault(int(number), {})[key] = value
+    return {"state": state, "param_groups": snapshot.facts["optimizer"]["groups"]}
+
+
+def _random(loop: Loop) -> dict[str, Tensor]:
+    """The random states of every process."""
+    fabric, own = loop.fabric, random_states(loop.fabric.device)
+    if fabric.world_size == 1:
+        return {f"random/0/{name}": state for name, state in own.items()}
+    everyone: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(everyone, own)
+    return {f"random/{rank}/{name}": state for rank, states in enumerate(everyone) for name, state in states.items()}
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    # A copy also of what others share memory with, such as tied weights: safetensors takes none that does.
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

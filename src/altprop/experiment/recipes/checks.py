@@ -1,0 +1,197 @@
+"""What pydantic cannot see in a recipe: names that there are not, and keys that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from inspect import signature
+
+from pydantic import BaseModel
+
+from altprop.experiment.data import DATA
+from altprop.experiment.dataset import Task
+from altprop.experiment.errors import InputError, did_you_mean, unknown
+from altprop.experiment.models import ACTIVATIONS, check_model_name
+from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
+from altprop.experiment.recipes.reading import Key
+from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.registry import RULES, make_named_rule
+from altprop.experiment.spiking import SURROGATES, check_fit, check_task
+
+Problem = tuple[Key, str]
+
+
+def problems(recipe: Recipe) -> list[Problem]:
+    """All that is wrong with a recipe: keys, each with a message."""
+    wrong_names = [problem for check in _NAMES for problem in check(recipe)]
+    if wrong_names:
+        return wrong_names
+    return [problem for check in _FITS for problem in check(recipe)]
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check a recipe that was made in Python; :func:`~altprop.experiment.recipes.load_recipe` checks those of files.
+
+    Raises:
+        InputError: something is wrong; the message has a line for each thing.
+
+    Example:
+        >>> check_recipe(Recipe(training={"epochs": 3, "steps": 100}))
+        Traceback (most recent call last):
+        ...
+        altprop.experiment.errors.InputError: training.steps: training.epochs is given too: leave one of them out.
+    """
+    found = [f"{'.'.join(key)}: {message}" for key, message in problems(recipe)]
+    if found:
+        raise InputError("\n".join(found))
+
+
+def _complaint(key: Key, check: Callable[[], object]) -> Iterator[Problem]:
+    try:
+        check()
+    except InputError as error:
+        yield key, str(error)
+
+
+def _data(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.data.name not in DATA:
+        yield ("data", "name"), str(unknown("data set", recipe.data.name, DATA))
+
+
+def _model(recipe: Recipe) -> Iterator[Problem]:
+    yield from _complaint(("model", "name"), lambda: check_model_name(recipe.model.name))
+    if recipe.model.activation not in ACTIVATIONS and recipe.model.activation not in SURROGATES:
+        known = dict.fromkeys([*ACTIVATIONS, *SURROGATES])
+        yield ("model", "activation"), str(unknown("activation", recipe.model.activation, known))
+
+
+def _rule(recipe: Recipe) -> Iterator[Problem]:
+    name, arguments = recipe.rule.name, recipe.rule.arguments
+    if name not in RULES:
+        yield ("rule", "name"), str(unknown("rule", name, RULES))
+        return
+    known = signature(RULES[name].make).parameters
+    strangers = [argument for argument in arguments if argument not in known]
+    for argument in strangers:
+        message = f"The rule {name!r} takes no arguments."
+        if known:
+            message = str(unknown(f"argument of the rule {name!r} called", argument, known))
+        yield ("rule", argument), message
+    if not strangers:
+        yield from _complaint(("rule",), lambda: make_named_rule(name, arguments))
+
+
+def _objective(recipe: Recipe) -> Iterator[Problem]:
+    name = recipe.objective.name
+    if name is not None:
+        yield from _complaint(("objective", "name"), lambda: check_objective_name(name))
+
+
+def _search_keys(recipe: Recipe) -> Iterator[Problem]:
+    for key in recipe.search.space if recipe.search else ():
+        if not _is_key(key):
+            known = [*keys(Recipe), *(f"rule.{name}" for name in _rule_arguments(recipe))]
+            yield ("search", "space", key), f"there is no such key of a recipe.{did_you_mean(key, known)}"
+
+
+def _rule_arguments(recipe: Recipe) -> list[str]:
+    return list(signature(RULES[recipe.rule.name].make).parameters) if recipe.rule.name in RULES else []
+
+
+def _is_key(key: str) -> bool:
+    # A searched rule may have arguments that the one of the recipe has not.
+    return key in keys(Recipe) or key in ("rule", "model", "optimizer", "scheduler") or key.startswith("rule.")
+
+
+def keys(section: type[BaseModel], before: str = "") -> list[str]:
+    """The dotted keys of a section, without those of a search.
+
+    Example:
+        >>> from altprop.experiment.recipes.schema import ObjectiveSection
+        >>> keys(ObjectiveSection, "objective.")
+        ['objective.name', 'objective.label_smoothing']
+    """
+    found = []
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += keys(inner, f"{before}{name}.") if nested else [f"{before}{name}"]  # type: ignore[arg-type]
+    return [key for key in found if key != "search"]
+
+
+def _task(recipe: Recipe) -> Task:
+    return recipe.data.task or DATA[recipe.data.name].task
+
+
+def _fits_task(recipe: Recipe) -> Iterator[Problem]:
+    task, rule, objective = _task(recipe), recipe.rule.name, recipe.objective.name
+    if task not in RULES[rule].tasks:
+        yield ("rule",), f"The rule {rule!r} is for {', '.join(RULES[rule].tasks)}, and the data are for {task}."
+    if objective and task not in tasks_of(objective):
+        yield ("objective", "name"), f"{objective!r} is for {' and '.join(tasks_of(objective))}, not for {task}."
+    used = objective or DEFAULT_OBJECTIVE[task]
+    if recipe.objective.label_smoothing and used != "cross-entropy":
+        message = f"smoothing is of the cross-entropy, and the objective is {used}: set one of them otherwise."
+        yield ("objective", "label_smoothing"), message
+
+
+def _fits_spikes(recipe: Recipe) -> Iterator[Problem]:
+    model = recipe.model
+    yield from _complaint(("model",), lambda: check_fit(model.name, model.activation, recipe.objective.name))
+    yield from _complaint(("model", "name"), lambda: check_task(model.name, _task(recipe)))
+
+
+def _optimizer(recipe: Recipe) -> Iterator[Problem]:
+    optimizer = recipe.optimizer
+    if optimizer.nesterov and (optimizer.name != "sgd" or not optimizer.momentum):
+        yield ("optimizer", "nesterov"), "this is a kind of momentum: it needs name: sgd, and momentum above 0."
+
+
+def _scheduler(recipe: Recipe) -> Iterator[Problem]:
+    scheduler = recipe.scheduler
+    if scheduler.name == "step" and not scheduler.epochs:
+        message = "the step scheduler needs scheduler.epochs: after which epochs the rate falls, such as [10, 20]."
+        yield ("scheduler",), message
+    if scheduler.warmup and scheduler.name in ("none", "cyclic"):
+        yield (
+            ("scheduler", "warmup"),
+            f"the scheduler {scheduler.name!r} has no warm-up: take cosine, step or one-cycle.",
+        )
+
+
+def _training(recipe: Recipe) -> Iterator[Problem]:
+    training = recipe.training
+    if training.epochs and training.steps:
+        yield ("training", "steps"), "training.epochs is given too: leave one of them out."
+    if training.batch_size % training.accumulate:
+        message = f"a batch of {training.batch_size} is not cut into {training.accumulate} equal parts."
+        yield ("training", "accumulate"), f"{message} Take a divisor of training.batch_size."
+    if recipe.model.norm == "batch" and training.batch_size == training.accumulate:
+        yield ("training", "batch_size"), "batch norm needs 2 samples or more in each part of a batch: raise it."
+    if not training.seeds:
+        yield ("training", "seeds"), "at least one is needed."
+    if len(set(training.seeds)) < len(training.seeds):
+        yield ("training", "seeds"), f"one is named twice: {', '.join(map(str, training.seeds))}."
+
+
+def _validation(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.data.validation:
+        return
+    monitor, remedy = recipe.training.monitor, "hold some out with data.validation, such as 0.1"
+    if monitor and monitor.startswith("val_"):
+        yield ("training", "monitor"), f"{monitor} needs validation data: {remedy}, or monitor train_loss."
+    if recipe.training.early_stopping and not monitor:
+        message = f"stopping early needs validation data: {remedy}, or set training.monitor to train_loss."
+        yield ("training", "early_stopping"), message
+    if recipe.search and recipe.search.tune_on.startswith("val_"):
+        yield ("search", "tune_on"), f"{recipe.search.tune_on} needs validation data: {remedy}, or tune on error."
+
+
+def _search(recipe: Recipe) -> Iterator[Problem]:
+    search = recipe.search
+    if search and "model.dropout" in search.space and not search.tune_on.startswith("val_"):
+        message = f"dropout always harms {search.tune_on!r}, which is on training data: tune on val_error or val_loss."
+        yield ("search", "space", "model.dropout"), message
+
+
+_NAMES = (_data, _model, _rule, _objective, _search_keys)
+_FITS = (_fits_task, _fits_spikes, _optimizer, _scheduler, _training, _validation, _search)
