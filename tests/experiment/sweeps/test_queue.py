@@ -118,7 +118,7 @@ def test_a_plain_sqlite_transaction_would_let_two_take_a_trial(house):
     with queue._storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text("SELECT * FROM trials"))
         engine = sqlalchemy.create_engine(other._storage.url, connect_args={"timeout": 0})
-        with pytest.raises(sqlalchemy.exc.OperationalError, match="locked"), engine.begin() as second:
+        with pytest.raises(sqlalchemy.exc.OperationalError, match=r"locked"), engine.begin() as second:
             second.execute(sqlalchemy.text("UPDATE trials SET state = 'RUNNING'"))
         engine.dispose()
 
@@ -182,7 +182,7 @@ def test_setting_up_that_was_stopped_is_gone_on_with(tmp_path):
         die_at(patch, 3)
         with pytest.raises(DeadError):
             open_queue(tmp_path, plan_of())
-    with pytest.raises(InputError, match="not set up to the end. Give the `altprop sweep` command again"):
+    with pytest.raises(InputError, match=r"not set up to the end. Give the `altprop sweep` command again"):
         open_queue(tmp_path)
     with open_queue(tmp_path, plan_of()) as queue:
         work_on(queue)
@@ -302,16 +302,16 @@ def test_values_that_cannot_be_trained_end_their_trial_alone(house):
 def test_another_recipe_of_the_same_name_is_refused_by_its_first_difference(house):
     house(plan_of())
     with pytest.raises(
-        InputError, match=r"'s' exists with another search.space.model.norm: it has \['none', 'batch'\]"
+        InputError, match=r"another search.space.model.norm: it has \['none', 'batch'\], and \['none', 'l"
     ):
         house(plan_of(space={"optimizer.lr": [0.1, 0.01], "model.norm": ["none", "layer"]}))
-    with pytest.raises(InputError, match="another search.executions: it has 1, and 2 was asked for"):
+    with pytest.raises(InputError, match=r"another search.executions: it has 1, and 2 was asked for"):
         house(plan_of(executions=2))
 
 
 def test_a_sweep_that_is_not_there_is_named(house):
     house(plan_of())
-    with pytest.raises(InputError, match="no sweep 'other' in this storage"):
+    with pytest.raises(InputError, match=r"no sweep 'other' in this storage"):
         Queue.load(house()._storage, "other")
 
 

@@ -41,7 +41,7 @@ def test_a_part_of_a_grid_is_drawn_from_all_of_it():
 def test_a_fixed_key_drops_out_of_the_search_with_all_that_is_below_it():
     entries = {"rule.init": ["a"], "rule.epsilon": [0, 1], "model.norm": ["none"]}
     assert list(Space(entries, fixed=["rule"]).parts) == ["model.norm"]
-    with pytest.raises(InputError, match="nothing to search. Every key of it is fixed: rule.init, rule.epsilon"):
+    with pytest.raises(InputError, match=r"nothing to search. Every key of it is fixed: rule.init, rule.epsilon"):
         Space(entries, fixed=["rule", "model.norm"])
 
 
@@ -67,9 +67,9 @@ def test_what_cannot_be_searched_is_named(space, message):
 
 
 def test_a_grid_needs_to_know_its_points_and_may_not_have_too_many():
-    with pytest.raises(InputError, match="model.dropout: a grid needs to know its points"):
+    with pytest.raises(InputError, match=r"model.dropout: a grid needs to know its points"):
         Space({"model.dropout": {"low": 0.0, "high": 0.5}}).grid()
-    with pytest.raises(InputError, match="the grid has 1,000,000 points. Search it with --search tpe or random"):
+    with pytest.raises(InputError, match=r"the grid has 1,000,000 points. Search it with --search tpe or random"):
         Space({key: list(range(100)) for key in "abc"}).grid()
 
 

@@ -50,7 +50,7 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path):
 
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
     url = storage_url(f"postgresql://ada:secret@/db?host={tmp_path}")
-    with pytest.raises(InputError, match="cannot be used: .*Is the server up, and does the database exist?") as caught:
+    with pytest.raises(InputError, match=r"cannot be used: .*Is the server up, and does the database exist?") as caught:
         open_storage(url, create=False)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -58,5 +58,5 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
 
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "sweep.db").write_text("These are notes of a summer long ago, and no database at all.")
-    with pytest.raises(InputError, match="cannot be used: file is not a database"):
+    with pytest.raises(InputError, match=r"cannot be used: file is not a database"):
         open_storage(f"sqlite:///{tmp_path}/sweep.db", create=False)

@@ -4,6 +4,7 @@ import csv
 import subprocess
 
 import pytest
+import yaml
 
 from altprop.experiment import InputError
 from altprop.experiment.fitting import fit
@@ -20,6 +21,7 @@ from altprop.experiment.sweeps import (
     work,
 )
 from altprop.experiment.sweeps.rates import RATES, read_rates
+from altprop.experiment.sweeps.space import Space
 from altprop.experiment.watching import Watch
 from tests.experiment.toys import StopsAt, own_data
 from tests.sweepers import (
@@ -90,10 +92,16 @@ def test_the_best_learning_rate_of_each_setting_is_remembered(done):
 def test_the_same_command_again_does_nothing_twice_and_another_recipe_is_refused(done):
     asked, results = done
     assert sweep(asked) == results
-    with pytest.raises(InputError, match="'small' exists with another training.epochs: it has 2, and 3 was asked for"):
+    with pytest.raises(InputError, match=r"'small' exists with another training.epochs: it has 2, and 3 was asked for"):
         sweep(asked.model_copy(update={"override": ("training.epochs=3", *FEW[1:])}))
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("altprop.experiment.sweeps.pictures.sweep_pictures", lambda *_: [])
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_a_hopeless_trial_is_stopped_early(tmp_path):
     space = "search.space={optimizer.lr: [0.5, 0.4, 0.6, 0.45, 0.55, 1e-9]}"
     results = sweep(settings(tmp_path, override=(space, "training.epochs=4")))
@@ -105,6 +113,7 @@ def test_a_hopeless_trial_is_stopped_early(tmp_path):
     assert {trial.state for trial in results.trials[:5]} == {"complete"}
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_test_data_choose_nothing(tmp_path, monkeypatch):
     data = own_data()
     parts = Splits.of(data)
@@ -119,12 +128,13 @@ def test_test_data_choose_nothing(tmp_path, monkeypatch):
 
 
 def test_the_recipes_that_come_with_the_package_can_be_searched():
-    searched = [name for name, path in shipped_recipes().items() if load_recipe(path).search]
-    assert "search-digits" in searched
-    for name in searched:
-        plan = SweepSettings(recipe=name, search="grid").plan()
-        assert plan.trials == len(plan.points()) > 10
-        assert [point["optimizer.lr"] for point in plan.points()[:: plan.trials // 4]] == [1e-4, 1e-3, 1e-2, 1e-1]
+    read = {name: yaml.safe_load(path.read_text()) for name, path in shipped_recipes().items()}
+    searched = {name: recipe["search"]["space"] for name, recipe in read.items() if "search" in recipe}
+    for space in searched.values():
+        points = Space(space).grid()
+        assert list(dict.fromkeys(point["optimizer.lr"] for point in points)) == [1e-4, 1e-3, 1e-2, 1e-1]
+    plan = SweepSettings(recipe="search-digits", search="grid").plan()
+    assert plan.trials == len(Space(searched["search-digits"]).grid()) == 48
 
 
 @pytest.mark.parametrize(
@@ -158,10 +168,11 @@ def test_a_recipe_without_a_search_is_refused(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "runs" / "small").mkdir(parents=True)
     (tmp_path / "runs" / "small" / "thesis.tex").touch()
-    with pytest.raises(InputError, match="exists and holds no sweep. Choose another name"):
+    with pytest.raises(InputError, match=r"exists and holds no sweep. Choose another name"):
         sweep(settings(tmp_path))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_ctrl_c_keeps_what_there_is_and_the_same_command_goes_on(tmp_path):
     asked = settings(tmp_path, override=FEW)
     with pytest.raises(SweepInterrupted) as caught:
@@ -171,6 +182,7 @@ def test_ctrl_c_keeps_what_there_is_and_the_same_command_goes_on(tmp_path):
     assert sweep(asked).left == 0
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_slurm_script_starts_workers_and_holds_no_password(tmp_path):
     script = tmp_path / "workers.sh"
     results = sweep(settings(tmp_path, override=FEW, slurm=script))
@@ -182,6 +194,7 @@ def test_the_slurm_script_starts_workers_and_holds_no_password(tmp_path):
     assert work(str(tmp_path / "runs" / "small"), "small", watch=Watch()) == 6
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_workers_on_sqlite_of_which_one_is_killed(tmp_path):
     folder = tmp_path / "runs" / "small"
     asked = settings(tmp_path, override=("model.norm=none",), workers=0)

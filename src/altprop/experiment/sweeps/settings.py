@@ -28,9 +28,7 @@ class SweepSettings(Options):
 
     positional: ClassVar[frozenset[str]] = frozenset({"recipe"})
 
-    recipe: Path | Recipe = Field(
-        description="Recipe with a section search: a YAML file, or a name of `altprop recipes`."
-    )
+    recipe: Path | Recipe = Field(description="Recipe with a section search: a YAML file, or one of `altprop recipes`.")
     override: tuple[str, ...] = Field(
         default=(), description="KEY=VALUE in place of the recipe's; a key with a value is not searched."
     )
