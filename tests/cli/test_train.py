@@ -1,9 +1,14 @@
 """``altprop train`` with a recipe; without one it is tested with compare, whose flags it has."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+from altprop.cli import train
+from altprop.experiment import progress
 from altprop.experiment.recipes import load_recipe
 from altprop.experiment.settings import Settings
 
@@ -170,3 +175,40 @@ def test_help_shows_both_ways(run):
     assert "Without a recipe" in text
     assert "[RECIPE]" in text
     assert "-o optimizer.lr=0.01" in text
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_goes_on(run, recipe, tmp_path, monkeypatch):
+    class ImpatientBar(progress.Bar):
+        """Presses Ctrl-C at the 20th step."""
+
+        left = 20
+
+        def advance(self):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    words = ("train", recipe, "--out", tmp_path / "runs", "--name", "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "Bar", ImpatientBar)
+        outcome = run(*words)
+    assert outcome.exit_code == 130
+    assert "go on with it by --resume --name mine" in outcome.stderr
+    again = run(*words, "--resume")
+    assert again.exit_code == 0, again.stderr
+    told = json.loads((tmp_path / "runs" / "mine" / "training.json").read_text(encoding="utf-8"))
+    assert [len(fit["history"]) for fit in told["fits"]] == [2, 2]
+
+
+def test_launchers_can_start_the_module():
+    ended = subprocess.run(
+        [sys.executable, "-m", "altprop.cli", "--version"], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.startswith("altprop ")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_process_speaks_for_all(monkeypatch, rank):
+    """Under a launcher each process runs the command; the tables are printed once."""
+    monkeypatch.setattr(rank_zero_only, "rank", rank, raising=False)
+    assert train._is_first() is (rank == 0)

@@ -1,5 +1,7 @@
 """Recipes are read from YAML: what is wrong is named with its line, its key and what would be right."""
 
+from pathlib import Path
+
 import pytest
 
 from altprop.experiment import InputError
@@ -32,6 +34,8 @@ def test_a_file_is_read_and_what_it_does_not_say_has_its_default(tmp_path):
         ("model: {name: 256}", "model.name", "256"),
         ("model: 64", "model.name", "64"),
         ("model: lenet\ndata: mnist-5k", "model.name", "lenet"),
+        ("data: cifar-10:/data", "data.root", Path("/data")),
+        ("data: hf:some/set", "data.name", "hf:some/set"),
         ("data: {augment: yes}", "data.augment", True),
         ("data: {augment: off}", "data.augment", False),
         ("summary: no", "summary", "no"),
@@ -52,7 +56,7 @@ def test_yaml_means_what_it_says(text, key, value):
     for name in key.split("."):
         found = getattr(found, name)
     assert found == value
-    assert type(found) is type(value)
+    assert isinstance(found, type(value))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from altprop.experiment.machine import versions
 from altprop.experiment.options import Name, Options
 from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
 from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.recipes.shipped import find_recipe
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.space import Space
 
@@ -27,7 +28,7 @@ class SweepSettings(Options):
 
     positional: ClassVar[frozenset[str]] = frozenset({"recipe"})
 
-    recipe: Path | Recipe = Field(description="Recipe with a section search, as a YAML file.")
+    recipe: Path | Recipe = Field(description="Recipe with a section search: a YAML file, or one of `altprop recipes`.")
     override: tuple[str, ...] = Field(
         default=(), description="KEY=VALUE in place of the recipe's; a key with a value is not searched."
     )
@@ -93,7 +94,6 @@ class SweepSettings(Options):
             "executions": self.executions or recipe.search.executions,
         }
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update=changes)})
-        _check_dropout(recipe)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Plan(
             recipe=recipe, search=self.search, trials=trials, grace=self.grace, created=now, versions=versions("cpu")
@@ -103,18 +103,8 @@ class SweepSettings(Options):
         """The recipe, and the keys that were given a value."""
         fixed = [text.partition("=")[0].strip() for text in self.override]
         if isinstance(self.recipe, Path):
-            return load_recipe(self.recipe, self.override), fixed
+            return load_recipe(find_recipe(str(self.recipe)), self.override), fixed
         return parse_recipe(dump_recipe(self.recipe), self.override), fixed
 
     def _where(self) -> str:
         return str(self.recipe) if isinstance(self.recipe, Path) else "The recipe"
-
-
-def _check_dropout(recipe: Recipe) -> None:
-    search = recipe.search
-    assert search is not None
-    if "model.dropout" in search.space and not search.tune_on.startswith("val_"):
-        raise InputError(
-            f"search.space: model.dropout cannot be chosen by the {search.tune_on} of the training data, which it "
-            f"only makes worse. Take search.tune_on=val_{search.tune_on}, or fix it: -o model.dropout=0."
-        )
