@@ -12,7 +12,7 @@ from altprop.experiment.errors import InputError
 from altprop.experiment.folder import plain_name
 from altprop.experiment.machine import versions
 from altprop.experiment.options import Name, Options
-from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
+from altprop.experiment.recipes import dump_recipe, find_recipe, load_recipe, parse_recipe
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.space import Space
@@ -27,7 +27,9 @@ class SweepSettings(Options):
 
     positional: ClassVar[frozenset[str]] = frozenset({"recipe"})
 
-    recipe: Path | Recipe = Field(description="Recipe with a section search, as a YAML file.")
+    recipe: Path | Recipe = Field(
+        description="Recipe with a section search: a YAML file, or a name; see `altprop recipes`."
+    )
     override: tuple[str, ...] = Field(
         default=(), description="KEY=VALUE in place of the recipe's; a key with a value is not searched."
     )
@@ -103,7 +105,7 @@ class SweepSettings(Options):
         """The recipe, and the keys that were given a value."""
         fixed = [text.partition("=")[0].strip() for text in self.override]
         if isinstance(self.recipe, Path):
-            return load_recipe(self.recipe, self.override), fixed
+            return load_recipe(find_recipe(str(self.recipe)), self.override), fixed
         return parse_recipe(dump_recipe(self.recipe), self.override), fixed
 
     def _where(self) -> str:
