@@ -1,18 +1,19 @@
 """Networks that were kept: those that come back are those that were trained, and what cannot be read is named."""
 
-import json
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from altprop.experiment import InputError, build_model, compare, load_data, train
+from altprop.experiment import InputError, compare, load_data, train
+from altprop.experiment.fitting import load_trained, train_recipe
 from altprop.experiment.folder import weights_file
 from altprop.experiment.kept import kept_networks
-from altprop.experiment.models import Shape
+from altprop.experiment.pruning import PruneSettings, prune
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.results import Results
-from tests.experiment.toys import own_data, poison, tiny
+from altprop.experiment.robustness import RobustnessSettings, robustness
+from tests.experiment.toys import own_data, poison, tiny, without_report
 
 
 def states(networks):
@@ -21,7 +22,7 @@ def states(networks):
 
 def kept_run(tmp_path, run=compare, data=None, **changes):
     settings = {"keep_weights": True, "out": tmp_path, "name": "mine", "rules": "lfp:epsilon=0,fa", "seeds": "1,4"}
-    return run(tiny(**settings | changes), data=data)
+    return without_report(run, tiny(**settings | changes), data)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -71,7 +72,7 @@ def test_with_no_network_left_the_folder_is_refused(tmp_path, register):
 
 def test_own_data_are_asked_for_and_have_to_fit(tmp_path):
     kept_run(tmp_path, data=own_data())
-    with pytest.raises(InputError, match=r"'my own', which is no embedded data set.*data="):
+    with pytest.raises(InputError, match=r"'my own', which is no data set that altprop knows.*data="):
         kept_networks(tmp_path / "mine")
     assert kept_networks(tmp_path / "mine", data=own_data()).facts.name == "my own"
     with pytest.raises(InputError, match=r"its input_shape is \(2,\), but the networks were trained for \(3,\)"):
@@ -128,47 +129,78 @@ def test_a_file_of_weights_that_is_gone_is_named(tmp_path):
         kept_networks(tmp_path / "mine")
 
 
-def trained_by(recipe, folder, status="finished"):
-    """A folder as a recipe's training leaves it, with the networks as they were before the training."""
-    networks = {}
-    for seed in recipe.training.seeds:
-        shape = Shape((2,), 2)
-        network = networks[seed] = build_model(recipe.model.name, shape, norm=recipe.model.norm, seed=seed + 50)
-        (folder / f"seed-{seed}").mkdir(parents=True)
-        save_file(network.state_dict(), folder / f"seed-{seed}" / "model.safetensors")
-    fits = [{"seed": seed, "status": status} for seed in recipe.training.seeds]
-    (folder / "training.json").write_text(json.dumps({"recipe": recipe.model_dump(mode="json"), "fits": fits}))
-    return networks
-
-
 RECIPE = Recipe.model_validate(
     {
         "data": {"name": "circles", "validation": 0.2},
-        "model": {"name": "5", "norm": "batch"},
+        "model": {"name": "5"},
         "rule": {"name": "lfp", "epsilon": 0.5},
-        "training": {"seeds": [2, 3], "batch_size": 17},
+        "training": {"seeds": [2, 3], "batch_size": 100, "epochs": 2},
+        "track": {"loggers": []},
     }
 )
 
 
-def test_the_networks_of_a_recipe_come_back_bit_for_bit(tmp_path):
-    networks = trained_by(RECIPE, tmp_path / "mine")
-    kept = kept_networks(tmp_path / "mine")
-    assert states(kept.networks) == states({("lfp:epsilon=0.5", seed): one for seed, one in networks.items()})
-    assert (kept.rules, kept.model, kept.batch_size) == (("lfp:epsilon=0.5",), "5", 17)
+@pytest.fixture(scope="module")
+def by_recipe(tmp_path_factory):
+    return train_recipe(RECIPE, out=tmp_path_factory.mktemp("runs"), name="mine")
+
+
+@pytest.mark.parametrize("which", ["final", "best", "last"])
+def test_the_networks_of_a_recipe_come_back_bit_for_bit(by_recipe, which):
+    kept = kept_networks(by_recipe.folder, which=which)
+    expected = {
+        ("lfp:epsilon=0.5", seed): load_trained(by_recipe.folder, seed, which)[0] for seed in RECIPE.training.seeds
+    }
+    assert states(kept.networks) == states(expected)
+    assert (kept.rules, kept.model, kept.batch_size) == (("lfp:epsilon=0.5",), "5", 100)
     assert (len(kept.data.train), len(kept.data.test)) == (800, 500)
     assert not any(network.training for network in kept.networks.values())
 
 
+def test_at_the_end_they_have_the_scores_of_the_training(by_recipe):
+    kept = kept_networks(by_recipe.folder)
+    for fit in by_recipe.fits:
+        network = kept.networks["lfp:epsilon=0.5", fit.seed]
+        assert kept.score(network) == pytest.approx(fit.history[-1].test_score, abs=1e-6)
+
+
+@pytest.fixture
+def with_training(by_recipe, tmp_path):
+    """A copy of the training, whose ``training.json`` is changed; None removes it."""
+
+    def make(change):
+        shutil.copytree(by_recipe.folder, folder := tmp_path / "copy")
+        file = folder / "training.json"
+        text = change(file.read_text())
+        file.unlink() if text is None else file.write_text(text)
+        return folder
+
+    return make
+
+
 @pytest.mark.parametrize("status", ["diverged", "interrupted"])
-def test_networks_of_a_recipe_that_were_broken_off_are_left_out(tmp_path, status):
-    trained_by(RECIPE, tmp_path / "mine", status)
+def test_networks_of_a_recipe_that_were_broken_off_are_left_out(with_training, status):
+    folder = with_training(lambda text: text.replace('"finished"', f'"{status}"'))
     with pytest.raises(InputError, match="holds no network whose training finished"):
-        kept_networks(tmp_path / "mine")
+        kept_networks(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"recipe": {"dta": {}}, "fits": []}'])
-def test_a_broken_training_is_named(tmp_path, text):
-    (tmp_path / "training.json").write_text(text)
+def test_a_broken_training_is_named(with_training, text):
     with pytest.raises(InputError, match=r"training\.json holds no training of `altprop train`"):
-        kept_networks(tmp_path)
+        kept_networks(with_training(lambda _: text))
+
+
+def test_a_training_that_is_not_over_is_named(with_training):
+    with pytest.raises(InputError, match=r"has no training\.json: its training is not over"):
+        kept_networks(with_training(lambda _: None))
+
+
+def test_the_networks_of_a_recipe_are_pruned_and_attacked(by_recipe):
+    pruned = prune(PruneSettings(run=by_recipe.folder, rates="0.5", samples=50, which="best", out=None))
+    attacked = robustness(RobustnessSettings(run=by_recipe.folder, epsilons="0.1", out=None))
+    for results in (pruned, attacked):
+        assert {(point.rule, point.seed) for point in results.points} == {
+            ("lfp:epsilon=0.5", 2),
+            ("lfp:epsilon=0.5", 3),
+        }

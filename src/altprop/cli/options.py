@@ -19,7 +19,6 @@ _FLAGS = {
     "rules": ["--rules", "--rule", "-r"],
     "composites": ["--composites", "--rules", "--rule", "-r"],
     "out": ["--out", "-o"],
-    "override": ["--override", "-o"],
 }
 
 
@@ -115,11 +114,6 @@ def option_of(
             name, str | None, typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
         )
     flags = flags or _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
-    if name == "override":
-        again = typer.Option(*flags, help=field.description, metavar="KEY=VALUE", show_default=False)
-        return parameter(name, list[str] | None, again)
-    if name == "out" and "override" in options.model_fields:
-        flags = ["--out"]  # -o changes a key of the recipe
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description, rich_help_panel=panel or None)
         return parameter(name, bool, switch, field.default)

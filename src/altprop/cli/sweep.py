@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from altprop.cli.options import Later, as_epilog, with_options
+from altprop.cli.options import Later, as_epilog, declare, given_values, option_of, parameter
 from altprop.cli.output import errors_for_the_reader, fail, print_outcome, watched
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ altprop worker postgresql://me@server/sweeps/big
 altprop worker runs/sweep-recipe
 """
 
+_FLAGS = {"out": ["--out"]}  # -o changes a key of the recipe
 _TARGET = typer.Argument(help="Storage and name of the sweep, with a slash between; or its folder.", metavar="SWEEP")
 
 
@@ -46,16 +47,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _sweep() -> Callable[..., None]:
-    from altprop.experiment.sweeps import SweepInterrupted, SweepSettings, sweep
+    from altprop.experiment.sweeps.settings import SweepSettings
 
-    def kept(settings: SweepSettings, **options: object) -> SweepResults:
-        try:
-            return sweep(settings, **options)  # type: ignore[arg-type]
-        except SweepInterrupted as interrupted:
-            _show(interrupted.results)
-            fail("Interrupted: the trials so far were kept. The same command goes on with the sweep.", code=130)
+    def command(context: typer.Context, **values: Any) -> None:
+        from altprop.experiment.sweeps.sweeping import SweepInterrupted, sweep
 
-    return with_options(kept, SweepSettings, _show)
+        with errors_for_the_reader():
+            try:
+                results = watched(sweep, SweepSettings(**given_values(context, values)))
+            except SweepInterrupted as interrupted:
+                _show(interrupted.results)
+                fail("Interrupted: the trials so far were kept. The same command goes on with the sweep.", code=130)
+        _show(results)
+
+    again = typer.Option("-o", help=SweepSettings.model_fields["override"].description, metavar="KEY=VALUE")
+    options = {name: option_of(SweepSettings, name, flags=_FLAGS.get(name)) for name in SweepSettings.model_fields}
+    declare(command, list((options | {"override": parameter("override", list[str] | None, again)}).values()))
+    return command
 
 
 def _show(results: SweepResults) -> None:

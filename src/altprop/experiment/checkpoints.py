@@ -24,7 +24,7 @@ from altprop.experiment.weights import load_weights
 if TYPE_CHECKING:
     from altprop.experiment.fitting.loading import Which
 
-_RECIPE = "recipe.yaml"
+RECIPE = "recipe.yaml"
 """The file by which a folder is known to hold a training by a recipe."""
 
 _LOOKED_AT = 256
@@ -72,7 +72,7 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
 
 def _of_recipe(path: Path) -> Path | None:
     """The folder of the training by a recipe that a path is in; None if it is in none."""
-    return next((one for one in (path, *path.parents[:3]) if (one / _RECIPE).is_file()), None)
+    return next((one for one in (path, *path.parents[:3]) if (one / RECIPE).is_file()), None)
 
 
 def _fitted_network(folder: Path, path: Path, seed: int | None, data: Dataset | None) -> Network:

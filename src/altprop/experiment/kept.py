@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from altprop.experiment.checkpoints import trained_on
+from altprop.experiment.checkpoints import RECIPE, trained_on
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS, weights_file
-from altprop.experiment.kept_recipe import TRAINING, trained_by_recipe
 from altprop.experiment.metrics import score
 from altprop.experiment.results import DataFacts, Results
 from altprop.experiment.sources.splits import Examples, Splits
 from altprop.experiment.training import Job
 from altprop.experiment.weights import load_weights
+
+if TYPE_CHECKING:
+    from altprop.experiment.fitting.loading import Which
 
 _KEEP_THEM = (
     "Train some first: altprop compare --keep-weights --name mine, and then give runs/mine. (altprop train keeps its "
@@ -100,11 +103,15 @@ class Kept:
         return score(self.data.task, output, y)
 
 
-def kept_networks(folder: Path | None, *, device: str = "cpu", data: Dataset | None = None) -> Kept:
+def kept_networks(
+    folder: Path | None, *, which: Which = "final", device: str = "cpu", data: Dataset | None = None
+) -> Kept:
     """Load the networks of an experiment that kept them. Those whose training did not finish are left out.
 
     Args:
         folder: what ``altprop compare --keep-weights`` or ``altprop train`` wrote.
+        which: of networks that a recipe trained: ``"final"``, as they were at the end, ``"best"`` or ``"last"``
+            (:func:`~altprop.experiment.fitting.load_trained`). Others are as they were at the end.
         device: where to put the networks.
         data: what they were trained on, if that is no embedded data set.
 
@@ -115,14 +122,18 @@ def kept_networks(folder: Path | None, *, device: str = "cpu", data: Dataset | N
         raise InputError(f"Give the folder of the networks. {_KEEP_THEM}")
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. {_KEEP_THEM}")
-    kept = (_by_recipe if (folder / TRAINING).is_file() else _by_settings)(folder, device, data)
+    by_recipe = (folder / RECIPE).is_file()
+    kept = _by_recipe(folder, which, device, data) if by_recipe else _by_settings(folder, device, data)
     if not kept.networks:
         raise InputError(f"{folder} holds no network whose training finished. {_KEEP_THEM}")
     return kept
 
 
-def _by_recipe(folder: Path, device: str, data: Dataset | None) -> Kept:
-    trained = trained_by_recipe(folder, data)
+def _by_recipe(folder: Path, which: Which, device: str, data: Dataset | None) -> Kept:
+    # Lightning Fabric takes long to import, and only these networks need it.
+    from altprop.experiment.kept_recipe import trained_by_recipe  # noqa: PLC0415
+
+    trained = trained_by_recipe(folder, which, data)
     job = trained.job
     return Kept(
         name=folder.resolve().name,

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.fitting.job import Job
-from altprop.experiment.recipes import Recipe
+from altprop.experiment.fitting.loading import Which, load_trained
+from altprop.experiment.fitting.records import TRAINING, Training
 from altprop.experiment.recipes.schema import RuleSection
-from altprop.experiment.sources.opening import open_data
-from altprop.experiment.sources.splits import Splits
-from altprop.experiment.weights import load_weights
+from altprop.experiment.sources import Splits, open_data
 
-TRAINING, WEIGHTS = "training.json", "model.safetensors"
 _WHOLE = {"finished", "stopped early", "pruned"}
-
-
-class _Fit(BaseModel):
-    """What matters here of a network's training."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    seed: int
-    status: str
-
-
-class _Training(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    recipe: Recipe
-    fits: tuple[_Fit, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +23,7 @@ class TrainedByRecipe:
     """The networks of a recipe.
 
     Attributes:
-        job: what trained the first of them.
+        job: what trained them, but for their seeds.
         rule: the label of the rule.
         networks: by seed, those whose training was not broken off.
     """
@@ -53,31 +33,27 @@ class TrainedByRecipe:
     networks: dict[int, nn.Module]
 
 
-def trained_by_recipe(folder: Path, data: Dataset | None = None) -> TrainedByRecipe:
+def trained_by_recipe(folder: Path, which: Which, data: Dataset | None = None) -> TrainedByRecipe:
     """Load the networks that a recipe trained.
 
     Args:
         folder: what ``altprop train recipe.yaml`` wrote.
+        which: of each network, as for :func:`~altprop.experiment.fitting.load_trained`.
         data: what they were trained on, if the recipe does not say it.
 
     Raises:
-        InputError: a file is missing or broken, or the weights do not fit.
+        InputError: the training is not over, a file is missing or broken, or the weights do not fit.
     """
+    if not (folder / TRAINING).is_file():
+        raise InputError(f"{folder} has no {TRAINING}: its training is not over. Go on with it (--resume).")
     try:
-        training = _Training.model_validate(json.loads((folder / TRAINING).read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        training = Training.load(folder)
+    except ValueError as error:
         raise InputError(f"{folder / TRAINING} holds no training of `altprop train`.") from error
-    recipe = training.recipe
-    # The published weights that it may have started from are not needed again.
-    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"pretrained": False})})
-    splits = open_data(recipe.data) if data is None else Splits.of(data)
-    networks = {}
-    for fit in training.fits:
-        if fit.status in _WHOLE:
-            network = Job(recipe, splits, fit.seed).model()
-            load_weights(network, folder / f"seed-{fit.seed}" / WEIGHTS, f"the network of {folder}")
-            networks[fit.seed] = network
-    return TrainedByRecipe(Job(recipe, splits, 0), label_of(recipe.rule), networks)
+    splits = open_data(training.recipe.data) if data is None else Splits.of(data)
+    seeds = [fit.seed for fit in training.fits if fit.status in _WHOLE]
+    networks = {seed: load_trained(folder, seed, which, splits=splits)[0] for seed in seeds}
+    return TrainedByRecipe(Job(training.recipe, splits, 0), label_of(training.recipe.rule), networks)
 
 
 def label_of(section: RuleSection) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from altprop import targets
 
 Objective = Callable[[Tensor, Tensor], Tensor]
+
+_CLEARLY_BELOW = 0.99
+"""Of the limit: up to there clipping multiplies by 1, and need not be done."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -52,29 +56,30 @@ def check_loss(loss: Tensor, model: nn.Module, x: Tensor, step: int) -> None:
     Raises:
         NotFiniteError: it is not; the error names the first layer whose output is not.
     """
-    if not loss.isfinite():
+    if not math.isfinite(loss.item()):
         raise NotFiniteError(culprit(model, x), step)
 
 
-def check_and_clip(model: nn.Module, limit: float, step: int) -> None:
+def check_and_clip(parameters: Sequence[tuple[str, nn.Parameter]], limit: float, step: int) -> None:
     """Check that the updates in ``.grad`` are finite, and clip the norm of all of them together.
 
     Args:
-        model: after ``backward()``.
+        parameters: with their names, after ``backward()``.
         limit: what the norm is clipped to; 0: it is not.
         step: its number, for the error.
 
     Raises:
         NotFiniteError: an update, or the norm of all, is not finite.
     """
-    updates = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    updates = {name: p.grad for name, p in parameters if p.grad is not None}
     norm = get_total_norm(updates.values())
-    if not norm.isfinite():
+    length = norm.item()
+    if not math.isfinite(length):
         broken = (f"the update of {name}" for name, update in updates.items() if not update.isfinite().all())
         largest = max(updates, key=lambda name: float(updates[name].abs().amax()))
         raise NotFiniteError(next(broken, f"the norm of the update, largest in {largest},"), step)
-    if limit:
-        clip_grads_with_norm_(model.parameters(), limit, norm)
+    if limit and length > _CLEARLY_BELOW * limit:
+        clip_grads_with_norm_([p for _, p in parameters], limit, norm)
 
 
 def culprit(model: nn.Module, x: Tensor) -> str:

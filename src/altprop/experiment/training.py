@@ -156,7 +156,7 @@ def _train(job: Job, model: nn.Module, watch: Watch) -> Iterator[Epoch]:
             loss = loss_of(model, objective, x, y)
             check_loss(loss, model, x, step)
             loss.backward()  # type: ignore[no-untyped-call]
-            check_and_clip(model, job.settings.clip, step)
+            check_and_clip(list(model.named_parameters()), job.settings.clip, step)
             optimizer.step()
             losses.append(loss.item())
             watch.advance()

@@ -10,13 +10,13 @@ from altprop.experiment.kept import kept_networks
 from altprop.experiment.pruning import PruneResults, PruneSettings, prune, prune_by
 from altprop.experiment.pruning.criteria import CRITERIA
 from altprop.experiment.pruning.masks import layers_of
-from tests.experiment.toys import own_data, tiny
+from tests.experiment.toys import own_data, tiny, without_report
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    compare(tiny(keep_weights=True, model="8-6", rules="lfp,kp", seeds=2, out=out, name="mine"))
+    without_report(compare, tiny(keep_weights=True, model="8-6", rules="lfp,kp", seeds=2, out=out, name="mine"))
     return out / "mine"
 
 
@@ -62,7 +62,7 @@ def test_results_repeat_and_are_read_again(folder, tmp_path):
 
 
 def test_autoencoders_are_pruned_by_all_but_relevance(tmp_path):
-    compare(tiny(task="reconstruction", keep_weights=True, rules="lfp", out=tmp_path, name="mine"))
+    without_report(compare, tiny(task="reconstruction", keep_weights=True, rules="lfp", out=tmp_path, name="mine"))
     with pytest.raises(InputError, match="Relevance is of classes, but the task is reconstruction"):
         prune(settings(tmp_path / "mine", out=tmp_path))
     results = prune(settings(tmp_path / "mine", by="magnitude,updates,random"))
@@ -73,14 +73,16 @@ def test_autoencoders_are_pruned_by_all_but_relevance(tmp_path):
 def test_spiking_networks_are_pruned_by_magnitude(tmp_path):
     pytest.importorskip("snntorch")
     options = {"epochs": 1, "model": "lif-4", "rules": "lfp", "keep_weights": True}
-    compare(tiny(**options, out=tmp_path, name="mine", activation="atan", optimizer="adam", objective="spike-rate"))
+    without_report(
+        compare, tiny(**options, out=tmp_path, name="mine", activation="atan", optimizer="adam", objective="spike-rate")
+    )
     with pytest.raises(InputError, match="LRP has no rules for the neurons of the spiking network 'lif-4'"):
         prune(settings(tmp_path / "mine"))
     assert prune(settings(tmp_path / "mine", by="magnitude,updates")).points
 
 
 def test_own_data_can_be_given(tmp_path):
-    compare(tiny(rules="lfp", keep_weights=True, out=tmp_path, name="mine"), data=own_data())
+    without_report(compare, tiny(rules="lfp", keep_weights=True, out=tmp_path, name="mine"), data=own_data())
     assert prune(settings(tmp_path / "mine"), data=own_data()).data.name == "my own"
 
 

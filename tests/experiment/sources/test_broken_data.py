@@ -249,6 +249,7 @@ def test_a_changed_pickle_is_never_unpickled(tmp_path, monkeypatch):
     ("given", "message"),
     [
         ({"name": "cifar10"}, "There is no data set 'cifar10'. Did you mean 'cifar-10'?"),
+        ({"name": "mnist:here", "root": "there"}, "mnist:here names a folder, and there is another: leave out one"),
         ({"name": "hf:"}, "Name a data set of the Hugging Face Hub, or a folder, such as hf:ylecun/mnist."),
         ({"name": "hf:./nowhere"}, "There is no folder nowhere: name a data set of the Hugging Face Hub, or a folder"),
         ({"name": "hf:a/b", "root": "there"}, "hf:a/b is kept in the cache of Hugging Face (HF_HOME): leave out there"),

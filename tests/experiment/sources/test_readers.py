@@ -186,3 +186,10 @@ def test_the_page_on_data_says_of_each_set_what_the_catalog_says():
         assert f"| {known.look.describe()} |" in row
         assert ("ImageNet's" in row) == (known.look.mean == Look(224).mean)
     assert all(f"`{name}`" in page for name in DATA)
+
+
+def test_the_root_may_be_in_the_name_and_begin_at_home(tmp_path, monkeypatch):
+    MAKERS["mnist"](tmp_path / "files", monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for section in (DataSection(name="mnist:~/files"), DataSection(name="mnist", root="~/files")):
+        assert open_data(section).name == "mnist"

@@ -65,8 +65,8 @@ def _outputs(loop: Loop, examples: Examples) -> tuple[float, Tensor, Tensor]:
     size = max(1, min(_BATCH, _NUMBERS // math.prod(loop.job.splits.input_shape)))
     losses, outputs, targets = [], [], []
     for batch in batches(examples, list(torch.split(own, size)), 0, loop.job.recipe.data.workers):
-        x, y = fabric.to_device(batch)
-        output = loop.model(x)
+        x, y = loop.on_device(batch)
+        output = loop.forward(x)
         losses.append(loop.objective(output, y).double() * len(y))
         outputs.append(loop.job.read(output))
         targets.append(y)

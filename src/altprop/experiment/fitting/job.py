@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +83,7 @@ class Job:
         """What the network's output says: of shape (samples, outputs)."""
         return read_spikes(self.objective_name, output) if self.spiking else output
 
-    @property
+    @cached_property
     def lr(self) -> float:
         """The learning rate: the recipe's, or the rule's default."""
         section = self.recipe.optimizer
@@ -100,6 +102,11 @@ class Job:
                 return torch.optim.Adam(parameters, self.lr, betas=section.betas, weight_decay=decay)
             case "adamw":
                 return torch.optim.AdamW(parameters, self.lr, betas=section.betas, weight_decay=decay)
+
+    @cached_property
+    def recipe_as_json(self) -> dict[str, Any]:
+        """The recipe, as JSON has it."""
+        return self.recipe.model_dump(mode="json")
 
     @property
     def monitor(self) -> str:

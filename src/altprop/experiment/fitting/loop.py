@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -32,6 +33,7 @@ class Loop:
         fabric: where.
         network: the network itself.
         model: the same in Fabric's hands.
+        forward: what is called: the model, or the network itself where Fabric has nothing to add.
         optimizer: the same in Fabric's hands.
         batches: how the samples are cut.
         step: how many steps of the optimizer are done.
@@ -39,6 +41,7 @@ class Loop:
         batch: how many of its batches are done.
         tally: the sums of the present epoch.
         history: the figures of the epochs that are done.
+        dumped: the same, as JSON has it.
         seconds: how long it took before this process went on with it.
     """
 
@@ -62,6 +65,7 @@ class Loop:
         self.step, self.epoch, self.batch = 0, 1, 0
         self.tally = self._new_tally()
         self.history: list[EpochFigures] = []
+        self.dumped: list[dict[str, Any]] = []
         self.seconds, self._start = 0.0, time.perf_counter()
         self._train = self._near(splits.train)
         self._output: Tensor | None = None
@@ -71,6 +75,11 @@ class Loop:
         """Put the network in Fabric's hands, and make the optimizer. What the network holds must not change after."""
         self.model = self.fabric.setup_module(self.network)
         self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(self.job.optimizer(self.model)))
+        self._parameters = list(self.network.named_parameters())
+        # On one device in single precision Fabric has nothing to add to a step, and its wrappers take their time.
+        self._bare = self.fabric.world_size == 1 and self.job.recipe.machine.precision == "32-true"
+        self._bare &= self.job.recipe.machine.strategy == "auto"
+        self.forward: nn.Module = self.network if self._bare else self.model
         self._scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         self._plain = self._scaler is None and self.job.recipe.machine.strategy != "fsdp"
 
@@ -127,6 +136,7 @@ class Loop:
             seconds=self.elapsed,
         )
         self.history.append(figures)
+        self.dumped.append(figures.model_dump())
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, self._new_tally()
         return figures
 
@@ -144,23 +154,45 @@ class Loop:
     def _take_step(
         self, data: Iterator[tuple[Tensor, Tensor]], parts: list[tuple[Tensor, float, int]], size: int
     ) -> None:
+        lr = self.lr
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = lr
         self.optimizer.zero_grad()
         total: Any = 0.0
         for number, (_, weight, samples) in enumerate(parts, 1):
-            x, y = self.fabric.to_device(next(data))
-            with self.fabric.no_backward_sync(self.model, enabled=number < len(parts)):
-                loss = loss_of(self.model, self._recorded, x, y, weight=weight, scale=self._scale())
-                # Of several processes none may stop alone: they all see the update, and at the end the sum.
-                if self.fabric.world_size == 1:
-                    check_loss(loss, self.network, self.converted(x), self.step + 1)
-                self.fabric.backward(loss)
-            total = total + loss.detach()
+            x, y = self.on_device(next(data))
+            with self._sharing(number == len(parts)):
+                loss = self._loss(x, y, weight)
+                self._backward(loss)
+            total = loss.detach() if number == 1 else total + loss.detach()
             self._count(y, samples)
         self._check_and_clip()
         self.optimizer.step()
-        self.tally.add_loss(total / self.fabric.world_size, size)
+        self.tally.add_loss(total if self.fabric.world_size == 1 else total / self.fabric.world_size, size)
+
+    def _sharing(self, last: bool) -> AbstractContextManager[None]:
+        """Processes share their updates with the last part of a batch."""
+        if last or self.fabric.world_size == 1:
+            return nullcontext()
+        context: AbstractContextManager[None] = self.fabric.no_backward_sync(self.model)
+        return context
+
+    def _loss(self, x: Tensor, y: Tensor, weight: float) -> Tensor:
+        loss = loss_of(self.forward, self._recorded, x, y, weight=weight, scale=self._scale())
+        # Of several processes none may stop alone: they all see the update, and at the end the sum of the losses.
+        if self.fabric.world_size == 1:
+            check_loss(loss, self.network, x if self._bare else self.converted(x), self.step + 1)
+        return loss
+
+    def _backward(self, loss: Tensor) -> None:
+        if self._bare:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.fabric.backward(loss)
+
+    def on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A batch where the network is."""
+        return batch if self.fabric.device.type == "cpu" else self.fabric.to_device(batch)
 
     def _scale(self) -> float:
         return 1.0 if self._scaler is None else float(self._scaler.get_scale())
@@ -171,12 +203,15 @@ class Loop:
 
     def _count(self, y: Tensor, samples: int) -> None:
         assert self._output is not None
-        self.tally.add_outputs(self.job.read(self._output)[:samples], y[:samples])
+        output = self.job.read(self._output)
+        if samples < len(y):
+            output, y = output[:samples], y[:samples]
+        self.tally.add_outputs(output, y)
 
     def _check_and_clip(self) -> None:
         clip = self.job.recipe.training.clip
         if self._plain:
-            check_and_clip(self.network, clip, self.step + 1)
+            check_and_clip(self._parameters, clip, self.step + 1)
             return
         limit = clip or float("inf")
         norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)

@@ -36,9 +36,9 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
     version, python, gauss = random.getstate()
     _, numpy, position, has_gauss, cached = np.random.get_state(legacy=True)
     states = {
-        "python": torch.tensor([version, *python]),
+        "python": torch.from_numpy(np.array([version, *python])),
         "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
-        "numpy": torch.tensor([position, has_gauss, *np.asarray(numpy).tolist()]),
+        "numpy": torch.from_numpy(np.concatenate([[position, has_gauss], numpy]).astype(np.int64)),
         "numpy_gauss": torch.tensor([cached], dtype=torch.float64),
         "torch": torch.get_rng_state(),
     }

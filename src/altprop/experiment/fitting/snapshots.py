@@ -26,12 +26,12 @@ def take(loop: Loop) -> Snapshot:
     tally = loop.tally.state
     facts = {
         "seed": loop.job.seed,
-        "recipe": loop.job.recipe.model_dump(mode="json"),
+        "recipe": loop.job.recipe_as_json,
         "step": loop.step,
         "epoch": loop.epoch,
         "batch": loop.batch,
         "tally": tally | {"totals": summed(loop.fabric, tally["totals"])},
-        "history": [figures.model_dump() for figures in loop.history],
+        "history": list(loop.dumped),
         "seconds": loop.elapsed,
         "optimizer": {
             "groups": optimizer["param_groups"],
@@ -95,6 +95,7 @@ def put_back(snapshot: Snapshot, loop: Loop) -> None:
     facts = snapshot.facts
     loop.step, loop.epoch, loop.batch = facts["step"], facts["epoch"], facts["batch"]
     loop.history = [EpochFigures(**figures) for figures in facts["history"]]
+    loop.dumped = list(facts["history"])
     loop.seconds = facts["seconds"]
     totals = facts["tally"]["totals"]
     first = loop.fabric.global_rank == 0  # the sums were those of all processes

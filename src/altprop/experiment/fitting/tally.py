@@ -9,6 +9,8 @@ from torch import Tensor
 
 from altprop.experiment.dataset import Task
 
+_HELD = 2**20
+
 
 class Tally:
     """Sums over the samples that were trained on. Adding waits for no device.
@@ -24,6 +26,7 @@ class Tally:
         self._sums = [0.0] * (3 * outputs if task == "regression" else 1)
         self._losses: list[tuple[Tensor, int]] = []
         self._waiting: list[Tensor] = []
+        self._said: list[tuple[Tensor, Tensor]] = []
 
     def add_outputs(self, output: Tensor, target: Tensor) -> None:
         """Count what the network said.
@@ -32,7 +35,13 @@ class Tally:
             output: of shape (samples, outputs).
             target: as in :class:`~altprop.experiment.Dataset`.
         """
-        self._waiting.append(_sums(self._task, output, target))
+        if self._task != "classification":
+            self._waiting.append(_sums(self._task, output, target))
+            return
+        # Counts are whole numbers, which may be taken of many batches at once.
+        self._said.append((output, target))
+        if len(self._said) * output.numel() > _HELD:
+            self._count()
 
     def add_loss(self, loss: Tensor, samples: int) -> None:
         """Count the mean loss of so many samples."""
@@ -53,14 +62,21 @@ class Tally:
         """Go on from a :attr:`state`."""
         self._loss, *self._sums = totals
         self._samples = samples
-        self._losses, self._waiting = [], []
+        self._losses, self._waiting, self._said = [], [], []
 
     def figures(self) -> tuple[float, float]:
         """The mean loss, and the score."""
         self._drain()
         return self._loss / self._samples, _score(self._task, self._sums, self._samples, self._outputs)
 
+    def _count(self) -> None:
+        if self._said:
+            outputs, targets = zip(*self._said, strict=True)
+            self._waiting.append(_sums(self._task, torch.cat(outputs), torch.cat(targets)))
+        self._said = []
+
     def _drain(self) -> None:
+        self._count()
         # One after another in Python's floats, so that it does not matter where it was interrupted.
         for loss, samples in self._losses:
             self._loss += loss.item() * samples

@@ -37,7 +37,7 @@ def prune(settings: PruneSettings, *, data: Dataset | None = None, watch: Watch 
     watch = watch or Watch()
     check_device(settings.device)
     watch.stage("loading the networks")
-    kept = kept_networks(settings.run, device=settings.device, data=data)
+    kept = kept_networks(settings.run, which=settings.which, device=settings.device, data=data)
     _check(settings, kept)
     how = "-structured" * settings.structured + "-per-layer" * settings.per_layer
     with results_folder(settings.out, settings.name, f"prune{how}-{kept.name}", overwrite=settings.overwrite) as folder:

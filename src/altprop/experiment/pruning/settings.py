@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -46,6 +46,9 @@ class PruneSettings(Options):
         default=0.05, gt=0, allow_inf_nan=False, description="What the score may lose: how far does a network go?"
     )
     seed: int = Field(default=0, ge=0, description="Seed of the samples, and of the random ranking.")
+    which: Literal["final", "best", "last"] = Field(
+        default="final", description="Of networks that a recipe trained: at the end, at their best, or the last kept."
+    )
     device: str = Field(default="cpu", description="Device: cpu, cuda, cuda:1, mps.")
     out: Path | None = Field(default=Path("runs"), description="Folder of all results.")
     name: Name | None = Field(

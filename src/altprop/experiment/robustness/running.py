@@ -43,7 +43,7 @@ def robustness(
     watch = watch or Watch()
     check_device(settings.device)
     watch.stage("loading the networks")
-    kept = kept_networks(settings.run, device=settings.device, data=data)
+    kept = kept_networks(settings.run, which=settings.which, device=settings.device, data=data)
     _check(kept)
     with results_folder(settings.out, settings.name, f"robustness-{kept.name}", overwrite=settings.overwrite) as folder:
         low, high = kept.range()

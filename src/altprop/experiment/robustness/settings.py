@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -41,6 +41,9 @@ class RobustnessSettings(Options):
     steps: int = Field(default=20, ge=1, description="Steps of pgd.")
     tolerance: float = Field(
         default=0.05, gt=0, allow_inf_nan=False, description="What the accuracy may lose: how far does a network go?"
+    )
+    which: Literal["final", "best", "last"] = Field(
+        default="final", description="Of networks that a recipe trained: at the end, at their best, or the last kept."
     )
     device: str = Field(default="cpu", description="Device: cpu, cuda, cuda:1, mps.")
     out: Path | None = Field(default=Path("runs"), description="Folder of all results.")

@@ -13,7 +13,7 @@ from altprop.experiment.sources.folders import read_caltech, read_eurosat, read_
 from altprop.experiment.sources.food11 import read_food11
 from altprop.experiment.sources.huggingface import read_huggingface
 from altprop.experiment.sources.look import Look
-from altprop.experiment.sources.names import HUB
+from altprop.experiment.sources.names import HUB, parse_data
 from altprop.experiment.sources.parts import Parts
 from altprop.experiment.sources.place import Place
 from altprop.experiment.sources.tiny_imagenet import read_tiny_imagenet
@@ -190,19 +190,20 @@ HUGGING_FACE = DataSet(
 )
 
 
-def find_data_set(name: str) -> DataSet:
+def find_data_set(text: str) -> DataSet:
     """What is known of a data set.
 
     Args:
-        name: of :data:`DATA_SETS`, or one that begins with ``hf:``.
+        text: a name of :data:`DATA_SETS`, or one that begins with ``hf:``; a folder may follow, as ``NAME:ROOT``.
 
     Raises:
         InputError: there is no such data set.
 
     Example:
-        >>> find_data_set("cifar-10").look.size
+        >>> find_data_set("cifar-10:/data").look.size
         32
     """
+    name, _ = parse_data(text)
     if name.startswith(HUB):
         return HUGGING_FACE
     if name not in DATA_SETS:

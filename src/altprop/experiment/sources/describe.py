@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from altprop.experiment.sources.catalog import DataSet, find_data_set
-from altprop.experiment.sources.names import parse_data
 
 
 def describe(text: str) -> list[tuple[str, str]]:
@@ -22,7 +21,7 @@ def describe(text: str) -> list[tuple[str, str]]:
         >>> dict(describe("cifar-10"))["augmentation"]
         'shifted by up to 4 pixels, mirrored'
     """
-    known = find_data_set(parse_data(text)[0])
+    known = find_data_set(text)
     rows = [("what", known.summary), ("task", known.task), ("size", known.size), ("published", known.origin)]
     rows += [("files", kind(known)), *([("in the folder", known.files)] if known.files else [])]
     if known.look is None:

@@ -31,7 +31,7 @@ def check_data(text: str) -> str:
     Raises:
         InputError: there is none.
     """
-    find_data_set(parse_data(text)[0])
+    find_data_set(text)
     return text
 
 

@@ -40,7 +40,7 @@ def open_files(section: DataSection, known: DataSet, read: Callable[[Place], Par
     """
     if section.name.startswith(HUB) and section.root is not None:
         raise InputError(f"{section.name} is kept in the cache of Hugging Face (HF_HOME): leave out {section.root}.")
-    parts = read(Place(section.name, section.root or ROOT, section.download, known.origin))
+    parts = read(Place(section.name, (section.root or ROOT).expanduser(), section.download, known.origin))
     look = parts.look or known.look or Look(224, photo=True)
     side = section.size or look.size
     train, validation, test = _cut(parts, section)

@@ -12,8 +12,9 @@ from altprop.experiment.errors import InputError
 from altprop.experiment.folder import plain_name
 from altprop.experiment.machine import versions
 from altprop.experiment.options import Name, Options
-from altprop.experiment.recipes import dump_recipe, find_recipe, load_recipe, parse_recipe
+from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
 from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.recipes.shipped import find_recipe
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.space import Space
 
@@ -27,9 +28,7 @@ class SweepSettings(Options):
 
     positional: ClassVar[frozenset[str]] = frozenset({"recipe"})
 
-    recipe: Path | Recipe = Field(
-        description="Recipe with a section search: a YAML file, or a name; see `altprop recipes`."
-    )
+    recipe: Path | Recipe = Field(description="Recipe with a section search: a YAML file, or one of `altprop recipes`.")
     override: tuple[str, ...] = Field(
         default=(), description="KEY=VALUE in place of the recipe's; a key with a value is not searched."
     )
@@ -95,7 +94,6 @@ class SweepSettings(Options):
             "executions": self.executions or recipe.search.executions,
         }
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update=changes)})
-        _check_dropout(recipe)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Plan(
             recipe=recipe, search=self.search, trials=trials, grace=self.grace, created=now, versions=versions("cpu")
@@ -110,13 +108,3 @@ class SweepSettings(Options):
 
     def _where(self) -> str:
         return str(self.recipe) if isinstance(self.recipe, Path) else "The recipe"
-
-
-def _check_dropout(recipe: Recipe) -> None:
-    search = recipe.search
-    assert search is not None
-    if "model.dropout" in search.space and not search.tune_on.startswith("val_"):
-        raise InputError(
-            f"search.space: model.dropout cannot be chosen by the {search.tune_on} of the training data, which it "
-            f"only makes worse. Take search.tune_on=val_{search.tune_on}, or fix it: -o model.dropout=0."
-        )

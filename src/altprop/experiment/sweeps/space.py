@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import check_recipe
-from altprop.experiment.recipes.schema import Recipe, RuleSection, Section
+from altprop.experiment.recipes.schema import Recipe, Section
 
 _MOST_GRID_POINTS = 10_000
 _DRAWS = 16  # of other values, one of which must go together with a value that is checked
@@ -200,8 +200,6 @@ class Space:
         Raises:
             InputError: it does not; the message names the key and the value.
         """
-        for key in self.parts:
-            _check_key(key)
         random = Random(0)
         others = [{key: random.choice(part.some()) for key, part in self.parts.items()} for _ in range(_DRAWS)]
         for key, part in self.parts.items():
@@ -272,23 +270,3 @@ def _part(key: str, entry: Any) -> Choices | Range:
 
 def _is_fixed(key: str, fixed: Iterable[str]) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in fixed)
-
-
-def _check_key(key: str) -> None:
-    section: Any = Recipe
-    for number, name in enumerate(key.split(".")):
-        if section is RuleSection:  # its other keys are arguments of the rule
-            return
-        known = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else {}
-        if name not in known or (number == 0 and name == "search"):
-            raise unknown("key of a recipe called", key, _keys(Recipe))
-        section = known[name].annotation
-
-
-def _keys(section: type[BaseModel], before: str = "") -> list[str]:
-    found = []
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found += _keys(inner, f"{before}{name}.") if nested else [f"{before}{name}"]  # type: ignore[arg-type]
-    return [key for key in found if not key.startswith("search")]
