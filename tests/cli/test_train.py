@@ -150,10 +150,13 @@ def test_flags_that_say_what_the_recipe_says_are_refused_with_the_key(run, recip
     assert message in outcome.stderr
 
 
-def test_every_flag_of_the_settings_has_a_key_of_the_recipe(run, recipe):
-    for name in Settings.model_fields.keys() - {"out", "name", "overwrite", "lr_grid", "pretrained"}:
-        outcome = run("train", recipe, f"--{name.replace('_', '-')}", "x")
-        assert "write -o " in outcome.stderr, name
+@pytest.mark.parametrize("name", Settings.model_fields.keys() - {"out", "name", "overwrite"})
+def test_every_flag_of_the_settings_is_refused_with_what_to_do(run, recipe, name):
+    switch = Settings.model_fields[name].annotation is bool
+    outcome = run("train", recipe, f"--{name.replace('_', '-')}", *([] if switch else ["x"]))
+    assert outcome.exit_code == 2
+    told = outcome.stderr.partition("goes without a recipe")[2]
+    assert "write -o " in told or "search.space" in told or "always kept" in told
 
 
 @pytest.mark.parametrize("words", [("--resume",), ("--devices", "2"), ("-o", "optimizer.lr=0.1")])

@@ -66,6 +66,11 @@ _KEYS = {
     "threads": "machine.threads",
 }
 
+_NO_KEYS = {
+    "lr_grid": "name the rates in search.space, for altprop sweep",
+    "keep_weights": "with one, weights are always kept",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
@@ -158,10 +163,10 @@ def _check_recipe_flags(given: dict[str, Any]) -> None:
     from altprop.experiment.errors import InputError
 
     for name, value in given.items():
-        if name in _KEYS:
-            raise InputError(f"--{name.replace('_', '-')} goes without a recipe: write -o {_KEYS[name]}={value}.")
-    if "lr_grid" in given:
-        raise InputError("--lr-grid goes without a recipe: name the rates in search.space, for altprop sweep.")
+        if name in _FLAGS or name in (*_OUTPUT, "resume"):
+            continue
+        remedy = f": write -o {_KEYS[name]}={value}." if name in _KEYS else f"; {_NO_KEYS.get(name, 'leave it out')}."
+        raise InputError(f"--{name.replace('_', '-')} goes without a recipe{remedy}")
 
 
 def _show_results(results: Results) -> None:

@@ -71,6 +71,10 @@ def test_what_goes_together_is_taken(text):
     parse_recipe(text)
 
 
+def test_a_key_that_was_given_a_value_is_not_searched():
+    parse_recipe("search: {tune_on: error, space: {model.dropout: [0, 0.1], rule.name: [fa]}}", ["model.dropout=0"])
+
+
 def test_a_recipe_made_in_python_is_checked_by_the_same_rules():
     with pytest.raises(InputError, match=r"^training.monitor: val_loss needs validation data"):
         check_recipe(Recipe(training={"monitor": "val_loss"}))

@@ -29,7 +29,6 @@ def test_every_recipe_can_be_loaded_and_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-@pytest.mark.filterwarnings("ignore:.*is zero:UserWarning")
 def test_the_recipes_on_embedded_data_run(name):
     trained = fit(load_recipe(find_recipe(name), SHORT), seed=0)
     assert trained.status == "finished"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from inspect import signature
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 Problem = tuple[Key, str]
 
 
-def problems(recipe: Recipe) -> list[Problem]:
-    """All that is wrong with a recipe: keys, each with a message."""
-    wrong_names = [problem for check in _NAMES for problem in check(recipe)]
-    if wrong_names:
-        return wrong_names
-    return [problem for check in _FITS for problem in check(recipe)]
+def problems(recipe: Recipe, fixed: Collection[str] = ()) -> list[Problem]:
+    """All that is wrong with a recipe: keys, each with a message.
+
+    Args:
+        recipe: any.
+        fixed: keys that were given a value, which drop out of the search: it does not matter what it says of them.
+    """
+    for checks in (_NAMES, _FITS):
+        found = [problem for check in checks for problem in check(recipe)]
+        found = [(key, message) for key, message in found if key[:2] != ("search", "space") or key[-1] not in fixed]
+        if found:
+            return found
+    return []
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -61,20 +61,20 @@ def parse_recipe(text: str, overrides: Iterable[str] = (), *, source: str = "rec
 
 
 def _checked(tree: Tree, overrides: Iterable[str]) -> Recipe:
-    for override in overrides:
-        _override(tree, override)
+    fixed = [_override(tree, override) for override in overrides]
     _fill_in_for_spikes(tree)
     try:
         recipe = Recipe.model_validate(tree.values)
     except ValidationError as error:
         raise InputError("\n".join(_complaints(tree, error))) from error
-    found = [tree.complaint(key, message) for key, message in problems(recipe)]
+    found = [tree.complaint(key, message) for key, message in problems(recipe, fixed)]
     if found:
         raise InputError("\n".join(found))
     return recipe
 
 
-def _override(tree: Tree, override: str) -> None:
+def _override(tree: Tree, override: str) -> str:
+    """Change the tree, and say which key was changed."""
     name, equals, text = override.partition("=")
     key = _split(name.strip())
     if not equals or not all(key):
@@ -83,6 +83,7 @@ def _override(tree: Tree, override: str) -> None:
     for inner in [place for place in tree.places if place[: len(key)] == key]:
         del tree.places[inner]
     tree.places[key] = "-o "
+    return ".".join(key)
 
 
 def _split(name: str) -> Key:
