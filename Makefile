@@ -11,10 +11,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 
-.PHONY: help venv demo pictures test lint format bench parity clean
+.PHONY: help venv demo pictures test test-postgres lint format bench parity clean
 
 help:  ## say what the targets do
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 venv: $(READY)  ## make .venv, with all that work on altprop needs
 
@@ -29,6 +29,9 @@ pictures: $(READY)  ## explain handwritten digits by every rule, for the README
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
+
+test-postgres: $(READY)  ## run the tests of sweeps on a PostgreSQL server, installed if need be
+	tests/postgres/run $(BIN)/python -m pytest -c tests/postgres/pytest.ini tests/postgres
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

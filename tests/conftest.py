@@ -1,9 +1,12 @@
-"""What pytest leaves out, and how it runs: tests/parity needs an environment of its own, see `make parity`."""
+"""What pytest leaves out, and how it runs.
+
+tests/parity needs an environment of its own, see `make parity`; tests/postgres a server, see `make test-postgres`.
+"""
 
 import torch
 from hypothesis import settings
 
-collect_ignore = ["parity"]
+collect_ignore = ["parity", "postgres"]
 
 # The tests' tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment import DATA, MODELS, RULES, ExplainSettings, Explanations, Results, Settings, progress
+from altprop.experiment import DATA_SETS, MODELS, RULES, ExplainSettings, Explanations, Results, Settings, progress
 from altprop.experiment.objectives import LOSSES
 from altprop.experiment.spiking import SPIKING_MODELS
 from altprop.explain import COMPOSITES
@@ -61,7 +61,7 @@ def test_every_option_reaches_the_settings(run, tmp_path):
         "out": str(tmp_path),
         "name": "mine",
     }
-    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite", "task", "pretrained"}
+    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite", "task", "pretrained", "keep_weights"}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert run("train", *words).exit_code == 0
     asked = Settings(**given)
@@ -104,7 +104,7 @@ def test_help_shows_the_options_with_defaults_and_examples(run, command):
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("data", DATA),
+        ("data", DATA_SETS),
         ("models", [*MODELS, *SPIKING_MODELS]),
         ("rules", RULES),
         ("composites", COMPOSITES),
@@ -316,7 +316,7 @@ def test_the_command_is_installed():
 
 
 def test_help_waits_for_nothing_that_it_does_not_need():
-    heavy = "sklearn matplotlib torchvision optuna torchmetrics lightning_fabric tensorboard mlxtend mnist1d jinja2 PIL"
+    heavy = "torch numpy sklearn matplotlib torchvision optuna torchmetrics lightning_fabric mlxtend mnist1d jinja2 PIL"
     program = (
         "import sys; sys.argv = ['altprop', '--help']; from altprop.cli import main\n"
         f"try: main()\nexcept SystemExit: print(*set({heavy.split()}) & set(sys.modules), file=sys.stderr)"
@@ -330,4 +330,25 @@ def test_published_weights_are_for_networks_that_were_published(run, tmp_path):
     outcome = run("train", "--model", "8", "--pretrained", "--out", tmp_path)
     assert outcome.exit_code == 2
     assert "'8' has no published weights" in outcome.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_kept_networks_are_pruned_and_attacked(run, tmp_path):
+    folder = tmp_path / "mine"
+    assert (
+        run("compare", *QUICK, "--rules", "lfp", "--keep-weights", "--out", tmp_path, "--name", "mine").exit_code == 0
+    )
+    for command, option in {"prune": "--rates", "robustness": "--epsilons"}.items():
+        outcome = run(command, folder, option, "0.1,0.5", "--out", tmp_path, "--name", command)
+        assert outcome.exit_code == 0, outcome.stderr
+        assert "withstands" in outcome.stdout
+        assert (tmp_path / command / "report.html").exists()
+
+
+@pytest.mark.parametrize("command", ["prune", "robustness"])
+def test_a_folder_without_networks_is_an_error_and_leaves_nothing(run, tmp_path, command):
+    outcome = run(command, tmp_path / "none", "--out", tmp_path)
+    assert outcome.exit_code == 2
+    assert "There is no folder" in outcome.stderr
+    assert "--keep-weights" in outcome.stderr
     assert not list(tmp_path.iterdir())

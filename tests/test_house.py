@@ -62,12 +62,27 @@ def test_imports_point_inward(path):
 
 
 def test_the_core_needs_torch_alone():
-    """Of all that is installed here, ``import altprop`` loads nothing that ``import torch`` has not loaded."""
+    """Of all that is installed here, altprop loads nothing that ``import torch`` has not loaded, to train with it."""
     program = (
         "import sys, torch; before = {name.partition('.')[0] for name in sys.modules}; import altprop; "
+        "[getattr(altprop, name) for name in set(altprop.__all__) - {'LRP', 'explain', 'fit_patterns'}]; "
         "print(*{name.partition('.')[0] for name in sys.modules} - before - sys.stdlib_module_names)"
     )
     assert run(program) == "altprop"
+
+
+def test_torch_is_imported_at_its_first_use():
+    assert run("import sys, altprop; print('torch' in sys.modules); altprop.LFP; print('torch' in sys.modules)") == (
+        "False\nTrue"
+    )
+
+
+def test_a_name_that_is_imported_later_can_be_used_in_what_is_compiled():
+    run(
+        "import torch, altprop\n"
+        "def loss(x, y):\n    with altprop.targets(y): return x.sum()\n"
+        "torch.compile(loss, backend='eager', fullgraph=True)(torch.ones(2), torch.ones(2))"
+    )
 
 
 def test_explaining_is_imported_at_its_first_use():

@@ -5,20 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from altprop import measure, nn, rewards
-from altprop._targets import targets
-from altprop.inspection import inspect
-from altprop.rule import Attachment, Rule
-from altprop.rules.backprop import Backprop
-from altprop.rules.direct import DFA, DRTP, Shallow
-from altprop.rules.feedback_weights import FeedbackAlignment, KolenPollack, SignSymmetric
-from altprop.rules.lfp import LFP
-from altprop.rules.local_loss import LocalLoss
-
 if TYPE_CHECKING:
-    from altprop import explain
+    from altprop import explain, measure, nn, rewards
+    from altprop._targets import targets
     from altprop.explain.lrp import LRP
     from altprop.explain.patterns import fit_patterns
+    from altprop.inspection import inspect
+    from altprop.rule import Attachment, Rule
+    from altprop.rules.backprop import Backprop
+    from altprop.rules.direct import DFA, DRTP, Shallow
+    from altprop.rules.feedback_weights import FeedbackAlignment, KolenPollack, SignSymmetric
+    from altprop.rules.lfp import LFP
+    from altprop.rules.local_loss import LocalLoss
 
 __all__ = [
     "DFA",
@@ -44,15 +42,34 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# Explaining is imported at its first use: who trains need not wait for it.
-_LATER = {"explain": "altprop.explain", "LRP": "altprop.explain.lrp", "fit_patterns": "altprop.explain.patterns"}
+# All is imported at its first use: the command line's help need not wait for torch, nor training for what explains.
+_LATER = {
+    "DFA": "rules.direct",
+    "DRTP": "rules.direct",
+    "LFP": "rules.lfp",
+    "LRP": "explain.lrp",
+    "Attachment": "rule",
+    "Backprop": "rules.backprop",
+    "FeedbackAlignment": "rules.feedback_weights",
+    "KolenPollack": "rules.feedback_weights",
+    "LocalLoss": "rules.local_loss",
+    "Rule": "rule",
+    "Shallow": "rules.direct",
+    "SignSymmetric": "rules.feedback_weights",
+    "fit_patterns": "explain.patterns",
+    "inspect": "inspection",
+    "targets": "_targets",
+}
+_PARTS = ("explain", "measure", "nn", "rewards")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"altprop.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(_LATER[name])
-    return module if name == "explain" else getattr(module, name)
+    globals()[name] = found = getattr(import_module(f"altprop.{_LATER[name]}"), name)
+    return found
 
 
 def __dir__() -> list[str]:

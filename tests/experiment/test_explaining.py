@@ -265,7 +265,7 @@ def test_a_network_trained_on_own_data_is_explained_with_them(tmp_path):
     train(tiny(rules="backprop", out=tmp_path, name="mine"), data=data)
     settings = asked(model=str(tmp_path / "mine"), composites="epsilon")
     assert torch.equal(explain(settings, data=data).samples, data.x_test[:1])
-    with pytest.raises(InputError, match=r"trained on 'my own', which is no embedded data set.*data=\.\.\."):
+    with pytest.raises(InputError, match=r"trained on 'my own', which is no data set that altprop knows.*data=\.\.\."):
         explain(settings)
 
 
@@ -399,7 +399,7 @@ def test_results_of_a_comparison_are_no_model(tmp_path, runs):
     results = tmp_path / "toy" / "results.json"
     fields = json.loads(results.read_text())
     results.write_text(json.dumps(fields | {"command": "compare"}))
-    with pytest.raises(InputError, match="holds results of `altprop compare`, which keeps no weights"):
+    with pytest.raises(InputError, match="holds results of `altprop compare`, not of one network"):
         explain(asked(model=str(tmp_path / "toy")))
     results.write_text("{}")
     with pytest.raises(InputError, match=r"results\.json holds no results of `altprop train`"):

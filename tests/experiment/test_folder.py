@@ -100,3 +100,13 @@ def test_where_nothing_can_be_written_is_said(tmp_path):
 )
 def test_any_text_becomes_a_name_without_a_path(text, name):
     assert plain_name(text) == name
+
+
+def test_a_folder_of_all_results_that_was_made_for_nothing_does_not_stay(tmp_path):
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "runs", "one"):
+        raise RuntimeError("stopped")
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "mine", "one"):
+        raise RuntimeError("stopped")
+    assert (tmp_path / "mine").exists()

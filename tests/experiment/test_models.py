@@ -94,6 +94,19 @@ def test_the_closest_match_of_an_activation_is_named():
         build_model("4", VECTOR, activation="leaky_relu")
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    [
+        # 32 maps of 5×5, halved to 14×14; 64 and 256 maps of 3×3, halved twice to 8×8.
+        ("conv-32-fc-1000", (1, 28, 28), (832, 6_273_000, 10_010)),
+        ("conv-64-256-fc-2000", (3, 32, 32), (1_792, 147_712, 32_770_000, 20_010)),
+    ],
+)
+def test_the_networks_of_drtp_have_the_layers_of_the_paper(name, shape, parameters):
+    layers = [layer for layer in build_model(name, Shape(shape, 10)) if isinstance(layer, nn.Linear | nn.Conv2d)]
+    assert tuple(sum(p.numel() for p in layer.parameters()) for layer in layers) == parameters
+
+
 @pytest.mark.parametrize(("name", "published"), [("resnet-20", 269_722), ("resnet-56", 853_018)])
 def test_residual_networks_have_the_parameters_of_the_paper(name, published):
     """He et al., table 6: 0.27 and 0.85 million; the shortcuts have none (option A)."""

@@ -1,5 +1,6 @@
 """Experiments that take a moment, rules that do one odd thing, and results made by hand."""
 
+import pytest
 import torch
 
 import altprop
@@ -22,6 +23,13 @@ def own_data(**changes):
     y = (x.sum(1) > 0).long()
     parts = {"x_train": x[:40], "y_train": y[:40], "x_test": x[40:], "y_test": y[40:], "outputs": 2}
     return Dataset(**{"name": "my own", "task": "classification"} | parts | changes)
+
+
+def without_report(run, settings, data=None):
+    """What ``compare`` or ``train`` gives, with its files but for the report, whose pictures take their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("altprop.experiment.comparison.write_report", lambda *_: None)
+        return run(settings, data=data)
 
 
 class Hooked(altprop.Rule):

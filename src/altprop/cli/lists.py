@@ -1,4 +1,4 @@
-"""``altprop data``, ``models``, ``rules``, ``composites``, ``objectives``: what there is, by name."""
+"""``altprop models``, ``rules``, ``composites``, ``objectives``: what there is, by name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from altprop.cli.output import print_list
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (data, models, rules, composites, objectives):
+    for command in (models, rules, composites, objectives):
         app.command()(command)
-
-
-def data() -> None:
-    """List the data sets."""
-    from altprop.experiment.data import DATA
-
-    rows = ([name, entry.task, entry.size, entry.summary] for name, entry in DATA.items())
-    print_list("Data sets", ["--data", "task", "size", ""], rows)
 
 
 def models() -> None:

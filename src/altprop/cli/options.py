@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from textwrap import dedent
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,17 +56,37 @@ def with_options(
 
     def command(context: typer.Context, **values: str | bool | None) -> None:
         # Defaults are shown, and not passed on: the model that is chosen may have others.
-        given: dict[str, Any] = defaults | {name: value for name, value in values.items() if _is_given(context, name)}
+        given: dict[str, Any] = defaults | given_values(context, values)
         with errors_for_the_reader():
             results = watched(run, options(**given))
         show(results)
 
-    parameters = [_option(options, name, defaults.get(name)) for name in options.model_fields]
-    # Typer reads the options from the signature.
-    itself = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    command.__signature__ = Signature([itself, *parameters])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (itself, *parameters)}
+    declare(command, [option_of(options, name, defaults.get(name)) for name in options.model_fields])
     return command
+
+
+def declare(command: Callable[..., None], parameters: list[Parameter]) -> None:
+    """Say what parameters a command has, besides its context: Typer reads them from the signature."""
+    parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context), *parameters]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+
+
+def parameter(name: str, kind: Any, info: Any, default: Any = None) -> Parameter:
+    """A parameter of a command.
+
+    Args:
+        name: of the function's parameter.
+        kind: its type.
+        info: what ``typer.Option`` or ``typer.Argument`` gave.
+        default: its value where none is given.
+    """
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def given_values(context: typer.Context, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that were given on the command line: the others are defaults, which are shown alone."""
+    return {name: value for name, value in values.items() if _is_given(context, name)}
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -74,17 +94,30 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _option(options: type[Options], name: str, default: str | None) -> Parameter:
+def option_of(
+    options: type[Options], name: str, default: str | None = None, *, flags: list[str] | None = None, panel: str = ""
+) -> Parameter:
+    """The parameter for a field of a class of options.
+
+    Args:
+        options: the class.
+        name: of the field.
+        default: where it is not that of the class.
+        flags: unset: the field's name.
+        panel: the part of the help that it is shown in; unset: the first.
+    """
     from altprop.experiment.options import as_text
 
     field = options.model_fields[name]
     if name in options.positional:
-        path = typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
-        return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, path])
-    flags = _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
+        return parameter(
+            name, str | None, typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
+        )
+    flags = flags or _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
     if field.annotation is bool:
-        switch = typer.Option(*flags, help=field.description)
-        return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[bool, switch])
-    text = typer.Option(*flags, help=field.description, metavar="TEXT")
-    default = default or (None if field.default in (None, ()) else as_text(name, field.default))
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, text])
+        switch = typer.Option(*flags, help=field.description, rich_help_panel=panel or None)
+        return parameter(name, bool, switch, field.default)
+    text = typer.Option(*flags, help=field.description, metavar="TEXT", rich_help_panel=panel or None)
+    return parameter(
+        name, str | None, text, default or (None if field.default in (None, ()) else as_text(name, field.default))
+    )

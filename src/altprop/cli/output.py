@@ -66,12 +66,13 @@ def fail(message: str, code: int = 2) -> Never:
     raise typer.Exit(code)
 
 
-def print_list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table."""
+def print_list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], whole: int = 1) -> None:
+    """Print a table whose first columns, names that the reader types, are not broken into lines."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns, title=title)
+    shown = (Column(name, no_wrap=place < whole, overflow="fold") for place, name in enumerate(columns))
+    table = Table(*shown, title=title)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -17,7 +17,7 @@ from altprop.experiment.errors import InputError, check_extra
 
 if TYPE_CHECKING:
     from altprop.experiment.comparison import Interrupted, compare, train
-    from altprop.experiment.data import DATA, load_data
+    from altprop.experiment.data import DATA
     from altprop.experiment.dataset import Dataset
     from altprop.experiment.explain_settings import ExplainSettings
     from altprop.experiment.explaining import explain
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from altprop.experiment.registry import RULES, make_rule
     from altprop.experiment.results import Results
     from altprop.experiment.settings import Settings
+    from altprop.experiment.sources import DATA_SETS, load_data
 
 check_extra()
 
 __all__ = [
     "ACTIVATIONS",
     "DATA",
+    "DATA_SETS",
     "MODELS",
     "RULES",
     "Dataset",
@@ -55,6 +57,7 @@ __all__ = [
 _LATER = {
     "ACTIVATIONS": "models",
     "DATA": "data",
+    "DATA_SETS": "sources",
     "MODELS": "models",
     "RULES": "registry",
     "Dataset": "dataset",
@@ -66,7 +69,7 @@ _LATER = {
     "build_model": "models",
     "compare": "comparison",
     "explain": "explaining",
-    "load_data": "data",
+    "load_data": "sources",
     "make_objective": "objectives",
     "make_rule": "registry",
     "train": "comparison",

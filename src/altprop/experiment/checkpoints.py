@@ -12,20 +12,19 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 from torch import Tensor
 
-from altprop.experiment.data import DATA, load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS
 from altprop.experiment.network import TRAIN_FIRST, Network
 from altprop.experiment.results import Results
-from altprop.experiment.sources import Splits, TensorExamples
+from altprop.experiment.sources import DATA_SETS, Splits, TensorExamples, load_data, parse_data
 from altprop.experiment.spiking import is_spiking
 from altprop.experiment.weights import load_weights
 
 if TYPE_CHECKING:
     from altprop.experiment.fitting.loading import Which
 
-_RECIPE = "recipe.yaml"
+RECIPE = "recipe.yaml"
 """The file by which a folder is known to hold a training by a recipe."""
 
 _LOOKED_AT = 256
@@ -55,7 +54,7 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
     file, seed = _weights_file(path, results, seed)
     network = settings.model_copy(update={"pretrained": False}).network(results.data.shape, seed)
     load_weights(network, file, f"the network of {folder}")
-    data = data or _trained_on(results)
+    data = data or trained_on(results)
     low, high = float(data.x_train.min()), float(data.x_train.max())
     classes = tuple(map(str, range(data.outputs))) if data.task == "classification" else ()
     rule = settings.rules[0]
@@ -73,7 +72,7 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
 
 def _of_recipe(path: Path) -> Path | None:
     """The folder of the training by a recipe that a path is in; None if it is in none."""
-    return next((one for one in (path, *path.parents[:3]) if (one / _RECIPE).is_file()), None)
+    return next((one for one in (path, *path.parents[:3]) if (one / RECIPE).is_file()), None)
 
 
 def _fitted_network(folder: Path, path: Path, seed: int | None, data: Dataset | None) -> Network:
@@ -127,9 +126,7 @@ def _training(path: Path, folder: Path) -> Results:
     except ValidationError as error:
         raise InputError(f"{folder / RESULTS} holds no results of `altprop train`.") from error
     if results.command != "train":
-        raise InputError(
-            f"{folder} holds results of `altprop {results.command}`, which keeps no weights. {TRAIN_FIRST}"
-        )
+        raise InputError(f"{folder} holds results of `altprop {results.command}`, not of one network. {TRAIN_FIRST}")
     return results
 
 
@@ -152,14 +149,19 @@ def _weights_file(path: Path, results: Results, seed: int | None) -> tuple[Path,
     return there[seed], seed
 
 
-def _trained_on(results: Results) -> Dataset:
-    name = results.data.name
-    if name not in DATA:
+def trained_on(results: Results) -> Dataset:
+    """The data set that networks were trained on.
+
+    Raises:
+        InputError: altprop does not know it, or its files are not there.
+    """
+    name, given = results.data.name, results.settings.data
+    if name != parse_data(given)[0] and name not in DATA_SETS:
         raise InputError(
-            f"The network was trained on {name!r}, which is no embedded data set: give it to "
-            f"altprop.experiment.explain(settings, data=...) in Python."
+            f"The network was trained on {name!r}, which is no data set that altprop knows: give it in Python, as "
+            f"data=..."
         )
-    data = load_data(name)
+    data = load_data(given if name == parse_data(given)[0] else name)
     return data.reconstruction() if results.data.task == "reconstruction" else data
 
 

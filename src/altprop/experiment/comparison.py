@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from altprop import targets
-from altprop.experiment.data import load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS, Folder, results_folder
@@ -26,6 +25,7 @@ from altprop.experiment.results import DataFacts, Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import ALL, Settings
+from altprop.experiment.sources import load_data, parse_data
 from altprop.experiment.spiking import check_task
 from altprop.experiment.timing import step_times
 from altprop.experiment.training import Job, train_network
@@ -102,7 +102,7 @@ class _Record:
 def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset | None, watch: Watch) -> Results:
     check_device(settings.device)
     rule = f"-{settings.rules[0]}" if command == "train" else ""
-    default = f"{command}{rule}-{data.name if data else settings.data}-{settings.model}"
+    default = f"{command}{rule}-{data.name if data else parse_data(settings.data)[0]}-{settings.model}"
     with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
         data = (data or load_data(settings.data)).to(settings.device)
         if settings.task == "reconstruction":

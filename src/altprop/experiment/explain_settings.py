@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from altprop.experiment.composites import make_composite
-from altprop.experiment.data import DATA
-from altprop.experiment.errors import InputError, unknown
+from altprop.experiment.errors import InputError
 from altprop.experiment.labels import split_labels
 from altprop.experiment.options import Name, Options, parse_numbers
+from altprop.experiment.sources.memory import check_data
 from altprop.explain import COMPOSITES
 
 ALL = "all"
@@ -44,7 +44,7 @@ class ExplainSettings(Options):
 
     images: Path | None = Field(default=None, description="Image file, or folder of images, to explain.")
     data: str | None = Field(
-        default=None, description="Or a data set, see `altprop data`. Unset, without images: the one trained on."
+        default=None, description="Or a data set, see `altprop data list`. Unset, without images: the one trained on."
     )
     index: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_parse_indices)] = Field(
         default=(0,), description="Which of its test samples, from 0: 3, or 0,3,5."
@@ -83,9 +83,7 @@ class ExplainSettings(Options):
     @field_validator("data")
     @classmethod
     def _check_data(cls, name: str | None) -> str | None:
-        if name is not None and name not in DATA:
-            raise unknown("data set", name, DATA)
-        return name
+        return None if name is None else check_data(name)
 
     @field_validator("index", "composites")
     @classmethod

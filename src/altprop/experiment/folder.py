@@ -5,15 +5,35 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 from altprop.experiment.errors import InputError
 
 RESULTS = "results.json"
 """The file by which a folder is known to hold results."""
+
+
+WEIGHTS = "weights"
+"""The folder, within one of results, of the weights that were kept."""
+
+
+def weights_file(folder: Path, rule: str, seed: int) -> Path:
+    """The file of the weights that a rule reached from a seed.
+
+    Args:
+        folder: of the results.
+        rule: the label of the rule; no two have the same file.
+        seed: of the run.
+
+    Example:
+        >>> weights_file(Path("runs/mine"), "lfp:epsilon=0", 2).name
+        'lfp%3Aepsilon=0-seed-2.safetensors'
+    """
+    return folder / WEIGHTS / f"{quote(rule, safe='=,')}-seed-{seed}.safetensors"
 
 
 def plain_name(text: str) -> str:
@@ -85,6 +105,7 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
     """
     folder = Folder(out, name, numbered=numbered, overwrite=overwrite)
     folder.check()
+    made = not out.exists()
     try:
         folder.path.mkdir(parents=True)
     except OSError as error:
@@ -95,6 +116,9 @@ def new_folder(out: Path, name: str, *, numbered: bool = False, overwrite: bool 
         yield folder
     finally:
         shutil.rmtree(folder.path, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # what holds results stays
+                out.rmdir()
 
 
 def results_folder(

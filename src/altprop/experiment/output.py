@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from altprop.experiment.dataset import Dataset
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.folder import RESULTS, WEIGHTS, weights_file
 from altprop.experiment.results import Results
 
 
@@ -21,6 +22,7 @@ def write_results(results: Results, folder: Path) -> None:
     * ``settings.json``: the settings as they were used, defaults filled in;
     * ``model.pt``: after ``train``, the weights (``model-seed-1.pt`` for each seed if there are several), unless the
       run diverged;
+    * ``weights/``: the weights of every rule and seed, if they are to be kept, for :mod:`altprop.experiment.kept`;
     * ``results.json``: all but the weights, to be read again by :meth:`Results.load`. It comes last: where it is, the
       others are too.
 
@@ -34,6 +36,8 @@ def write_results(results: Results, folder: Path) -> None:
     _write_csv(folder / "curves.csv", _epoch_rows(results))
     if results.command == "train":
         _write_weights(results, folder)
+    if results.settings.keep_weights:
+        _keep_weights(results, folder)
     (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
 
 
@@ -60,6 +64,16 @@ def _write_weights(results: Results, folder: Path) -> None:
         name = "model.pt" if len(results.models) == 1 else f"model-seed-{seed}.pt"
         if seed not in diverged:
             torch.save(model.state_dict(), folder / name)
+
+
+def _keep_weights(results: Results, folder: Path) -> None:
+    diverged = {(run.rule, run.seed) for run in results.runs if run.divergence}
+    (folder / WEIGHTS).mkdir()
+    for (rule, seed), model in results.models.items():
+        if (rule, seed) not in diverged:
+            # Copies, for safetensors takes no tensors that share memory.
+            state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+            save_file(state, weights_file(folder, rule, seed))
 
 
 def _run_rows(results: Results) -> Iterable[Mapping[str, Any]]:

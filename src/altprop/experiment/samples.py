@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from altprop.experiment.data import load_data
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.network import Network
+from altprop.experiment.sources import load_data, parse_data
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def data_samples(name: str | None, index: tuple[int, ...], network: Network) -> 
     Raises:
         InputError: it is not known which data set, an index is out of range, or the samples do not fit the network.
     """
-    data = load_data(name) if name and not (network.data and network.data.name == name) else network.data
+    theirs = network.data
+    data = load_data(name) if name and not (theirs and theirs.name == parse_data(name)[0]) else theirs
     if data is None:
         raise InputError("Name what to explain: an image file, a folder of images, or a data set with --data.")
     _check_fit(data, network)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import nn
 
-from altprop.experiment.data import DATA
 from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.labels import base_name, split_labels
@@ -17,6 +16,7 @@ from altprop.experiment.models import ACTIVATIONS, Norm, Shape, build_model, che
 from altprop.experiment.objectives import check_objective_name
 from altprop.experiment.options import Name, Options, parse_numbers, parse_seeds
 from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_rule
+from altprop.experiment.sources.memory import check_data
 from altprop.experiment.spiking import SURROGATES, check_fit, is_spiking, spiking_defaults
 
 _ACTIVATION = (
@@ -68,7 +68,7 @@ class Settings(Options):
         (('lfp:epsilon=0',), (0, 1), 0.05)
     """
 
-    data: str = Field(default="digits", description="Data set; see `altprop data`.")
+    data: str = Field(default="digits", description="Data set, or NAME:FOLDER of its files; see `altprop data list`.")
     task: Literal["reconstruction"] | None = Field(
         default=None, description="reconstruction: an autoencoder of the inputs. Unset: what the data set is for."
     )
@@ -101,6 +101,7 @@ class Settings(Options):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(parse_seeds)] = Field(
         default=(0, 1, 2), description="How many seeds (3: seeds 0, 1, 2), or which: 0,1,7."
     )
+    keep_weights: bool = Field(default=False, description="Keep the networks, for `altprop prune` and `robustness`.")
     objective: str | None = Field(
         default=None, description="cross-entropy, mse or a reward; see `altprop objectives`. Unset: as fits the data."
     )
@@ -122,9 +123,7 @@ class Settings(Options):
     @field_validator("data")
     @classmethod
     def _check_data(cls, name: str) -> str:
-        if name not in DATA:
-            raise unknown("data set", name, DATA)
-        return name
+        return check_data(name)
 
     @field_validator("model")
     @classmethod

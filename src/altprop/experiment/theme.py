@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle, product
 from typing import Any
@@ -69,9 +70,14 @@ def style(theme: Theme) -> dict[str, Any]:
 
 
 def lines(results: Results, theme: Theme) -> dict[str, dict[str, Any]]:
+    """How the lines of each rule of an experiment look: see :func:`lines_of`."""
+    return lines_of(results.settings.rules, theme)
+
+
+def lines_of(rules: Iterable[str], theme: Theme) -> dict[str, dict[str, Any]]:
     """How the lines of each rule look: backprop and the control are neutral, the others have colours."""
     looks, drawn = cycle(product(("-", "-.", ":"), theme.series)), {}
-    for rule in results.settings.rules:
+    for rule in rules:
         if rule == REFERENCE:
             look = {"color": theme.text}
         elif rule == CONTROL:

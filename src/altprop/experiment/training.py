@@ -29,6 +29,11 @@ from altprop.rule import Rule
 _TEST_BATCH = 1024
 
 
+def rule_seed(seed: int) -> int:
+    """What a rule draws from: not the seed of the weights, or feedback weights would start out as copies."""
+    return seed + 2**31  # torch looks at 32 bits
+
+
 @dataclass(frozen=True)
 class Job:
     """One network to be trained by one rule, and all that it takes.
@@ -58,8 +63,8 @@ class Job:
 
     @property
     def rule_seed(self) -> int:
-        """What the rule draws from: not the seed of the weights, or feedback weights would start out as copies."""
-        return self.seed + 2**31  # torch looks at 32 bits
+        """What the rule draws from."""
+        return rule_seed(self.seed)
 
     def objective(self) -> Callable[[Tensor, Tensor], Tensor]:
         """What is descended."""

@@ -8,7 +8,7 @@ from altprop.experiment.recipes.schema import DataSection
 from altprop.experiment.sources import open_data
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", sorted(DATA.keys() - {"mnist-5k", "mnist1d"}))  # those two take long
 def test_all_of_a_set_is_what_load_data_gives(name):
     splits, data = open_data(DataSection(name=name)), load_data(name)
     assert (splits.name, splits.task, splits.input_shape, splits.outputs) == (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from inspect import signature
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from altprop.experiment.data import DATA
 from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError, did_you_mean, unknown
 from altprop.experiment.models import ACTIVATIONS, check_model_name
@@ -16,6 +16,9 @@ from altprop.experiment.recipes.reading import Key
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.registry import RULES, make_named_rule
 from altprop.experiment.spiking import SURROGATES, check_fit, check_task
+
+if TYPE_CHECKING:
+    from altprop.experiment.sources.catalog import DataSet
 
 Problem = tuple[Key, str]
 
@@ -52,9 +55,15 @@ def _complaint(key: Key, check: Callable[[], object]) -> Iterator[Problem]:
         yield key, str(error)
 
 
+def _data_set(recipe: Recipe) -> DataSet:
+    # Imported late: who opens data reads the schema of recipes first.
+    from altprop.experiment.sources.catalog import find_data_set  # noqa: PLC0415
+
+    return find_data_set(recipe.data.name)
+
+
 def _data(recipe: Recipe) -> Iterator[Problem]:
-    if recipe.data.name not in DATA:
-        yield ("data", "name"), str(unknown("data set", recipe.data.name, DATA))
+    yield from _complaint(("data", "name"), lambda: _data_set(recipe))
 
 
 def _model(recipe: Recipe) -> Iterator[Problem]:
@@ -119,7 +128,7 @@ def keys(section: type[BaseModel], before: str = "") -> list[str]:
 
 
 def _task(recipe: Recipe) -> Task:
-    return recipe.data.task or DATA[recipe.data.name].task
+    return recipe.data.task or _data_set(recipe).task
 
 
 def _fits_task(recipe: Recipe) -> Iterator[Problem]:

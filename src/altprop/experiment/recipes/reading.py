@@ -28,6 +28,9 @@ _RESOLVERS = {
 }
 
 
+_DEEPEST = 20
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's name)
 
@@ -37,6 +40,14 @@ class Dumper(yaml.SafeDumper):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # Left to itself, PyYAML loses the rarer line breaks.
+    style = '"' if any(character in text for character in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+Dumper.add_representer(str, _represent_text)
 
 for _kind, (_pattern, _first) in _RESOLVERS.items():
     for _class in (_Loader, Dumper):
@@ -109,8 +120,7 @@ class _Reader:
 
     def node(self, text: str) -> yaml.Node | None:
         try:
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)):
-                raise InputError(f"{self._source}: aliases (&name, *name) are not used in recipes: write it out.")
+            self._check(text)
             return yaml.compose(text, _Loader)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark and self._lines else None
@@ -119,8 +129,17 @@ class _Reader:
             raise InputError(
                 f"{self._source}: there is a character that YAML does not take: {error.reason}."
             ) from error
-        except RecursionError as error:
-            raise InputError(f"{self._source}: it is nested too deeply for a recipe.") from error
+
+    def _check(self, text: str) -> None:
+        """Refuse what can make a short text large, or slow to read."""
+        depth = 0
+        for event in yaml.parse(text, _Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            at = self._at(event.start_mark.line + 1 if event.start_mark else None)
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(f"{at}aliases (&name, *name) are not used in recipes: write it out.")
+            if depth > _DEEPEST:
+                raise InputError(f"{at}this is nested too deeply for a recipe.")
 
     def error(self, node: yaml.Node, message: str, key: Key = ()) -> InputError:
         name = f"{'.'.join(key)}: " if key else ""

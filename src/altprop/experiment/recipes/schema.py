@@ -54,10 +54,19 @@ def named(section: type[BaseModel], value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)  # a network with one hidden layer
     if not (isinstance(value, str) or whole) or "name" not in section.model_fields:
         return value
+    if section is DataSection:
+        return _data_named(str(value))
     if section is not RuleSection:
         return {"name": str(value)}
     name, arguments = parse_label("rule", str(value))
     return {"name": name, **arguments}
+
+
+def _data_named(text: str) -> dict[str, Any]:
+    from altprop.experiment.sources.names import parse_data  # noqa: PLC0415  (who opens data reads this module first)
+
+    name, root = parse_data(text)
+    return {"name": name} if root is None else {"name": name, "root": root}
 
 
 def _listed(value: Any) -> Any:

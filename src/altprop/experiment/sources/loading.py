@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.splits import Examples, TensorExamples
+from altprop.experiment.sources.images import ImageExamples
+from altprop.experiment.sources.splits import Examples, Reconstructed, TensorExamples
 
 
 def batches(
@@ -28,7 +29,7 @@ def batches(
     Raises:
         InputError: a file cannot be read.
     """
-    if not workers or isinstance(examples, TensorExamples):
+    if not workers or _at_hand(examples):
         yield from (examples.batch(indices, epoch) for indices in index_batches)
         return
     # The loader draws seeds for its workers, which use none: from a generator of its own, not from torch's.
@@ -44,6 +45,12 @@ def batches(
         if isinstance(batch, InputError):
             raise batch
         yield batch
+
+
+def _at_hand(examples: Examples) -> bool:
+    if isinstance(examples, Reconstructed):
+        return _at_hand(examples.examples)
+    return isinstance(examples, TensorExamples) or (isinstance(examples, ImageExamples) and examples.at_hand)
 
 
 _Read = tuple[Tensor, Tensor] | InputError

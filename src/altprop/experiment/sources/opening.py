@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from altprop.experiment.data import DATA
-from altprop.experiment.errors import unknown
+from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.sources.catalog import find_data_set
 from altprop.experiment.sources.embedded import open_embedded
+from altprop.experiment.sources.names import parse_data
+from altprop.experiment.sources.on_disk import open_files
 from altprop.experiment.sources.splits import Splits
 
 
@@ -13,7 +15,7 @@ def open_data(section: DataSection) -> Splits:
     """Open a data set: find its files, choose the examples, hold out those for validation.
 
     Args:
-        section: of a recipe: which data set, where, and what of it.
+        section: of a recipe: which data set, where, and what of it; a name may be ``NAME:ROOT`` too.
 
     Raises:
         InputError: there is no such data set, files are missing or broken, or too few examples are left; the message
@@ -24,6 +26,10 @@ def open_data(section: DataSection) -> Splits:
         >>> len(splits.train), len(splits.validation), len(splits.test)
         (400, 100, 500)
     """
-    if section.name not in DATA:
-        raise unknown("data set", section.name, DATA)
-    return open_embedded(section)
+    name, root = parse_data(section.name)
+    if root is not None:
+        if section.root is not None:
+            raise InputError(f"{section.name} names a folder, and {section.root} is another: leave out one of them.")
+        section = section.model_copy(update={"name": name, "root": root})
+    known = find_data_set(name)
+    return open_embedded(section) if known.read is None else open_files(section, known, known.read)

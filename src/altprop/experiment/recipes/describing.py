@@ -1,0 +1,74 @@
+"""Every key of a recipe with its default and its meaning, as a table for the documentation."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from types import NoneType
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from altprop.experiment.recipes.schema import Recipe
+
+
+def describe() -> str:
+    """All keys, section by section, as Markdown: a table for each with key, default, meaning.
+
+    Example:
+        >>> print(describe().splitlines()[0])
+        ## The recipe itself
+    """
+    return "\n\n".join(_tables(Recipe, "")).replace("``", "`") + "\n"
+
+
+def _tables(section: type[BaseModel], key: str) -> Iterator[str]:
+    fields = section.model_fields
+    inner = {name: _section(field) for name, field in fields.items()}
+    rows = [f"| `{name}` | {_default(field)} | {_meanings(section)[name]} |" for name, field in fields.items()]
+    title = f"## `{key}`" if key else "## The recipe itself"
+    yield f"{title}\n\n{_summary(section)}\n\n| key | default | meaning |\n|---|---|---|\n" + "\n".join(rows)
+    for name, kind in inner.items():
+        if kind is not None:
+            yield from _tables(kind, f"{key}.{name}" if key else name)
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _summary(section: type[BaseModel]) -> str:
+    return _words(inspect.getdoc(section).partition("\n\nAttributes:")[0])  # type: ignore[union-attr]
+
+
+def _meanings(section: type[BaseModel]) -> dict[str, str]:
+    """What the docstring of a section says of each of its keys."""
+    text = str(inspect.getdoc(section)).partition("Attributes:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)
+    return {name: _capital(_words(meaning)) for name, meaning in entries}
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    if _section(field) is not None:
+        return "unset" if NoneType in get_args(field.annotation) else "its own"
+    return "unset" if field.default is None else f"`{_text(field.default)}`"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value) if value != "" else '""'
+
+
+def _words(text: str) -> str:
+    plain = re.sub(r":(?:mod|func|class):`~?([\w.]+)`", r"`\1`", text)
+    return " ".join(plain.split())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

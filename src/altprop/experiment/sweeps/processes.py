@@ -1,0 +1,103 @@
+"""Workers as processes of this machine."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from altprop.experiment.errors import InputError
+from altprop.experiment.sweeps.working import work
+
+_SECONDS_TO_END = 60  # a worker that is asked to stop gives its trial back first
+_PROGRAM = "from altprop.experiment.sweeps.processes import main; main()"
+
+
+def run_processes(url: str, name: str, count: int, logs: Path, look: Callable[[], Any]) -> None:
+    """Let processes work on a sweep until they have all ended. Ctrl-C ends them, and they give their trials back.
+
+    Args:
+        url: of the storage.
+        name: of the sweep.
+        count: how many processes.
+        logs: the folder for what they print.
+        look: called every now and then.
+
+    Raises:
+        InputError: all of them ended with an error; the message is that of the last.
+    """
+    files = [logs / f"worker-{number}.log" for number in range(count)]
+    processes = [_start(url, name, file) for file in files]
+    try:
+        while any(process.poll() is None for process in processes):
+            look()
+            time.sleep(0.5)
+    except BaseException:
+        _stop(processes)
+        raise
+    if all(process.returncode for process in processes):
+        raise InputError(_last_words(processes, files))
+
+
+def main() -> None:
+    """The program of a process: the storage and the name of the sweep come in by standard input."""
+    task = json.loads(sys.stdin.readline())
+    try:
+        with stopped_by_signals():
+            work(task["storage"], task["name"])
+    except InputError as error:
+        raise SystemExit(f"altprop: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM, by which Slurm and others end a process, do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(url: str, name: str, log: Path) -> subprocess.Popen[str]:
+    with log.open("a", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=out, stderr=out, text=True
+        )
+    # By a pipe: other users can read the command lines of all processes, and the URL may hold a password.
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(json.dumps({"storage": url, "name": name}) + "\n")
+    return process
+
+
+def _stop(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _SECONDS_TO_END
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _last_words(processes: list[subprocess.Popen[str]], files: list[Path]) -> str:
+    codes = ", ".join(str(process.returncode) for process in processes)
+    lines = files[-1].read_text(encoding="utf-8").strip().splitlines()
+    said = lines[-1].removeprefix("altprop: ") if lines else f"exit status {codes}"
+    return f"No worker came to the end of the sweep: {said} (see {files[-1]}). The same command goes on with it."

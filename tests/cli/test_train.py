@@ -1,0 +1,214 @@
+"""``altprop train`` with a recipe; without one it is tested with compare, whose flags it has."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+from altprop.cli import train
+from altprop.experiment import progress
+from altprop.experiment.recipes import load_recipe
+from altprop.experiment.settings import Settings
+
+QUICK = """\
+data: circles
+model: 8
+rule: lfp
+training:
+  epochs: 2
+  seeds: 2
+machine:
+  threads: 1
+track:
+  loggers: []
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(QUICK, encoding="utf-8")
+    return path
+
+
+def test_a_recipe_is_trained_and_what_was_done_is_shown_and_kept(run, recipe, tmp_path):
+    outcome = run("train", recipe, "-o", "optimizer.lr=0.5", "--out", tmp_path / "runs", "--name", "mine")
+    assert outcome.exit_code == 0, outcome.stderr
+    folder = tmp_path / "runs" / "mine"
+    kept = load_recipe(folder / "recipe.yaml")
+    assert kept == load_recipe(recipe, ["optimizer.lr=0.5"])
+    told = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    assert [fit["seed"] for fit in told["fits"]] == [0, 1]
+    for fit in told["fits"]:
+        assert f"{fit['history'][-1]['test_score']:.3f}" in outcome.stdout
+    assert "0.5" in outcome.stdout
+    assert str(folder) in outcome.stdout
+
+
+def test_the_flags_of_machines_are_keys_of_the_recipe(run, recipe, tmp_path):
+    words = ("--precision", "64-true", "--accelerator", "cpu", "--devices", "1", "--track", "sparsity,norms")
+    outcome = run("train", recipe, *words, "-o", "training.epochs=1", "--out", tmp_path / "runs", "--name", "mine")
+    assert outcome.exit_code == 0, outcome.stderr
+    kept = load_recipe(tmp_path / "runs" / "mine" / "recipe.yaml")
+    assert (kept.machine.precision, kept.track.metrics) == ("64-true", ("sparsity", "norms"))
+
+
+def test_a_finished_training_is_not_replaced_unless_asked(run, recipe, tmp_path):
+    words = ("train", recipe, "-o", "training.epochs=1", "--out", tmp_path / "runs", "--name", "mine")
+    assert run(*words).exit_code == 0
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    assert run(*words, "--overwrite").exit_code == 0
+
+
+def test_a_training_that_diverges_says_so(run, recipe, tmp_path):
+    changes = ("-o", "optimizer.lr=1e30", "-o", "training.clip=0", "-o", "rule=backprop", "-o", "training.seeds=1")
+    outcome = run("train", recipe, *changes, "--out", tmp_path / "runs")
+    assert outcome.exit_code == 1
+    assert "diverged" in outcome.stdout
+
+
+BROKEN = {
+    "an unknown key": (
+        "optimizer:\n  lrr: 0.1",
+        "recipe.yaml:2: optimizer.lrr: there is no such key. Did you mean 'lr'?",
+    ),
+    "an unknown section": (
+        "optimiser:\n  lr: 0.1",
+        "recipe.yaml:1: optimiser: there is no such key. Did you mean 'opti",
+    ),
+    "a wrong type": ("training:\n  epochs: many", "recipe.yaml:2: training.epochs: Input should be a valid integer"),
+    "a wrong value": (
+        "optimizer:\n  name: sdg",
+        "recipe.yaml:2: optimizer.name: Input should be 'sgd', 'adam' or 'ada",
+    ),
+    "a key given twice": ("data: digits\ndata: sine", "recipe.yaml:2: data: this key is given twice, first at "),
+    "a tab": ("data:\n\tname: digits", "recipe.yaml:2: there is a tab. YAML is indented with spaces."),
+    "no YAML": ("data: [digits", "recipe.yaml:1: this is not YAML: "),
+    "an unknown rule": ("rule: lpf", "recipe.yaml:1: rule.name: There is no rule 'lpf'. Did you mean 'lfp'?"),
+    "an unknown argument": (
+        "rule: lfp:epsilom=1",
+        "recipe.yaml:1: rule.epsilom: There is no argument of the rule 'lfp'",
+    ),
+    "an unknown network": (
+        "model: lenett",
+        "recipe.yaml:1: model.name: There is no model 'lenett'. Did you mean 'lenet'",
+    ),
+    "an unknown data set": (
+        "data: digit",
+        "recipe.yaml:1: data.name: There is no data set 'digit'. Did you mean 'digits'",
+    ),
+    "two lengths": (
+        "training:\n  epochs: 1\n  steps: 1",
+        "recipe.yaml:3: training.steps: training.epochs is given too: ",
+    ),
+    "no validation data": (
+        "training:\n  monitor: val_loss",
+        "recipe.yaml:2: training.monitor: val_loss needs validation",
+    ),
+    "a network that does not fit": (
+        "data: circles\nmodel: lenet",
+        "The model 'lenet' takes images of at least 16×16 p",
+    ),
+    "an objective that does not fit": ("objective: regression", "recipe.yaml:1: objective.name: 'regression' is for "),
+    "no file": (None, "There is no file "),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_recipe_is_one_line_and_leaves_no_folder(run, tmp_path, text, message):
+    path = tmp_path / "recipe.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    outcome = run("train", path, "--out", tmp_path / "runs")
+    assert outcome.exit_code == 2
+    (line,) = outcome.stderr.strip().splitlines()
+    assert message in line
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_wrong_change_is_named(run, recipe, tmp_path):
+    outcome = run("train", recipe, "-o", "optimizer.lrr=1", "--out", tmp_path / "runs")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.strip() == "altprop: -o optimizer.lrr: there is no such key. Did you mean 'lr'?"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--epochs", "3"), "--epochs goes without a recipe: write -o training.epochs=3."),
+        (("--rule", "fa"), "--rules goes without a recipe: write -o rule=fa."),
+        (("--lr-grid", "0.1,0.2"), "--lr-grid goes without a recipe"),
+    ],
+)
+def test_flags_that_say_what_the_recipe_says_are_refused_with_the_key(run, recipe, words, message):
+    outcome = run("train", recipe, *words)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+
+
+def test_every_flag_of_the_settings_has_a_key_of_the_recipe(run, recipe):
+    for name in Settings.model_fields.keys() - {"out", "name", "overwrite", "lr_grid", "pretrained"}:
+        outcome = run("train", recipe, f"--{name.replace('_', '-')}", "x")
+        assert "write -o " in outcome.stderr, name
+
+
+@pytest.mark.parametrize("words", [("--resume",), ("--devices", "2"), ("-o", "optimizer.lr=0.1")])
+def test_flags_of_recipes_need_one(run, tmp_path, words):
+    outcome = run("train", *words, "--out", tmp_path)
+    assert outcome.exit_code == 2
+    assert "goes with a recipe: altprop train RECIPE" in outcome.stderr
+
+
+def test_without_a_recipe_o_is_short_for_out(run, tmp_path):
+    quick = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "--threads", "1")
+    assert run("train", *quick, "-o", tmp_path, "--name", "mine").exit_code == 0
+    assert (tmp_path / "mine" / "model.pt").exists()
+
+
+def test_help_shows_both_ways(run):
+    text = run("train", "--help").stdout
+    assert "With a recipe" in text
+    assert "Without a recipe" in text
+    assert "[RECIPE]" in text
+    assert "-o optimizer.lr=0.01" in text
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_goes_on(run, recipe, tmp_path, monkeypatch):
+    class ImpatientBar(progress.Bar):
+        """Presses Ctrl-C at the 20th step."""
+
+        left = 20
+
+        def advance(self):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    words = ("train", recipe, "--out", tmp_path / "runs", "--name", "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "Bar", ImpatientBar)
+        outcome = run(*words)
+    assert outcome.exit_code == 130
+    assert "go on with it by --resume --name mine" in outcome.stderr
+    again = run(*words, "--resume")
+    assert again.exit_code == 0, again.stderr
+    told = json.loads((tmp_path / "runs" / "mine" / "training.json").read_text(encoding="utf-8"))
+    assert [len(fit["history"]) for fit in told["fits"]] == [2, 2]
+
+
+def test_launchers_can_start_the_module():
+    ended = subprocess.run(
+        [sys.executable, "-m", "altprop.cli", "--version"], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.startswith("altprop ")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_process_speaks_for_all(monkeypatch, rank):
+    """Under a launcher each process runs the command; the tables are printed once."""
+    monkeypatch.setattr(rank_zero_only, "rank", rank, raising=False)
+    assert train._is_first() is (rank == 0)

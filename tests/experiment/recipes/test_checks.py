@@ -1,0 +1,77 @@
+"""Keys that do not go together are refused before anything is trained."""
+
+import pytest
+
+from altprop.experiment import InputError
+from altprop.experiment.recipes import Recipe, check_recipe, parse_recipe
+
+STOP = "{patience: 3}"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("training: {epochs: 3, steps: 9}", "training.steps", "training.epochs is given too"),
+        ("training: {batch_size: 64, accumulate: 3}", "training.accumulate", "a batch of 64 is not cut into 3 equal"),
+        ("training: {seeds: [1, 1]}", "training.seeds", "one is named twice: 1, 1."),
+        ("training: {seeds: 0}", "training.seeds", "at least one is needed."),
+        ("model: {norm: batch}\ntraining: {batch_size: 1}", "training.batch_size", "batch norm needs 2 samples"),
+        (f"training: {{early_stopping: {STOP}}}", "training.early_stopping", "stopping early needs validation data"),
+        ("training: {monitor: val_loss}", "training.monitor", "val_loss needs validation data: hold some out"),
+        ("search: {space: {optimizer.lr: [1]}}", "search.tune_on", "val_error needs validation data"),
+        ("objective: {name: mse, label_smoothing: 0.1}", "objective.label_smoothing", "smoothing is of the cross-entr"),
+        (
+            "objective: {name: softmax, label_smoothing: 0.1}",
+            "objective.label_smoothing",
+            "and the objective is softmax",
+        ),
+        ("data: sine\nobjective: {label_smoothing: 0.1}", "objective.label_smoothing", "and the objective is mse"),
+        ("data: sine\nobjective: softmax", "objective.name", "'softmax' is for classification, not for regression."),
+        ("data: sine\nrule: drtp", "rule", "The rule 'drtp' is for classification, and the data are for regression."),
+        ("data: {name: digits, task: reconstruction}\nrule: drtp", "rule", "and the data are for reconstruction."),
+        ("scheduler: step", "scheduler", "the step scheduler needs scheduler.epochs"),
+        ("scheduler: {name: cyclic, warmup: 0.1}", "scheduler.warmup", "the scheduler 'cyclic' has no warm-up"),
+        ("optimizer: {nesterov: true, momentum: 0}", "optimizer.nesterov", "this is a kind of momentum"),
+        ("optimizer: {name: adam, nesterov: true}", "optimizer.nesterov", "this is a kind of momentum"),
+        ("model: {name: lif-8, activation: relu}", "model", "The neurons of 'lif-8' fire spikes"),
+        ("model: {activation: atan}", "model", "The activation 'atan' is the surrogate gradient of spiking neurons"),
+        ("model: lif-8\ndata: sine\nobjective: mse", "model.name", "it is not for regression."),
+        (
+            "data: {validation: 0.1}\nsearch: {space: {optimizer.lrr: [1]}}",
+            "search.space.optimizer.lrr",
+            "there is no such key of a recipe. Did you mean 'optimizer.lr'?",
+        ),
+        (
+            "search: {tune_on: error, space: {model.dropout: [0, 0.1]}}",
+            "search.space.model.dropout",
+            "dropout always harms 'error', which is on training data",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_named(text, key, message):
+    with pytest.raises(InputError) as caught:
+        parse_recipe(text, source="recipe.yaml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("recipe.yaml:")
+    assert f": {key}: {message}" in line or (f": {key}: " in line and message in line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"training: {{early_stopping: {STOP}, monitor: train_loss}}",
+        f"data: {{validation: 0.1}}\ntraining: {{early_stopping: {STOP}, monitor: val_score}}",
+        "search: {tune_on: loss, space: {optimizer.lr: [1, 2], rule.name: [lfp, fa], rule.epsilon: [0, 1]}}",
+        "data: {validation: 0.1}\nsearch: {space: {model.dropout: [0, 0.1]}}",
+        "scheduler: {name: cosine, warmup: 0.1}",
+        "objective: {label_smoothing: 0.1}",
+    ],
+)
+def test_what_goes_together_is_taken(text):
+    parse_recipe(text)
+
+
+def test_a_recipe_made_in_python_is_checked_by_the_same_rules():
+    with pytest.raises(InputError, match=r"^training.monitor: val_loss needs validation data"):
+        check_recipe(Recipe(training={"monitor": "val_loss"}))
+    check_recipe(Recipe())
