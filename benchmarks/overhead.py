@@ -106,9 +106,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.cpu_time else time.perf_counter
     splits = digits()
-    print(
-        f"torch {torch.__version__}, {args.threads} threads; milliseconds per epoch by recipe and in the bare loop, ratio"
-    )
+    print(f"torch {torch.__version__}, {args.threads} threads; ms per epoch: by recipe, bare, ratio")
     for rule in args.rules:
         for name in ("no folder", "folder"):
             with tempfile.TemporaryDirectory() as place:

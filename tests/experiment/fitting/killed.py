@@ -25,12 +25,12 @@ fit(RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"ep
 
 
 class Begun(Watch):
-    """Says when the first step is done."""
+    """Says when the training goes on: also one that is done, for there may be a kill after its last step."""
 
     def __init__(self, event):
         self._event = event
 
-    def advance(self):
+    def reach(self, steps):
         self._event.set()
 
 

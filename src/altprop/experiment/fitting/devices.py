@@ -28,6 +28,11 @@ def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fa
     Raises:
         InputError: there is no such machine.
     """
+    if section.strategy == "fsdp":
+        # It keeps parameters in pieces: neither rules that look at weights nor the checkpoints here can use them.
+        raise InputError(
+            "The recipe's machine.strategy is 'fsdp', which training by a recipe does not support: take ddp."
+        )
     alone = section.strategy == "auto" and section.devices == 1 and section.nodes == 1
     started = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
     if alone and started > 1:

@@ -81,7 +81,6 @@ class Loop:
         self._bare &= self.job.recipe.machine.strategy == "auto"
         self.forward: nn.Module = self.network if self._bare else self.model
         self._scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        self._plain = self._scaler is None and self.job.recipe.machine.strategy != "fsdp"
 
     @property
     def elapsed(self) -> float:
@@ -210,14 +209,12 @@ class Loop:
 
     def _check_and_clip(self) -> None:
         clip = self.job.recipe.training.clip
-        if self._plain:
+        if self._scaler is None:
             check_and_clip(self._parameters, clip, self.step + 1)
             return
-        limit = clip or float("inf")
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         # The scaler of float16 skips a step whose updates are not finite: that is no divergence.
-        if norm is not None and self._scaler is None and not norm.isfinite():
-            raise NotFiniteError("the norm of the update", self.step + 1)
+        limit = clip or float("inf")
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
 
     def _meet_data(self) -> None:
         """Let the rule draw what it draws on the first batch, before the network is in Fabric's hands."""
