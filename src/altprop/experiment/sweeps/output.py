@@ -54,7 +54,7 @@ def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
         command=f"altprop train {folder / 'best.yaml'}",
         header=header(results),
         rows=[row(results, trial) for trial in ranked(results)[:SHOWN]],
-        more=max(0, len(results.trials) - SHOWN),
+        more=max(0, len(ranked(results)) - SHOWN),
         best=dump_recipe(results.best_recipe) if results.best_recipe else "",
         rates=rates,
     )

@@ -15,10 +15,9 @@ _ORDER = ("complete", "pruned", "failed", "given up", "running", "waiting")
 
 
 def ranked(results: SweepResults) -> list[SweepTrial]:
-    """The complete trials, best first, then the others."""
-    return sorted(
-        results.trials, key=lambda one: (_ORDER.index(one.state), one.value is None, one.value or 0.0, one.trial)
-    )
+    """The trials that have ended: the complete ones, best first, then the others."""
+    ended = [trial for trial in results.trials if trial.has_ended]
+    return sorted(ended, key=lambda one: (_ORDER.index(one.state), one.value is None, one.value or 0.0, one.trial))
 
 
 def header(results: SweepResults) -> list[str]:
