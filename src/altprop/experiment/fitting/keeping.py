@@ -23,7 +23,7 @@ from altprop.experiment.fitting.loop import Loop
 from altprop.experiment.fitting.records import EpochFigures
 from altprop.experiment.fitting.stopping import best_epoch
 
-_SHARE = 0.02
+_SHARE = 0.01
 """Of the time, what the writing of ``last`` after each epoch may take: where epochs are short, it skips some."""
 
 

@@ -130,7 +130,7 @@ def _random(loop: Loop) -> dict[str, Tensor]:
 
 def _copy(tensor: Tensor) -> Tensor:
     # A copy also of what others share memory with, such as tied weights: safetensors takes none that does.
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
