@@ -12,6 +12,7 @@ from altprop.flax.networks import RULES, make_network
 from altprop.flax.results import FlaxResults
 from altprop.flax.settings import FlaxSettings
 from altprop.flax.training import train
+from tests.experiment.sources.originals import idx
 
 
 def settings(**changed):
@@ -50,6 +51,14 @@ def test_regression_reaches_what_it_should(data):
     results = train(settings(data=data, hidden="64-32", rule="fa", lr=0.05, epochs=25))
     assert results.metric == "R²"
     assert results.score > {"sine": 0.95, "teacher-student": 0.4}[data]
+
+
+def test_the_files_of_mnist_are_trained_on(tmp_path, monkeypatch):
+    idx(tmp_path, monkeypatch)
+    results = train(settings(data=f"mnist:{tmp_path}", epochs=1))
+    assert results.metric == "accuracy"
+    with pytest.raises(InputError, match="train-images"):
+        train(settings(data=f"mnist:{tmp_path / 'elsewhere'}"))
 
 
 def test_validation_data_are_held_out():
