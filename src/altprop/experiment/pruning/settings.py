@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from altprop.experiment.composites import make_composite
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.options import Name, Options, parse_numbers
+from altprop.experiment.kept_settings import KeptSettings
+from altprop.experiment.options import parse_numbers
 from altprop.experiment.pruning.criteria import CRITERIA
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class PruneSettings(Options):
+class PruneSettings(KeptSettings):
     """What to prune, and how. Lists may be given as text too, as on the command line.
 
     Raises:
@@ -26,11 +26,6 @@ class PruneSettings(Options):
         (0.0, 0.5, 0.9)
     """
 
-    positional: ClassVar[frozenset[str]] = frozenset({"run"})
-
-    run: Path | None = Field(
-        default=None, description="Folder of the networks: of altprop compare --keep-weights, or of altprop train."
-    )
     by: Annotated[tuple[str, ...], BeforeValidator(parse_numbers)] = Field(
         default=("magnitude", "relevance"), description=f"What weights are ranked by: {', '.join(CRITERIA)}."
     )
@@ -42,19 +37,7 @@ class PruneSettings(Options):
     per_layer: bool = Field(default=False, description="Prune the fraction of each layer, rather than of the whole.")
     composite: str = Field(default="epsilon", description="Composite for relevance; see `altprop composites`.")
     samples: int = Field(default=1000, ge=1, description="Training samples that a ranking looks at.")
-    tolerance: float = Field(
-        default=0.05, gt=0, allow_inf_nan=False, description="What the score may lose: how far does a network go?"
-    )
     seed: int = Field(default=0, ge=0, description="Seed of the samples, and of the random ranking.")
-    which: Literal["final", "best", "last"] = Field(
-        default="final", description="Of networks that a recipe trained: at the end, at their best, or the last kept."
-    )
-    device: str = Field(default="cpu", description="Device: cpu, cuda, cuda:1, mps.")
-    out: Path | None = Field(default=Path("runs"), description="Folder of all results.")
-    name: Name | None = Field(
-        default=None, description="Folder of these results, within --out. Unset: named for the contents."
-    )
-    overwrite: bool = Field(default=False, description="Replace earlier results of the same name.")
 
     @field_validator("by")
     @classmethod

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.options import Name, Options, parse_numbers
+from altprop.experiment.kept_settings import KeptSettings
+from altprop.experiment.options import parse_numbers
 from altprop.experiment.robustness.attacks import ATTACKS
 
 Size = Annotated[float, Field(ge=0, le=1)]
 
 
-class RobustnessSettings(Options):
+class RobustnessSettings(KeptSettings):
     """What to attack, and how. Lists may be given as text too, as on the command line.
 
     Raises:
@@ -25,11 +25,6 @@ class RobustnessSettings(Options):
         (0.0, 0.05, 0.1)
     """
 
-    positional: ClassVar[frozenset[str]] = frozenset({"run"})
-
-    run: Path | None = Field(
-        default=None, description="Folder of the networks: of altprop compare --keep-weights, or of altprop train."
-    )
     attacks: Annotated[tuple[str, ...], BeforeValidator(parse_numbers)] = Field(
         default=("fgsm", "pgd"), description=f"Attacks: {', '.join(ATTACKS)}."
     )
@@ -39,18 +34,6 @@ class RobustnessSettings(Options):
         "inputs; for images, of pixels from 0 to 1. No attack at all is always among them.",
     )
     steps: int = Field(default=20, ge=1, description="Steps of pgd.")
-    tolerance: float = Field(
-        default=0.05, gt=0, allow_inf_nan=False, description="What the accuracy may lose: how far does a network go?"
-    )
-    which: Literal["final", "best", "last"] = Field(
-        default="final", description="Of networks that a recipe trained: at the end, at their best, or the last kept."
-    )
-    device: str = Field(default="cpu", description="Device: cpu, cuda, cuda:1, mps.")
-    out: Path | None = Field(default=Path("runs"), description="Folder of all results.")
-    name: Name | None = Field(
-        default=None, description="Folder of these results, within --out. Unset: named for the contents."
-    )
-    overwrite: bool = Field(default=False, description="Replace earlier results of the same name.")
 
     @field_validator("attacks")
     @classmethod
