@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from altprop.experiment.dataset import Task
 from altprop.experiment.fits_table import judged
@@ -19,6 +19,25 @@ from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
 from altprop.experiment.sources import DATA_SETS
 from altprop.experiment.spiking import is_spiking
+
+
+class _Git(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    dirty: bool
+
+
+class _Facts(BaseModel):
+    """What ``facts.json`` says; all of it is open where there is no such file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created: str = ""
+    command: str = ""
+    versions: dict[str, str] = {}
+    git: _Git | None = None
+
 
 _NOT_OVER = "The training is not over: this is what there was, and its scores do not count."
 
@@ -34,7 +53,8 @@ def read_recipe_run(folder: Path) -> Source:
     Raises:
         ValueError: it is damaged.
     """
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8")) if (folder / FACTS).is_file() else {}
+    text = (folder / FACTS).read_text(encoding="utf-8") if (folder / FACTS).is_file() else "{}"
+    facts = _Facts.model_validate_json(text)
     over = (folder / TRAINING).is_file()
     recipe, entry = _ended(folder) if over else _so_far(folder)
     return Source(
@@ -42,10 +62,10 @@ def read_recipe_run(folder: Path) -> Source:
         name=folder.name,
         kind="recipe",
         recipe=dump_recipe(recipe),
-        created=facts.get("created", ""),
-        versions=facts.get("versions", {}),
-        git=_git(facts.get("git")),
-        command=facts.get("command", ""),
+        created=facts.created,
+        versions=facts.versions,
+        git=_words(facts.git),
+        command=facts.command,
         entries=(entry,),
         notes=() if over else (_NOT_OVER,),
         has_weights=over,
@@ -124,7 +144,7 @@ def _point(figures: EpochFigures) -> Point:
     )
 
 
-def _git(state: dict[str, Any] | None) -> str:
-    if state is None:
+def _words(git: _Git | None) -> str:
+    if git is None:
         return ""
-    return f"{state['commit']}{', and files that differ from it' if state['dirty'] else ''}"
+    return f"{git.commit}{', and files that differ from it' if git.dirty else ''}"
