@@ -110,7 +110,8 @@ def main() -> None:
     for rule in args.rules:
         for name in ("no folder", "folder"):
             with tempfile.TemporaryDirectory() as place:
-                folders = [Path(place) / str(turn) if name == "folder" else None for turn in range(args.rounds + 1)]
+                turns = range(args.rounds + 1)
+                folders = [Path(place) / str(turn) if name == "folder" else None for turn in turns]
                 found = [measure(rule, splits, args.epochs, clock, folder) for folder in folders][1:]
             own, plain = (1e3 * statistics.median(times) for times in zip(*found, strict=True))
             ratios = [mine / theirs for mine, theirs in found]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from altprop._pieces import whole
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -40,7 +42,7 @@ class Pair:
 
 
 def _flat(v: Tensor) -> Tensor:
-    v = v.detach()
+    v = whole(v.detach())
     return (v if v.layout == torch.strided else v.to_dense()).flatten().double()
 
 

@@ -79,3 +79,7 @@ def test_a_recipe_made_in_python_is_checked_by_the_same_rules():
     with pytest.raises(InputError, match=r"^training.monitor: val_loss needs validation data"):
         check_recipe(Recipe(training={"monitor": "val_loss"}))
     check_recipe(Recipe())
+
+
+def test_sets_of_files_may_have_validation_data_of_their_own():
+    check_recipe(Recipe.model_validate({"data": {"name": "flowers-102"}, "training": {"monitor": "val_loss"}}))

@@ -12,7 +12,10 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import MachineSection
@@ -28,11 +31,6 @@ def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fa
     Raises:
         InputError: there is no such machine.
     """
-    if section.strategy == "fsdp":
-        # It keeps parameters in pieces: neither rules that look at weights nor the checkpoints here can use them.
-        raise InputError(
-            "The recipe's machine.strategy is 'fsdp', which training by a recipe does not support: take ddp."
-        )
     alone = section.strategy == "auto" and section.devices == 1 and section.nodes == 1
     started = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
     if alone and started > 1:
@@ -59,11 +57,21 @@ def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fa
 
 
 def _strategy(section: MachineSection) -> Any:
+    if section.strategy == "fsdp":
+        # The mesh of Fabric's strategy is of nodes and devices; here all processes share all pieces.
+        return ModelParallelStrategy(_in_pieces)
     several = section.strategy == "auto" and (section.devices != 1 or section.nodes != 1)
     if section.strategy == "ddp" or (several and section.devices != "auto"):
         # A rule may leave parameters without an update. What it drew is the same in all processes already.
         return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     return section.strategy
+
+
+def _in_pieces(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    # Not a group of parameters for each layer: some networks, and some rules, use the weights of a layer without calling
+    # it. What a process keeps between steps, with its updates and the optimizer's state, is its piece all the same.
+    everyone = init_device_mesh(mesh.device_type, (mesh.size(),))
+    return fully_shard(network, mesh=everyone, reshard_after_forward=True)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
+from altprop._pieces import whole
 from altprop.experiment.fitting.devices import make_fabric, threads
 from altprop.experiment.fitting.job import Job, check
 from altprop.experiment.fitting.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
@@ -82,6 +84,16 @@ def checked_splits(recipe: Recipe) -> Splits:
     return open_data(recipe.data)
 
 
+def _plain(job: Job, network: nn.Module) -> nn.Module:
+    """A trained network on the CPU, whole in every process. All must call this."""
+    if job.recipe.machine.strategy != "fsdp":
+        return network.cpu()
+    state = {name: whole(tensor.detach()).cpu() for name, tensor in network.state_dict().items()}
+    plain = job.blank_model()
+    plain.load_state_dict(state)
+    return plain
+
+
 @dataclass
 class _Ending:
     status: Status = "finished"
@@ -127,7 +139,7 @@ def fit_job(
         best_epoch=best.epoch if best else None,
         message=ending.message,
         notes=tuple(notes),
-        model=network.cpu().eval(),
+        model=_plain(job, network).eval(),
     )
 
 

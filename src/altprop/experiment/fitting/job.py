@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,11 @@ class Job:
             dropout=section.dropout,
             pretrained=section.pretrained,
         )
+
+    def blank_model(self) -> nn.Module:
+        """The same network for weights to be put into: none are downloaded."""
+        section = self.recipe.model.model_copy(update={"pretrained": False})
+        return replace(self, recipe=self.recipe.model_copy(update={"model": section})).model()
 
     def rule(self) -> Rule:
         """The learning rule."""

@@ -45,8 +45,7 @@ def load_trained(
         there = sorted(path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
         raise InputError(f"{folder} has no network of seed {seed}, but of {', '.join(there) or 'none'}.")
     splits = open_data(recipe.data) if splits is None else splits
-    weightless = recipe.model_copy(update={"model": recipe.model.model_copy(update={"pretrained": False})})
-    network = Job(weightless, splits, seed).model()
+    network = Job(recipe, splits, seed).blank_model()
     if which == "final":
         load_weights(network, place / WEIGHTS, f"the network of {folder}")
     else:

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
+from altprop._pieces import in_pieces_as, whole
 from altprop.experiment.errors import InputError
 from altprop.experiment.fitting.checkpoints import Snapshot
 from altprop.experiment.fitting.devices import summed
@@ -20,7 +22,7 @@ _LENGTH = ("training.epochs", "training.steps", "training.seeds")
 
 
 def take(loop: Loop) -> Snapshot:
-    """Take down where a training stands. All of its processes must call it."""
+    """Take down where a training stands. All of its processes must call it; the first one alone gets tensors."""
     optimizer = loop.optimizer.state_dict()
     entries = [(f"{number}/{key}", value) for number, own in optimizer["state"].items() for key, value in own.items()]
     tally = loop.tally.state
@@ -39,10 +41,10 @@ def take(loop: Loop) -> Snapshot:
         },
         "precision": loop.fabric.strategy.precision.state_dict(),
     }
-    tensors = {f"optimizer/{name}": _copy(value) for name, value in entries if isinstance(value, Tensor)}
+    tensors = {f"optimizer/{name}": value for name, value in entries if isinstance(value, Tensor)}
     return Snapshot(
-        model={name: _copy(value) for name, value in loop.network.state_dict().items()},
-        tensors=tensors | _random(loop),
+        model=_copies(loop, loop.network.state_dict()),
+        tensors=_copies(loop, tensors) | _random(loop),
         facts=facts,
     )
 
@@ -100,7 +102,7 @@ def put_back(snapshot: Snapshot, loop: Loop) -> None:
     totals = facts["tally"]["totals"]
     first = loop.fabric.global_rank == 0  # the sums were those of all processes
     loop.tally.restore(totals if first else [0.0] * len(totals), facts["tally"]["samples"])
-    loop.optimizer.load_state_dict(_optimizer(snapshot))
+    loop.optimizer.load_state_dict(_optimizer(snapshot, loop.optimizer))
     loop.fabric.strategy.precision.load_state_dict(facts["precision"])
     prefix = f"random/{loop.fabric.global_rank}/"
     states = {name.removeprefix(prefix): t for name, t in snapshot.tensors.items() if name.startswith(prefix)}
@@ -108,13 +110,16 @@ def put_back(snapshot: Snapshot, loop: Loop) -> None:
         set_random_states(states, loop.fabric.device)
 
 
-def _optimizer(snapshot: Snapshot) -> dict[str, Any]:
+def _optimizer(snapshot: Snapshot, optimizer: Optimizer) -> dict[str, Any]:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     saved = {name: t for name, t in snapshot.tensors.items() if name.startswith("optimizer/")}
     others = {f"optimizer/{name}": value for name, value in snapshot.facts["optimizer"]["state"].items()}
     for name, value in (saved | others).items():
         _, number, key = name.split("/")
-        state.setdefault(int(number), {})[key] = value
+        of = parameters[int(number)]
+        alike = isinstance(value, Tensor) and value.shape == of.shape and key != "step"
+        state.setdefault(int(number), {})[key] = in_pieces_as(value, of) if alike else value
     return {"state": state, "param_groups": snapshot.facts["optimizer"]["groups"]}
 
 
@@ -128,9 +133,14 @@ def _random(loop: Loop) -> dict[str, Tensor]:
     return {f"random/{rank}/{name}": state for rank, states in enumerate(everyone) for name, state in states.items()}
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    # A copy also of what others share memory with, such as tied weights: safetensors takes none that does.
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+def _copies(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    copies = {}
+    for name, tensor in tensors.items():
+        one = whole(tensor.detach())
+        if loop.fabric.is_global_zero:  # which alone writes; under fsdp the others might not have the room
+            # Also of what others share memory with, such as tied weights: safetensors takes none that does.
+            copies[name] = one.to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return copies
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -190,7 +190,9 @@ def _training(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _validation(recipe: Recipe) -> Iterator[Problem]:
-    if recipe.data.validation:
+    # A set of files may have a part for validation: that is seen when it is opened.
+    embedded = _data_set(recipe).read is None
+    if recipe.data.validation or not embedded:
         return
     monitor, remedy = recipe.training.monitor, "hold some out with data.validation, such as 0.1"
     if monitor and monitor.startswith("val_"):
