@@ -1,6 +1,7 @@
 """What a report takes from folders, and what it says of those that it cannot read."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,11 @@ def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path):
     found = find([tmp_path])
     assert names(found) == [str(one), str(two), "other"]
     assert {entry.run for entry in found.entries} == set(names(found))
+
+
+def test_a_folder_that_is_named_by_a_dot_has_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(recipe_run(tmp_path / "mine"))
+    assert names(find([Path()])) == ["mine"]
 
 
 def test_a_comparison_is_read_whole(tmp_path):

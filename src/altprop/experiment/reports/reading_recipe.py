@@ -59,7 +59,7 @@ def read_recipe_run(folder: Path) -> Source:
     recipe, entry = _ended(folder) if over else _so_far(folder)
     return Source(
         folder=folder,
-        name=folder.name,
+        name=folder.resolve().name,
         kind="recipe",
         recipe=dump_recipe(recipe),
         created=facts.created,
@@ -74,7 +74,7 @@ def read_recipe_run(folder: Path) -> Source:
 
 def _ended(folder: Path) -> tuple[Recipe, Entry]:
     training = Training.load(folder)
-    entry = _entry(folder.name, training.recipe, training.data.name, training.data.task, training.fits)
+    entry = _entry(folder.resolve().name, training.recipe, training.data.name, training.data.task, training.fits)
     known = {
         "settings": entry.settings | {"data.test_samples": training.data.test},
         "input_shape": training.data.input_shape,
@@ -88,7 +88,7 @@ def _so_far(folder: Path) -> tuple[Recipe, Entry]:
     task = recipe.data.task or (known.task if known else "classification")
     histories = {seed: folder / f"seed-{seed}" / "history.jsonl" for seed in recipe.training.seeds}
     fits = tuple(_unfinished(seed, _lr_of(recipe), file) for seed, file in histories.items() if file.is_file())
-    entry = _entry(folder.name, recipe, recipe.data.name, task, fits)
+    entry = _entry(folder.resolve().name, recipe, recipe.data.name, task, fits)
     networks = tuple(network.model_copy(update={"status": "not over"}) for network in entry.networks)
     return recipe, entry.model_copy(update={"networks": networks})
 
