@@ -10,13 +10,21 @@ from PIL import Image
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.pruning import PruneSettings, prune
-from altprop.experiment.reports import Report, report
+from altprop.experiment.reports import Report, boundaries, report
 from altprop.experiment.reports.boundaries import draw_kept, kept_of
 from altprop.experiment.reports.drawing import pictures_of
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.tables import groups_of
 from altprop.experiment.theme import LIGHT
-from tests.experiment.reports.toys import compared, really_compared, really_trained, recipe_run
+from tests.experiment.reports.toys import (
+    CIRCLES,
+    compared,
+    figures,
+    fit_of,
+    really_compared,
+    really_trained,
+    recipe_run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +113,8 @@ def test_the_page_is_whole_and_needs_no_other_file(page):
     pictures = [link for link in parts.links if link.startswith("data:image/png;base64,")]
     assert len(pictures) == 2 * 6
     assert not [link for link in parts.links if "://" in link]
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert {"Learning curves: circles", "Learning curves: sine", "Decision boundaries: lost", "Recipes"} <= set(titles)
 
 
 def test_the_page_links_what_lies_beside_it(made, page, runs):
@@ -136,6 +146,17 @@ def test_boundaries_are_of_every_network_that_was_kept(runs):
         "dfa, recipe",
     ]
     assert notes == []
+
+
+@pytest.mark.parametrize(("validation", "which"), [(0.0, "final"), (0.5, "best")])
+def test_boundaries_are_of_the_epoch_whose_score_counts(tmp_path, monkeypatch, validation, which):
+    scores = {"val_score": 0.5} if validation else {}
+    data = CIRCLES.model_copy(update={"input_shape": (2,)})
+    recipe_run(tmp_path / "mine", fit_of(0, history=(figures(1, test_score=0.5, **scores),), best_epoch=1), data=data)
+    found, asked = find([tmp_path]), []
+    monkeypatch.setattr(boundaries, "kept_networks", lambda folder, which: asked.append((folder.name, which)))
+    kept_of(groups_of(found.entries)[0], found.sources, [])
+    assert asked == [("mine", which)]
 
 
 def test_networks_that_cannot_be_read_are_noted(tmp_path):
