@@ -40,8 +40,8 @@ def pictures_of(group: Group, sources: Sequence[Source], notes: list[str]) -> li
         notes: is told what cannot be drawn.
     """
     drawn = [
-        *_picture(group, "curves", "Learning curves", _CURVES, partial(_curves, group)),
-        *_picture(group, "measured", "What was measured", _MEASURED, partial(_measured, group)),
+        *_picture(group, "curves", "Learning curves", _CURVES, partial(draw_curves, group)),
+        *_picture(group, "measured", "What was measured", _MEASURED, partial(draw_measured, group)),
     ]
     if not group.is_2d:
         return drawn
@@ -62,7 +62,8 @@ def _picture(
     ]
 
 
-def _curves(group: Group, theme: Theme) -> Figure | None:
+def draw_curves(group: Group, theme: Theme) -> Figure | None:
+    """Draw scores and training loss, epoch by epoch: the mean over seeds, and a band of one standard deviation."""
     panels = [
         (f"Test {group.metric}", lambda point: point.test),
         (f"Validation {group.metric}", lambda point: point.validation),
@@ -71,7 +72,8 @@ def _curves(group: Group, theme: Theme) -> Figure | None:
     return _draw_panels(group, panels, theme)
 
 
-def _measured(group: Group, theme: Theme) -> Figure | None:
+def draw_measured(group: Group, theme: Theme) -> Figure | None:
+    """Draw what was measured, likewise."""
     names = dict.fromkeys(name for _, point in _points(group) for name in point.tracked)
     return _draw_panels(group, [(_TITLES.get(name, name), partial(_tracked, name)) for name in names], theme)
 

@@ -6,9 +6,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS
@@ -21,6 +20,22 @@ _BEST = 10
 """Trials of a sweep that a report shows."""
 
 _KINDS = "a run is what altprop compare, train, sweep, prune, robustness or flax train writes"
+
+
+# Pruning and robustness each add fields of their own: these are what they share.
+class _Named(BaseModel):
+    name: str
+
+
+class _Point(BaseModel):
+    kind: str
+
+
+class _StressResults(BaseModel):
+    network: str
+    rules: tuple[str, ...]
+    data: _Named
+    points: tuple[_Point, ...]
 
 
 def find(folders: Iterable[Path]) -> Found:
@@ -61,7 +76,7 @@ def _below(folder: Path) -> tuple[dict[Path, Source | Sweep | Stress], list[str]
     for place in _places(folder):
         try:
             one = _read(place)
-        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, OSError) as error:
             broken.append(f"{place} is damaged: {_reason(error)}")
             continue
         if one is not None:
@@ -93,7 +108,7 @@ def _read_results(folder: Path) -> Source | Stress | None:
     if "report" in keys or "inputs" in keys:
         return None
     if "points" in keys:
-        return _read_stress(folder, fields)
+        return _read_stress(folder, text)
     if "command" in keys:
         return read_flags(folder, text)
     if "metric" in keys:
@@ -117,10 +132,10 @@ def _read_sweep(folder: Path) -> Sweep:
     )
 
 
-def _read_stress(folder: Path, fields: dict[str, Any]) -> Stress:
-    kinds = ", ".join(dict.fromkeys(str(point["kind"]) for point in fields["points"]))
-    rules = ", ".join(map(str, fields["rules"]))
-    return Stress(folder=folder, summary=f"{fields['network']} on {fields['data']['name']}, {rules}: {kinds}")
+def _read_stress(folder: Path, text: str) -> Stress:
+    results = _StressResults.model_validate_json(text)
+    of = f"{results.network} on {results.data.name}, {', '.join(results.rules)}"
+    return Stress(folder=folder, summary=f"{of}: {', '.join(dict.fromkeys(one.kind for one in results.points))}")
 
 
 def _told_apart(found: list[Source | Sweep | Stress]) -> list[Source | Sweep | Stress]:
@@ -145,6 +160,4 @@ def _reason(error: Exception) -> str:
         return f"{place}: {first['msg']}" if place else str(first["msg"])
     if isinstance(error, json.JSONDecodeError):
         return f"no JSON, at line {error.lineno}"
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
     return str(error).partition("\n")[0].rstrip(".")

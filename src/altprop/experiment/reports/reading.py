@@ -32,13 +32,13 @@ def read_flags(folder: Path, text: str) -> Source:
     given = results.used_settings.model_dump(mode="json", exclude={"out", "name", "overwrite"})
     return Source(
         folder=folder,
-        name=folder.name,
+        name=folder.resolve().name,
         kind=results.command,
         recipe=as_yaml(given),
         created=results.created,
         versions=results.versions,
         command=results.settings.command(results.command) if results.data.name == results.settings.data else "",
-        entries=tuple(_entry(folder.name, results, rule) for rule in results.settings.rules),
+        entries=tuple(_entry(folder.resolve().name, results, rule) for rule in results.settings.rules),
         notes=results.notes,
         has_weights=results.settings.keep_weights or results.command == "train",
     )
@@ -150,11 +150,11 @@ def read_jax(folder: Path, text: str) -> Source:
     given = results.settings.model_dump(mode="json", exclude={"out", "name", "overwrite"})
     return Source(
         folder=folder,
-        name=folder.name,
+        name=folder.resolve().name,
         kind="jax",
         recipe=as_yaml(given | {"lr": results.lr}),
         versions=results.versions,
-        entries=(_jax_entry(folder.name, results),),
+        entries=(_jax_entry(folder.resolve().name, results),),
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from altprop.experiment.dataset import Task
 from altprop.experiment.fits_table import judged
@@ -19,6 +19,25 @@ from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
 from altprop.experiment.sources import DATA_SETS
 from altprop.experiment.spiking import is_spiking
+
+
+class _Git(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    dirty: bool
+
+
+class _Facts(BaseModel):
+    """What ``facts.json`` says; all of it is open where there is no such file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    created: str = ""
+    command: str = ""
+    versions: dict[str, str] = {}
+    git: _Git | None = None
+
 
 _NOT_OVER = "The training is not over: this is what there was, and its scores do not count."
 
@@ -34,18 +53,19 @@ def read_recipe_run(folder: Path) -> Source:
     Raises:
         ValueError: it is damaged.
     """
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8")) if (folder / FACTS).is_file() else {}
+    text = (folder / FACTS).read_text(encoding="utf-8") if (folder / FACTS).is_file() else "{}"
+    facts = _Facts.model_validate_json(text)
     over = (folder / TRAINING).is_file()
     recipe, entry = _ended(folder) if over else _so_far(folder)
     return Source(
         folder=folder,
-        name=folder.name,
+        name=folder.resolve().name,
         kind="recipe",
         recipe=dump_recipe(recipe),
-        created=facts.get("created", ""),
-        versions=facts.get("versions", {}),
-        git=_git(facts.get("git")),
-        command=facts.get("command", ""),
+        created=facts.created,
+        versions=facts.versions,
+        git=_words(facts.git),
+        command=facts.command,
         entries=(entry,),
         notes=() if over else (_NOT_OVER,),
         has_weights=over,
@@ -54,7 +74,7 @@ def read_recipe_run(folder: Path) -> Source:
 
 def _ended(folder: Path) -> tuple[Recipe, Entry]:
     training = Training.load(folder)
-    entry = _entry(folder.name, training.recipe, training.data.name, training.data.task, training.fits)
+    entry = _entry(folder.resolve().name, training.recipe, training.data.name, training.data.task, training.fits)
     known = {
         "settings": entry.settings | {"data.test_samples": training.data.test},
         "input_shape": training.data.input_shape,
@@ -68,7 +88,7 @@ def _so_far(folder: Path) -> tuple[Recipe, Entry]:
     task = recipe.data.task or (known.task if known else "classification")
     histories = {seed: folder / f"seed-{seed}" / "history.jsonl" for seed in recipe.training.seeds}
     fits = tuple(_unfinished(seed, _lr_of(recipe), file) for seed, file in histories.items() if file.is_file())
-    entry = _entry(folder.name, recipe, recipe.data.name, task, fits)
+    entry = _entry(folder.resolve().name, recipe, recipe.data.name, task, fits)
     networks = tuple(network.model_copy(update={"status": "not over"}) for network in entry.networks)
     return recipe, entry.model_copy(update={"networks": networks})
 
@@ -124,7 +144,7 @@ def _point(figures: EpochFigures) -> Point:
     )
 
 
-def _git(state: dict[str, Any] | None) -> str:
-    if state is None:
+def _words(git: _Git | None) -> str:
+    if git is None:
         return ""
-    return f"{state['commit']}{', and files that differ from it' if state['dirty'] else ''}"
+    return f"{git.commit}{', and files that differ from it' if git.dirty else ''}"

@@ -27,7 +27,8 @@ def _group_table(group: Group) -> Table:
         if name in heads
     ]
     lines = ([cells[place] for place in shown] for cells in rows(group))
-    return _table(group.title, [heads[place] for place in shown], lines, shared(group))
+    same = shared(group)
+    return _table(group.title, [heads[place] for place in shown], lines, f"In all rows: {same}" if same else "")
 
 
 def _table(title: str, heads: Iterable[str], lines: Iterable[Iterable[str]], caption: str) -> Table:

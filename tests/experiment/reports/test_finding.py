@@ -1,0 +1,196 @@
+"""What a report takes from folders, and what it says of those that it cannot read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from altprop.experiment.errors import InputError
+from altprop.experiment.fitting.place import FACTS, RECIPE
+from altprop.experiment.fitting.records import TRAINING
+from altprop.experiment.folder import RESULTS
+from altprop.experiment.recipes import Recipe, dump_recipe
+from altprop.experiment.reports.finding import find
+from altprop.experiment.sweeps.plan import Plan
+from altprop.experiment.sweeps.results import SweepResults, SweepTrial
+from altprop.flax.results import FlaxEpoch, FlaxResults
+from altprop.flax.settings import FlaxSettings
+from tests.experiment.reports.toys import compared, figures, fit_of, put, recipe_run
+from tests.experiment.test_stress import results_of as stressed
+from tests.experiment.toys import run_of
+
+
+def swept(folder, *values):
+    """A sweep over learning rates, one for each value; None: the trial was pruned."""
+    search = {"space": {"optimizer.lr": [0.1 * (n + 1) for n in range(len(values))]}}
+    plan = Plan(recipe=Recipe(search=search), search="grid", trials=len(values), grace=60, created="", versions={})
+    trials = [
+        SweepTrial(
+            trial=n,
+            number=n,
+            state="pruned" if value is None else "complete",
+            value=value,
+            values={"optimizer.lr": 0.1 * (n + 1)},
+            executions=(),
+            message="",
+            attempts=(),
+        )
+        for n, value in enumerate(values)
+    ]
+    return put(folder, SweepResults(name="rates", storage="sqlite://", plan=plan, trials=trials), "sweep.json")
+
+
+def in_jax(folder, loss=0.5, **settings):
+    epochs = [FlaxEpoch(epoch=n, train_loss=loss, validation_score=0.5, test_score=n / 4, cosine=0.5) for n in (1, 2)]
+    results = FlaxResults(settings=FlaxSettings(**settings), lr=0.25, metric="accuracy", epochs=epochs, seconds=3.0)
+    return put(folder, results)
+
+
+def begun(folder, *lines, seeds=2):
+    """A training by a recipe that is not over."""
+    recipe = Recipe(data={"name": "circles"}, rule="fa", training={"seeds": seeds})
+    (folder / "seed-0").mkdir(parents=True)
+    (folder / RECIPE).write_text(dump_recipe(recipe))
+    (folder / FACTS).write_text(json.dumps({"created": "2030-01-01", "git": {"commit": "abc", "dirty": True}}))
+    (folder / "seed-0" / "history.jsonl").write_text("".join(lines))
+    return folder
+
+
+def names(found):
+    return [source.name for source in found.sources]
+
+
+def test_runs_are_found_at_any_depth_each_once(tmp_path):
+    one, two = compared(tmp_path / "a" / "b" / "one"), recipe_run(tmp_path / "two")
+    compared(tmp_path / ".in-the-making")
+    assert names(find([tmp_path])) == ["one", "two"]
+    assert names(find([two, tmp_path, one, one / ".." / "one"])) == ["two", "one"]
+
+
+def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path):
+    one, two = compared(tmp_path / "a" / "same"), recipe_run(tmp_path / "b" / "same")
+    recipe_run(tmp_path / "other")
+    found = find([tmp_path])
+    assert names(found) == [str(one), str(two), "other"]
+    assert {entry.run for entry in found.entries} == set(names(found))
+
+
+def test_a_folder_that_is_named_by_a_dot_has_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(recipe_run(tmp_path / "mine"))
+    assert names(find([Path()])) == ["mine"]
+
+
+def test_a_comparison_is_read_whole(tmp_path):
+    compared(tmp_path / "mine", run_of("lfp", 0, 0.5, 0.6, lr=0.3), run_of("lfp", 1, 0.9, diverged=True, lr=0.3))
+    (entry,) = find([tmp_path]).entries
+    assert (entry.rule, entry.lr, entry.task, entry.data, entry.seeds) == ("lfp", 0.3, "classification", "my own", 2)
+    good, bad = entry.networks
+    assert (good.figures.test, good.counts, good.seconds) == (0.6, True, 1.5)
+    assert [point.tracked["bp_cosine"] for point in good.points] == [0.5, 0.5]
+    assert bad.status == "diverged"
+    assert not bad.counts
+    assert "diverged at step 7" in bad.message
+    assert (entry.test.mean, entry.test.deviation, entry.trouble) == (0.6, None, "1 of 2 diverged")
+
+
+def test_validation_data_choose_the_epoch_of_a_recipe(tmp_path):
+    history = (figures(1, test_score=0.5, val_score=0.9), figures(2, test_score=0.7, val_score=0.8))
+    recipe_run(tmp_path / "mine", fit_of(3, history=history, best_epoch=1), rule="lfp:epsilon=0")
+    (entry,) = find([tmp_path]).entries
+    assert entry.rule == "lfp:epsilon=0"
+    assert (entry.test.mean, entry.validation.mean) == (0.5, 0.9)
+
+
+def test_a_training_that_is_not_over_is_shown_but_does_not_count(tmp_path):
+    line = figures(1, test_score=0.5).model_dump_json()
+    begun(tmp_path / "mine", f"{line}\n", line[:20])
+    found = find([tmp_path])
+    (source,), (entry,) = found.sources, found.entries
+    assert [point.test for point in entry.networks[0].points] == [0.5]
+    assert entry.test.mean is None
+    assert entry.trouble == "1 of 2 not over, 1 of 2 not begun"
+    assert "not over" in source.notes[0]
+    assert source.git == "abc, and files that differ from it"
+
+
+def test_a_run_in_jax_is_a_row_as_the_others(tmp_path):
+    in_jax(tmp_path / "mine", data="digits", rule="fa", hidden="8-4", seed=3)
+    (entry,) = find([tmp_path]).entries
+    assert (entry.rule, entry.data, entry.task, entry.lr, entry.test.mean) == (
+        "fa",
+        "digits",
+        "classification",
+        0.25,
+        0.5,
+    )
+    assert entry.settings["model.name"] == "8-4"
+    assert entry.settings["framework"] == "jax"
+
+
+def test_a_run_in_jax_that_diverged_does_not_count(tmp_path):
+    in_jax(tmp_path / "mine", loss=float("nan"))
+    (entry,) = find([tmp_path]).entries
+    assert entry.trouble == "1 of 1 diverged"
+
+
+def test_a_sweep_shows_its_best_trials_first(tmp_path):
+    swept(tmp_path / "mine", 0.3, None, 0.2)
+    (sweep,) = find([tmp_path]).sweeps
+    assert [row[:2] for row in sweep.rows] == [("2", "0.2"), ("0", "0.3"), ("1", "– (pruned)")]
+    assert "3 of 3 trials" in sweep.summary
+
+
+def test_pruning_and_robustness_are_named(tmp_path):
+    put(tmp_path / "mine", stressed({"lfp": {0: {0.0: 0.9, 1.0: 0.1}}}, kinds=("fgsm", "pgd")))
+    (stress,) = find([tmp_path]).stresses
+    assert stress.summary == "8 on my own, lfp: fgsm, pgd"
+
+
+def truncated(path):
+    path.write_text(path.read_text()[:-20])
+
+
+def without(path, key):
+    fields = json.loads(path.read_text())
+    del fields[key]
+    path.write_text(json.dumps(fields))
+
+
+BROKEN = {
+    "results of a comparison": lambda at: truncated(compared(at) / RESULTS),
+    "results without runs' data": lambda at: without(compared(at) / RESULTS, "data"),
+    "results that are a list": lambda at: (at.mkdir(), (at / RESULTS).write_text("[1]")),
+    "results of no kind": lambda at: (at.mkdir(), (at / RESULTS).write_text("{}")),
+    "results that are no text": lambda at: (at.mkdir(), (at / RESULTS).write_bytes(b"\xff\xfe")),
+    "a training": lambda at: truncated(recipe_run(at) / TRAINING),
+    "facts": lambda at: (recipe_run(at) / FACTS).write_text("[1]"),
+    "a line of the history": lambda at: begun(at, '{"epoch": 1}\n'),
+    "a sweep": lambda at: truncated(swept(at, 0.5) / "sweep.json"),
+    "a run in jax": lambda at: without(in_jax(at) / RESULTS, "lr"),
+    "pruning": lambda at: without(put(at, stressed({"lfp": {0: {0.0: 0.9, 1.0: 0.1}}})) / RESULTS, "rules"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+def test_what_is_damaged_is_named_alone_and_among_others(tmp_path, broken):
+    compared(tmp_path / "good")
+    broken(tmp_path / "bad")
+    for asked in (tmp_path / "bad", tmp_path):
+        with pytest.raises(InputError, match=r"bad is damaged: .*Leave out") as error:
+            find([asked])
+        assert "\n" not in str(error.value)
+        assert "good" not in str(error.value)
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as error:
+        find([tmp_path / "empty", tmp_path / "missing"])
+    assert f"{tmp_path / 'empty'} holds no run" in str(error.value)
+    assert f"There is no folder {tmp_path / 'missing'}" in str(error.value)
+
+
+def test_a_recipe_alone_is_no_run(tmp_path):
+    (tmp_path / RECIPE).write_text(dump_recipe(Recipe()))
+    with pytest.raises(InputError, match="holds no run"):
+        find([tmp_path])
