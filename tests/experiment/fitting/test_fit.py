@@ -180,7 +180,6 @@ def test_every_precision_trains(rule, precision, circles):
         ({"optimizer": {"name": "adam", "nesterov": True}}, "nesterov"),
         ({"scheduler": {"name": "step"}}, "scheduler.epochs"),
         ({"machine": {"accelerator": "cuda"}}, "machine"),
-        ({"machine": {"strategy": "fsdp"}}, "machine"),
         ({"model": {"name": "lif-8"}}, "surrogate"),
     ],
 )
