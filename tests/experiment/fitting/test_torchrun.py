@@ -25,7 +25,9 @@ def torchrun(folder, rule, *words):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "altprop.cli", "train", "recipe.yaml", "--devices", "2", *words]
     ours = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, cwd=folder, env=os.environ | ours, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, check=False, cwd=folder, env=os.environ | ours, capture_output=True, text=True, timeout=120
+    )
     return done.returncode, done.stderr
 
 
