@@ -30,7 +30,8 @@ LAYERS = {
 
 
 def mlp(rule):
-    return make_network(rule, (784, 500, 500, 500, 10), ["relu"] * 3, rngs=nnx.Rngs(0)), (128, 784)
+    """Three hidden layers of 500, on vectors of 784."""
+    return make_network(rule, (784, 500, 500, 500, 10), ["relu"] * 3, rngs=nnx.Rngs(0)), (784,)
 
 
 def conv(rule):
@@ -43,19 +44,19 @@ def conv(rule):
     ]
     last = nnx.Sequential(lambda x: x.reshape(len(x), -1), dense(128 * 16, 10, rngs=rngs))
     if rule == "dfa":
-        return DFANetwork(*blocks, last, example=jnp.zeros((1, 16, 16, 3)), rngs=rngs), (64, 16, 16, 3)
-    return nnx.Sequential(*blocks, last), (64, 16, 16, 3)
+        return DFANetwork(*blocks, last, example=jnp.zeros((1, 16, 16, 3)), rngs=rngs), (16, 16, 3)
+    return nnx.Sequential(*blocks, last), (16, 16, 3)
 
 
 NETS = {"mlp": mlp, "conv": conv}
 
 
-def stepper(network, shape):
+def stepper(network, shape, batch):
     """A compiled step of SGD with momentum on one batch, and its state."""
     graph, params, rest = nnx.split(network, nnx.Param, ...)
     optimizer = optax.sgd(0.0, 0.9)
-    x = jax.random.normal(jax.random.key(0), shape)
-    y = jnp.arange(shape[0]) % 10
+    x = jax.random.normal(jax.random.key(0), (batch, *shape))
+    y = jnp.arange(batch) % 10
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def step(params, state, rest):
@@ -82,14 +83,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
     for net in options.nets:
-        backprop = stepper(*NETS[net]("backprop"))
+        backprop = stepper(*NETS[net]("backprop"), options.batch)
         # A rule without an own form of this network is left out.
         rules = [rule for rule in options.rules if net == "mlp" or rule in ("backprop-again", "dfa", *LAYERS)]
-        runners = {rule: stepper(*NETS[net](rule.removesuffix("-again"))) for rule in rules}
+        runners = {rule: stepper(*NETS[net](rule.removesuffix("-again")), options.batch) for rule in rules}
         ratios = {rule: [] for rule in runners}
         for runner in (backprop, *runners.values()):
             seconds(runner, 3)

@@ -26,8 +26,8 @@ def learning_curves(results: Results, data: Dataset, theme: Theme) -> Figure | N
     figure = Figure(figsize=(9, 3.5))
     scores, training = figure.subplots(1, 2)
     for rule, line in lines(results, theme).items():
-        _band(scores, [[epoch.score for epoch in run.epochs] for run in results.runs_of(rule)], line)
-        _band(training, [[epoch.train_loss for epoch in run.epochs] for run in results.runs_of(rule)], line)
+        band(scores, [[epoch.score for epoch in run.epochs] for run in results.runs_of(rule)], line)
+        band(training, [[epoch.train_loss for epoch in run.epochs] for run in results.runs_of(rule)], line)
     scores.set(title=f"Test {results.metric}", xlabel="epoch")
     scores.set_ylim(**_limits(runs))
     training.set(title=f"Training loss ({results.objective})", xlabel="epoch")
@@ -52,8 +52,14 @@ def _limits(runs: Sequence[Run]) -> dict[str, float]:
     return {"bottom": low - 0.08 * (high - low) - 0.002, "top": min(1.0, high) + 0.08 * (high - low) + 0.002}
 
 
-def _band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any]) -> None:
-    """Draw the mean over runs, and a band of one standard deviation to either side."""
+def band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any]) -> None:
+    """Draw the mean over runs, and a band of one standard deviation to either side.
+
+    Args:
+        axes: where to.
+        runs: the values of each run, epoch by epoch; None where there is none.
+        line: how it looks.
+    """
     epochs = range(1, 1 + max(map(len, runs), default=0))
     values = [[v for run in runs[:] if len(run) >= n and (v := run[n - 1]) is not None] for n in epochs]
     there = [(n, fmean(v), stdev(v) if len(v) > 1 else 0.0) for n, v in zip(epochs, values, strict=True) if v]
@@ -102,7 +108,7 @@ def _angles(
     figure = Figure(figsize=(9, 3.3))
     left, right = figure.subplots(1, 2)
     for rule in there:
-        _band(left, over_time[rule], looks[rule])
+        band(left, over_time[rule], looks[rule])
     left.axhline(90, color=looks[there[0]]["color"], alpha=0.3, linewidth=0.8)
     left.set(title="All layers, while training", xlabel="epoch", ylabel=f"angle with {what}")
     names = list(dict.fromkeys(name for rule in there for name in layers[rule]))

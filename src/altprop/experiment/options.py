@@ -12,13 +12,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from altprop.experiment.errors import InputError, unknown
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Check what a folder of results is to be called.
+
+    Returns:
+        The name.
+
+    Raises:
+        InputError: a folder cannot be called that.
+    """
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise InputError(f"A name is made of letters, digits and _ . + - and begins with a letter; got {name!r}.")
     return name
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 """What a folder of results may be called."""
 
 

@@ -32,8 +32,8 @@ def write_results(results: Results, folder: Path) -> None:
     """
     used = results.used_settings.model_dump_json(indent=2, exclude={"out", "name", "overwrite"})
     (folder / "settings.json").write_text(used, encoding="utf-8")
-    _write_csv(folder / "results.csv", _run_rows(results))
-    _write_csv(folder / "curves.csv", _epoch_rows(results))
+    write_csv(folder / "results.csv", _run_rows(results))
+    write_csv(folder / "curves.csv", _epoch_rows(results))
     if results.command == "train":
         _write_weights(results, folder)
     if results.settings.keep_weights:
@@ -85,7 +85,7 @@ def _run_rows(results: Results) -> Iterable[Mapping[str, Any]]:
             "clip": run.clip,
             "status": run.status,
             "epochs": len(run.epochs),
-            f"test_{_column(results.metric)}": run.score,
+            f"test_{column(results.metric)}": run.score,
             "train_loss": run.epochs[-1].train_loss if run.epochs else None,
             "step_time_ratio": results.step_ratios.get(run.rule),
             "cosine": run.cosine,
@@ -103,7 +103,7 @@ def _epoch_rows(results: Results) -> Iterable[Mapping[str, Any]]:
                 "seed": run.seed,
                 "epoch": epoch.epoch,
                 "train_loss": epoch.train_loss,
-                f"test_{_column(results.metric)}": epoch.score,
+                f"test_{column(results.metric)}": epoch.score,
                 "cosine": epoch.cosine,
                 "sparsity": epoch.sparsity,
                 "weight_cosine": epoch.weight_cosine,
@@ -112,11 +112,23 @@ def _epoch_rows(results: Results) -> Iterable[Mapping[str, Any]]:
             }
 
 
-def _column(metric: str) -> str:
+def column(metric: str) -> str:
+    """The name of a score in a table for programs.
+
+    Example:
+        >>> column("R²"), column("squared error")
+        ('r2', 'squared_error')
+    """
     return metric.replace("²", "2").replace(" ", "_").lower()
 
 
-def _write_csv(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_csv(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table for programs. What a row does not have stays empty.
+
+    Args:
+        file: where to.
+        rows: by column.
+    """
     rows = list(rows)
     # Rules may know layers of their own, so the rows need not have the same columns.
     columns = list(dict.fromkeys(column for row in rows for column in row))

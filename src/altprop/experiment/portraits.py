@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,43 @@ def boundaries(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     networks = _networks(results)
     if not (data.is_2d and data.task == "classification" and networks):
         return None
-    points, classes = data.x_test.cpu().numpy(), data.y_test.cpu().numpy()
+
+    def classify(network: nn.Module, points: Tensor) -> np.ndarray:
+        winners: np.ndarray = _outputs(network, points, data, results.objective).argmax(1)
+        return winners
+
+    classifiers = {rule: partial(classify, network) for rule, network in networks.items()}
+    return draw_boundaries(classifiers, data.x_test.cpu().numpy(), data.y_test.cpu().numpy(), data.outputs, theme)
+
+
+def draw_boundaries(
+    classifiers: Mapping[str, Callable[[Tensor], np.ndarray]],
+    points: np.ndarray,
+    classes: np.ndarray,
+    count: int,
+    theme: Theme,
+) -> Figure:
+    """The class that each of some classifiers gives to each point of the plane, and the test data.
+
+    Args:
+        classifiers: by title what gives the classes of points, float32 of shape (points, 2).
+        points: the test data, of shape (points, 2).
+        classes: their classes, from 0.
+        count: how many classes there are.
+        theme: the colours.
+    """
     reach = 1.1 * float(np.abs(points).max())
     axis = torch.linspace(-reach, reach, 240)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(-1, 2)
-    colors = ListedColormap([theme.series[n % len(theme.series)] for n in range(data.outputs)])
-    look = {"cmap": colors, "vmin": -0.5, "vmax": data.outputs - 0.5}
-    figure, panels = _panels(networks, width=2.6)
-    for (rule, network), axes in zip(networks.items(), panels, strict=True):
-        winners = _outputs(network, grid, data, results.objective).argmax(1).reshape(240, 240)
-        axes.imshow(winners, origin="lower", extent=(-reach, reach, -reach, reach), alpha=0.35, **look)
+    colors = ListedColormap([theme.series[n % len(theme.series)] for n in range(count)])
+    look = {"cmap": colors, "vmin": -0.5, "vmax": count - 0.5}
+    figure, panels = _panels(classifiers, width=2.6)
+    for (title, classify), axes in zip(classifiers.items(), panels, strict=True):
+        axes.imshow(
+            classify(grid).reshape(240, 240), origin="lower", extent=(-reach, reach, -reach, reach), alpha=0.35, **look
+        )
         axes.scatter(*points.T, c=classes, s=5, linewidths=0, **look)
-        axes.set(title=rule, xticks=[], yticks=[])
+        axes.set(title=title, xticks=[], yticks=[])
         axes.grid(visible=False)
     return figure
 

@@ -23,7 +23,7 @@ from altprop.experiment.fitting.loop import Loop
 from altprop.experiment.fitting.records import EpochFigures
 from altprop.experiment.fitting.stopping import best_epoch
 
-_SHARE = 0.01
+_SHARE = 0.005
 """Of the time, what the writing of ``last`` after each epoch may take: where epochs are short, it skips some."""
 
 
@@ -85,6 +85,7 @@ class FolderKeeper:
         self._logs: list[Log] = []
         self._written, self._cost = float("-inf"), 0.0
         self._at: tuple[int, int] | None = None
+        self._taken: tuple[tuple[int, int], Snapshot] | None = None
 
     def begin(self, loop: Loop) -> None:
         """See :class:`Keeper`."""
@@ -115,10 +116,10 @@ class FolderKeeper:
             log.add(figures)
         best = best_epoch(self._loop.history, self._job.monitor, lower=self._job.lower_is_better)
         if best is figures:
-            self._best = snapshots.take(self._loop)
+            self._best = self._take()
         every = self._job.recipe.checkpoints.every
         if every and figures.epoch % every == 0:
-            self._write(snapshots.take(self._loop), f"epoch-{figures.epoch:05d}")
+            self._write(self._take(), f"epoch-{figures.epoch:05d}")
         # All processes must write together, and their clocks differ.
         due = time.perf_counter() - self._written > self._cost / _SHARE
         if due or self._loop.fabric.world_size > 1:
@@ -138,11 +139,18 @@ class FolderKeeper:
         at = self._loop.step, self._loop.epoch
         if at == self._at:
             return
-        self._write_best()
         start = time.perf_counter()
-        self._write(snapshots.take(self._loop), LAST, keep=PREVIOUS)
+        self._write_best()
+        self._write(self._take(), LAST, keep=PREVIOUS)
         self._at, self._written = at, time.perf_counter()
         self._cost = self._written - start
+
+    def _take(self) -> Snapshot:
+        """Where the training stands; taken down once for all that is written of it."""
+        at = self._loop.step, self._loop.epoch
+        if self._taken is None or self._taken[0] != at:
+            self._taken = at, snapshots.take(self._loop)
+        return self._taken[1]
 
     def _write_best(self) -> None:
         # Before the last, so that who goes on from there has the best until then.

@@ -1,0 +1,130 @@
+"""Trainings by a recipe, read into the form of a report."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from altprop.experiment.dataset import Task
+from altprop.experiment.fits_table import judged
+from altprop.experiment.fitting.place import FACTS, RECIPE
+from altprop.experiment.fitting.records import TRAINING, EpochFigures, Fit, Training
+from altprop.experiment.kept_recipe import label_of
+from altprop.experiment.objectives import DEFAULT_OBJECTIVE
+from altprop.experiment.recipes import Recipe, dump_recipe, load_recipe
+from altprop.experiment.registry import RULES
+from altprop.experiment.reports.records import Entry, Network, Point, Source
+from altprop.experiment.reports.settings import settings_of
+from altprop.experiment.sources import DATA_SETS
+from altprop.experiment.spiking import is_spiking
+
+_NOT_OVER = "The training is not over: this is what there was, and its scores do not count."
+
+
+def is_recipe_run(folder: Path) -> bool:
+    """Whether a folder holds a training by a recipe: one that is over, or has begun."""
+    return (folder / TRAINING).is_file() or ((folder / RECIPE).is_file() and (folder / FACTS).is_file())
+
+
+def read_recipe_run(folder: Path) -> Source:
+    """Read what ``altprop train RECIPE`` wrote, or has written so far.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8")) if (folder / FACTS).is_file() else {}
+    over = (folder / TRAINING).is_file()
+    recipe, entry = _ended(folder) if over else _so_far(folder)
+    return Source(
+        folder=folder,
+        name=folder.name,
+        kind="recipe",
+        recipe=dump_recipe(recipe),
+        created=facts.get("created", ""),
+        versions=facts.get("versions", {}),
+        git=_git(facts.get("git")),
+        command=facts.get("command", ""),
+        entries=(entry,),
+        notes=() if over else (_NOT_OVER,),
+        has_weights=over,
+    )
+
+
+def _ended(folder: Path) -> tuple[Recipe, Entry]:
+    training = Training.load(folder)
+    entry = _entry(folder.name, training.recipe, training.data.name, training.data.task, training.fits)
+    known = {
+        "settings": entry.settings | {"data.test_samples": training.data.test},
+        "input_shape": training.data.input_shape,
+    }
+    return training.recipe, entry.model_copy(update=known)
+
+
+def _so_far(folder: Path) -> tuple[Recipe, Entry]:
+    recipe = load_recipe(folder / RECIPE)
+    known = DATA_SETS.get(recipe.data.name)
+    task = recipe.data.task or (known.task if known else "classification")
+    histories = {seed: folder / f"seed-{seed}" / "history.jsonl" for seed in recipe.training.seeds}
+    fits = tuple(_unfinished(seed, _lr_of(recipe), file) for seed, file in histories.items() if file.is_file())
+    entry = _entry(folder.name, recipe, recipe.data.name, task, fits)
+    networks = tuple(network.model_copy(update={"status": "not over"}) for network in entry.networks)
+    return recipe, entry.model_copy(update={"networks": networks})
+
+
+def _unfinished(seed: int, lr: float, file: Path) -> Fit:
+    lines = file.read_text(encoding="utf-8").split("\n")
+    # What follows the last line break is being written, or was when the training was killed.
+    history = tuple(EpochFigures.model_validate_json(line) for line, _ in pairwise(lines))
+    seconds = history[-1].seconds if history else 0.0
+    return Fit(seed=seed, lr=lr, status="interrupted", history=history, seconds=seconds)
+
+
+def _lr_of(recipe: Recipe) -> float:
+    family = "sgd" if recipe.optimizer.name == "sgd" else "adam"
+    return recipe.optimizer.lr or RULES[recipe.rule.name].lr[family]
+
+
+def _entry(name: str, recipe: Recipe, data: str, task: Task, fits: tuple[Fit, ...]) -> Entry:
+    objective = recipe.objective.name or ("spike-rate" if is_spiking(recipe.model.name) else DEFAULT_OBJECTIVE[task])
+    named = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"name": objective})})
+    return Entry(
+        run=name,
+        rule=label_of(recipe.rule),
+        data=data,
+        task=task,
+        settings=settings_of(named),
+        seeds=len(recipe.training.seeds),
+        networks=tuple(map(_network, fits)),
+    )
+
+
+def _network(fit: Fit) -> Network:
+    figures = judged(fit)
+    return Network(
+        seed=fit.seed,
+        lr=fit.lr,
+        status=fit.status,
+        points=tuple(map(_point, fit.history)),
+        judged=figures.epoch if figures else None,
+        seconds=fit.seconds,
+        message=fit.message,
+    )
+
+
+def _point(figures: EpochFigures) -> Point:
+    return Point(
+        epoch=figures.epoch,
+        train_loss=figures.train_loss,
+        test=figures.test_score,
+        validation=figures.val_score,
+        # What stands behind a slash is of a single layer.
+        tracked={name: value for name, value in figures.tracked.items() if "/" not in name},
+    )
+
+
+def _git(state: dict[str, Any] | None) -> str:
+    if state is None:
+        return ""
+    return f"{state['commit']}{', and files that differ from it' if state['dirty'] else ''}"
