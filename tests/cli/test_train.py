@@ -47,6 +47,27 @@ def test_a_recipe_is_trained_and_what_was_done_is_shown_and_kept(run, recipe, tm
     assert str(folder) in outcome.stdout
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_says_what_is_wrong(run, recipe, monkeypatch, rank):
+    def ended(seconds):
+        raise SystemExit(-15)  # by torchrun, once the first process has ended
+
+    monkeypatch.setattr(rank_zero_only, "rank", rank)
+    monkeypatch.setattr(train.time, "sleep", ended)
+    outcome = run("train", recipe, "-o", "rule.name=lpf")
+    assert outcome.exit_code == (-15 if rank else 2)
+    assert outcome.stderr.count("Did you mean 'lfp'?") == (0 if rank else 1)
+
+
+def test_what_is_wrong_in_another_process_alone_is_said_after_a_moment(run, recipe, monkeypatch):
+    waited = []
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setattr(train.time, "sleep", waited.append)
+    outcome = run("train", recipe, "-o", "rule.name=lpf")
+    assert (outcome.exit_code, waited) == (2, [train._MOMENT])
+    assert "Did you mean 'lfp'?" in outcome.stderr
+
+
 def test_the_flags_of_machines_are_keys_of_the_recipe(run, recipe, tmp_path):
     words = ("--precision", "64-true", "--accelerator", "cpu", "--devices", "1", "--track", "sparsity,norms")
     outcome = run("train", recipe, *words, "-o", "training.epochs=1", "--out", tmp_path / "runs", "--name", "mine")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,7 @@ altprop train --rule lfp:epsilon=0 --data sine --model 64-64 --objective regress
 """
 
 _WITH, _WITHOUT = "With a recipe", "Without a recipe"
+_MOMENT = 10.0  # seconds, in which a process that started a little later has come as far
 _OUTPUT = ("out", "name", "overwrite")
 
 # What some keys of a recipe are called on the command line, for those who start the same recipe on many machines.
@@ -138,7 +141,7 @@ def _train_by_recipe(recipe: str, changes: list[str], given: dict[str, Any]) -> 
     from altprop.experiment.fitting import train_recipe
     from altprop.experiment.recipes import find_recipe, load_recipe
 
-    with errors_for_the_reader():
+    with errors_for_the_reader(), _first_to_speak():
         _check_recipe_flags(given)
         changes = [*changes, *(f"{key}={given[name]}" for name, (key, _) in _FLAGS.items() if name in given)]
         options = {name: given[name] for name in ("name", "overwrite", "resume") if name in given}
@@ -153,6 +156,22 @@ def _is_first() -> bool:
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     return not getattr(rank_zero_only, "rank", 0)
+
+
+@contextmanager
+def _first_to_speak() -> Iterator[None]:
+    """Let the first process say what is wrong for all of them: torchrun ends the others within this moment.
+
+    What is wrong in another process alone, such as a file that its machine does not have, is said after it.
+    """
+    from altprop.experiment.errors import InputError
+
+    try:
+        yield
+    except InputError:
+        if not _is_first():
+            time.sleep(_MOMENT)
+        raise
 
 
 def _unwatched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

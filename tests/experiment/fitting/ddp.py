@@ -11,7 +11,11 @@ from altprop.experiment.fitting import fit
 
 
 def train_in_processes(recipes, splits, folder, processes=2):
-    """The weights and the history of each recipe, trained in several processes as torchrun starts them."""
+    """How each recipe fares, trained in several processes as torchrun starts them.
+
+    Each recipe comes with the name of a folder, in which it goes on with what is there, or None. Of each there are the
+    status, the message, the weights and the history.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -23,6 +27,7 @@ def train_in_processes(recipes, splits, folder, processes=2):
 
 def _worker(rank, recipes, splits, folder, processes, port):
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", message=".*has no rule for")  # such as for what wrappers call
     torch.set_num_threads(1)
     os.environ |= {
         "GLOO_SOCKET_IFNAME": "lo",
@@ -36,8 +41,8 @@ def _worker(rank, recipes, splits, folder, processes, port):
         "LOCAL_WORLD_SIZE": str(processes),
     }
     trained = {}
-    for name, (recipe, kept) in recipes.items():
-        place = {"folder": folder / "kept", "resume": True} if kept else {}
+    for name, (recipe, own) in recipes.items():
+        place = {"folder": folder / own, "resume": True} if own else {}
         one = fit(recipe, seed=0, splits=splits, **place)
         weights = {key: p.detach().clone() for key, p in one.model.named_parameters()}
         trained[name] = (one.status, one.message, weights, [figures.model_dump() for figures in one.history])

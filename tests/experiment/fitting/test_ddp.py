@@ -46,12 +46,15 @@ def digits():
 @pytest.fixture(scope="module")
 def distributed(digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
-    recipes = {name: (recipe(name), False) for name in NAMES}
+    recipes = {name: (recipe(name), None) for name in NAMES}
     once = recipe("lfp")
-    recipes["first half"] = (once.model_copy(update={"training": once.training.model_copy(update={"epochs": 1})}), True)
-    recipes["second half"] = (once, True)
+    recipes["first half"] = (
+        once.model_copy(update={"training": once.training.model_copy(update={"epochs": 1})}),
+        "kept",
+    )
+    recipes["second half"] = (once, "kept")
     hot = {"model": {"name": "32"}, "optimizer": {"lr": 1e30}, "training": {"clip": 0.0}, "machine": once.machine}
-    recipes["diverging"] = (Recipe(**hot), False)
+    recipes["diverging"] = (Recipe(**hot), None)
     return train_in_processes(recipes, digits, folder), folder
 
 

@@ -180,7 +180,7 @@ def test_every_precision_trains(rule, precision, circles):
         ({"optimizer": {"name": "adam", "nesterov": True}}, "nesterov"),
         ({"scheduler": {"name": "step"}}, "scheduler.epochs"),
         ({"machine": {"accelerator": "cuda"}}, "machine"),
-        ({"machine": {"strategy": "fsdp"}}, "machine"),
+        ({"machine": {"strategy": "fsdp", "precision": "64-true"}}, "precision='64-true'"),
         ({"model": {"name": "lif-8"}}, "surrogate"),
     ],
 )

@@ -2,6 +2,9 @@
 
 import shutil
 import tarfile
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +24,11 @@ from tests.experiment.sources.originals import cifar, idx, svhn
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         """Say nothing."""
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("locks")))
 
 
 @pytest.fixture
@@ -50,6 +58,23 @@ def test_idx_files_are_downloaded_unpacked_and_read(mnist, tmp_path, capfd):
     shutil.rmtree(mnist)
     # From then on no server is needed.
     assert len(open_data(DataSection(name="mnist", root=root, download=True)).train) == 20
+
+
+def test_of_several_at_once_one_downloads(mnist, tmp_path, monkeypatch):
+    root, fetched = tmp_path / "data", []
+    published = datasets.utils._urlretrieve
+
+    def slowly(url, *args, **kwargs):
+        fetched.append(url)
+        time.sleep(0.05)  # so that the others come meanwhile
+        published(url, *args, **kwargs)
+
+    monkeypatch.setattr(datasets.utils, "_urlretrieve", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(download_data, [f"mnist:{root}"] * 4))
+    assert told == ["mnist: 20 examples for training, 10 for testing."] * 4
+    assert len(fetched) == len(set(fetched)) == 4
+    assert [file.name for file in root.iterdir()] == ["MNIST"]
 
 
 def test_archives_are_unpacked_and_not_kept(server, tmp_path, monkeypatch):

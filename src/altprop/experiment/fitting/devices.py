@@ -68,10 +68,12 @@ def _strategy(section: MachineSection) -> Any:
 
 
 def _in_pieces(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    # Not a group of parameters for each layer: some networks, and some rules, use the weights of a layer without calling
-    # it. What a process keeps between steps, with its updates and the optimizer's state, is its piece all the same.
+    # Not a group of parameters for each layer: some networks, and some rules, use a layer's weights without calling it.
+    # What a process keeps of them between passes, with updates and the optimizer's state, is its piece all the same.
     everyone = init_device_mesh(mesh.device_type, (mesh.size(),))
-    return fully_shard(network, mesh=everyone, reshard_after_forward=True)
+    # Cut up again after each pass, or those who look at the parameters would find them whole after an evaluation.
+    fully_shard(network, mesh=everyone, reshard_after_forward=True)
+    return network
 
 
 @contextmanager

@@ -135,8 +135,8 @@ def _random(loop: Loop) -> dict[str, Tensor]:
 
 def _copies(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     copies = {}
-    for name, tensor in tensors.items():
-        one = whole(tensor.detach())
+    for name in sorted(tensors):  # in every process the same one; what safetensors has read is in any order
+        one = whole(tensors[name].detach())
         if loop.fabric.is_global_zero:  # which alone writes; under fsdp the others might not have the room
             # Also of what others share memory with, such as tied weights: safetensors takes none that does.
             copies[name] = one.to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
+
+from filelock import FileLock  # torch needs it too
 
 from altprop.experiment.errors import InputError
 
@@ -59,7 +62,9 @@ class Place:
         """
         absent, damaged = _faults(folder, files)
         if (absent or damaged) and self.download and fetch is not None:
-            self._fetch(folder, fetch, usual, ", ".join(files))
+            with self._alone():
+                if any(_faults(folder, files)):  # no other process has fetched them while this one waited
+                    self._fetch(folder, fetch, usual, ", ".join(files))
             absent, damaged = _faults(folder, files)
         command = f"altprop data download {self.name}:{self.root}"
         remedy = f", or let `{command}` fetch them (data.download=true in a recipe)" if fetch else ""
@@ -73,6 +78,12 @@ class Place:
                 f"{self.name}: {folder / damaged[0]} is not the published file, by its checksum: it is damaged or "
                 f"another one. Put the published one in its place ({self.origin}){remedy}."
             )
+
+    def _alone(self) -> FileLock:
+        """Of the processes of a machine that want the same files, such as those that train together, one fetches."""
+        # Not in the folder itself, where a failed download leaves nothing; by the user, who alone may open the file.
+        place = hashlib.blake2b(f"{Path.home()} {self.root.resolve()}".encode(), digest_size=8).hexdigest()
+        return FileLock(Path(gettempdir()) / f"altprop-{place}.lock")
 
     def _fetch(self, folder: Path, fetch: Callable[[Path], object], usual: str, files: str) -> None:
         try:
