@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import product
 from typing import Literal
 
-import torch
 from torch import nn
 
 from altprop import targets
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.folder import RESULTS, Folder, results_folder
-from altprop.experiment.machine import check_device, versions
+from altprop.experiment.machine import check_device, threads, versions
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.output import write_report, write_results
 from altprop.experiment.registry import REFERENCE
@@ -109,7 +106,7 @@ def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset
             data = data.reconstruction()
         check_task(settings.model, data.task)
         settings = settings.with_rules_for(data.task, baselines=command == "compare")
-        with _threads(settings.threads):
+        with threads(settings.threads):
             record = _train_all(settings, data, watch)
             used = versions(settings.device)
         results = Results(
@@ -199,13 +196,3 @@ def _keep(record: _Record, job: Job, run: Run, model: nn.Module) -> None:
         record.models[job.rule, job.seed] = model.eval()
     if run.interrupted:
         raise KeyboardInterrupt
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import torch
@@ -38,3 +40,14 @@ def versions(name: str) -> dict[str, str]:
         **{package: version(package) for package in _PACKAGES},
         "device": f"{device} ({model}), {torch.get_num_threads()} CPU threads",
     }
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Within this block torch uses so many threads of the CPU; unset: as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

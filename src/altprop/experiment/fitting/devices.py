@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -74,17 +72,6 @@ def _in_pieces(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
     # Cut up again after each pass, or those who look at the parameters would find them whole after an evaluation.
     fully_shard(network, mesh=everyone, reshard_after_forward=True)
     return network
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Within this block torch uses so many threads of the CPU; unset: as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def has_batch_statistics(model: nn.Module) -> bool:

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from altprop._pieces import whole
-from altprop.experiment.fitting.devices import make_fabric, threads
+from altprop.experiment.fitting.devices import make_fabric
 from altprop.experiment.fitting.job import Job, check
 from altprop.experiment.fitting.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.fitting.loop import Loop
@@ -19,6 +19,7 @@ from altprop.experiment.fitting.randomness import all_seeded, random_states, set
 from altprop.experiment.fitting.records import EpochFigures, Fit, Status, StopTraining
 from altprop.experiment.fitting.snapshots import put_back, put_back_network
 from altprop.experiment.fitting.stopping import Stop, best_epoch
+from altprop.experiment.machine import threads
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.sources import Splits, open_data
 from altprop.experiment.stepping import NotFiniteError

@@ -11,12 +11,13 @@ from safetensors.torch import save
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.fitting.checkpoints import write_through, write_whole
-from altprop.experiment.fitting.devices import make_fabric, threads
+from altprop.experiment.fitting.devices import make_fabric
 from altprop.experiment.fitting.fit import checked_splits, fit_job
 from altprop.experiment.fitting.job import Job, check
 from altprop.experiment.fitting.place import WEIGHTS, Place
 from altprop.experiment.fitting.records import TRAINING, Fit, TrainedOn, Training
 from altprop.experiment.folder import plain_name
+from altprop.experiment.machine import threads
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.sources import Splits
 from altprop.experiment.watching import Watch
