@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.labels import base_name
@@ -60,6 +61,7 @@ def band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any]
         runs: the values of each run, epoch by epoch; None where there is none.
         line: how it looks.
     """
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
     epochs = range(1, 1 + max(map(len, runs), default=0))
     values = [[v for run in runs[:] if len(run) >= n and (v := run[n - 1]) is not None] for n in epochs]
     there = [(n, fmean(v), stdev(v) if len(v) > 1 else 0.0) for n, v in zip(epochs, values, strict=True) if v]
