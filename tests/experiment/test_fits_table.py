@@ -2,8 +2,9 @@
 
 import pytest
 
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.fits_table import judged, row, terminal_table
-from altprop.experiment.fitting.records import EpochFigures, Fit, TrainedOn, Training
+from altprop.experiment.fitting.records import EpochFigures, Fit, Training
 from altprop.experiment.recipes import Recipe
 
 
@@ -32,7 +33,7 @@ def test_a_row_says_what_there_is():
     ("scores", "caption"), [((0.5,), "accuracy"), ((0.5, 0.7), "accuracy, test 0.600 ± 0.141 over 2 seeds")]
 )
 def test_several_seeds_are_averaged(scores, caption):
-    data = TrainedOn(
+    data = DataFacts(
         name="circles", task="classification", input_shape=(2,), outputs=2, train=9, validation=0, test=9, classes=()
     )
     fits = tuple(trained(figures(1, test_score=score), seed=seed) for seed, score in enumerate(scores))

@@ -5,7 +5,7 @@ import csv
 import pytest
 from rich.console import Console
 
-from altprop.experiment.results import DataFacts
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.stress import Point, Spread, StressResults, withstands
 from altprop.experiment.stress_output import Words, rows, terminal_tables, write_stress
 from tests.experiment.toys import own_data

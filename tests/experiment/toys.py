@@ -6,7 +6,8 @@ import torch
 import altprop
 from altprop import Attachment
 from altprop.experiment import Dataset, Settings
-from altprop.experiment.results import DataFacts, Divergence, Epoch, Results, Run
+from altprop.experiment.facts import DataFacts
+from altprop.experiment.results import Divergence, Epoch, Results, Run
 from altprop.experiment.watching import Watch
 
 

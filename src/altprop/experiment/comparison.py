@@ -13,12 +13,13 @@ from torch import nn
 from altprop import targets
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.folder import RESULTS, Folder, results_folder
 from altprop.experiment.machine import check_device, threads, versions
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.output import write_report, write_results
 from altprop.experiment.registry import REFERENCE
-from altprop.experiment.results import DataFacts, Results, Run, Trial
+from altprop.experiment.results import Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import ALL, Settings

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from altprop.experiment.checkpoints import RECIPE, trained_on
 from altprop.experiment.dataset import Dataset
 from altprop.experiment.errors import InputError
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.folder import RESULTS, weights_file
 from altprop.experiment.metrics import score
-from altprop.experiment.results import DataFacts, Results
+from altprop.experiment.results import Results
 from altprop.experiment.sources.splits import Examples, Splits
 from altprop.experiment.training import Job
 from altprop.experiment.weights import load_weights
@@ -62,15 +63,7 @@ class Kept:
     @property
     def facts(self) -> DataFacts:
         """The facts of the data."""
-        data = self.data
-        return DataFacts(
-            name=data.name,
-            task=data.task,
-            input_shape=data.input_shape,
-            outputs=data.outputs,
-            train=len(data.train),
-            test=len(data.test),
-        )
+        return DataFacts.of(self.data)
 
     def batches(
         self, part: Examples, size: int, *, limit: int | None = None, seed: int = 0

@@ -35,6 +35,10 @@ class RuleEntry:
     summary: str
     tasks: tuple[Task, ...] = ("classification", "regression", "reconstruction")
 
+    def lr_with(self, optimizer: str) -> float:
+        """The learning rate for an optimizer, where none is given."""
+        return self.lr["sgd" if optimizer == "sgd" else "adam"]
+
 
 RULES: dict[str, RuleEntry] = {
     "backprop": RuleEntry(altprop.Backprop, {"sgd": 0.1, "adam": 1e-3}, "The gradient: what all is compared with."),

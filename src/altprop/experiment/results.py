@@ -11,11 +11,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 from torch import nn
 
-from altprop.experiment.dataset import Dataset, Task
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.folder import RESULTS
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.models import Shape
 from altprop.experiment.registry import CONTROL
 from altprop.experiment.settings import Settings
 
@@ -136,43 +135,6 @@ class Trial(_Record):
     lr: float
     score: float | None
     loss: float | None
-
-
-class DataFacts(_Record):
-    """What the networks were trained on.
-
-    Attributes:
-        name: of the data set.
-        task: classification, regression or reconstruction.
-        input_shape: the shape of one input.
-        outputs: classes, or numbers to predict.
-        train: the number of training samples.
-        test: the number of test samples.
-    """
-
-    name: str
-    task: Task
-    input_shape: tuple[int, ...]
-    outputs: int
-    train: int
-    test: int
-
-    @classmethod
-    def of(cls, data: Dataset) -> DataFacts:
-        """The facts of a data set."""
-        return cls(
-            name=data.name,
-            task=data.task,
-            input_shape=data.input_shape,
-            outputs=data.outputs,
-            train=len(data.x_train),
-            test=len(data.x_test),
-        )
-
-    @property
-    def shape(self) -> Shape:
-        """What a network for this data must fit."""
-        return Shape(self.input_shape, self.outputs)
 
 
 class Summary(_Record):

@@ -212,7 +212,7 @@ class Settings(Options):
         """The learning rate of a rule: the one given for it, for its name, for all; or the rule's default."""
         name = base_name(label)
         given = self.lr.get(label, self.lr.get(name)) if isinstance(self.lr, dict) else self.lr
-        return given or RULES[name].lr["sgd" if self.optimizer == "sgd" else "adam"]
+        return given or RULES[name].lr_with(self.optimizer)
 
     def with_rules_for(self, task: Task, *, baselines: bool) -> Self:
         """These settings with the rules named that ``"all"`` stands for.

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from altprop.experiment.dataset import Task
 from altprop.experiment.errors import InputError
+from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.nn import SpikingResidual, SpikingSequential
 from altprop.nn.activations import step
 from altprop.rewards import SPIKE_REWARDS, SpikeRate, SpikeReward
@@ -155,6 +157,11 @@ def spiking_defaults(name: str) -> dict[str, str]:
     """Settings that fit a network, in place of those that fit networks that do not spike."""
     norm = "batch" if name in ("lif-vgg-like", "lif-resnet") else "none"  # deep ones fall silent without
     return {"activation": "atan", "optimizer": "adam", "objective": "spike-rate", "norm": norm}
+
+
+def default_objective(name: str, task: Task) -> str:
+    """What a network is trained for where nothing is said: the objective that fits the task, or its spikes."""
+    return spiking_defaults(name)["objective"] if is_spiking(name) else DEFAULT_OBJECTIVE[task]
 
 
 def is_spiking(name: str) -> bool:

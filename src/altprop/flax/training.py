@@ -94,7 +94,7 @@ class _Job:
 
     def __post_init__(self) -> None:
         settings, rule = self.settings, self.settings.rule
-        self.lr = settings.lr or RULES[rule].lr["sgd" if settings.optimizer == "sgd" else "adam"]
+        self.lr = settings.lr or RULES[rule].lr_with(settings.optimizer)
         self.network = self._network(rule)
         self.twin = self._network("backprop")
         transform = optax.chain(transform_for(rule), self._clip(), self._optimizer())

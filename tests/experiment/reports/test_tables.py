@@ -4,9 +4,9 @@ from statistics import mean, stdev
 
 import pytest
 
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.tables import as_markdown, entry_rows, groups_of, header, network_rows, rows, shared
-from altprop.experiment.results import DataFacts
 from tests.experiment.reports.toys import CIRCLES, compared, fit_of, recipe_run
 from tests.experiment.toys import own_data, run_of, tiny
 

@@ -1,13 +1,14 @@
 """Runs as they lie on a disk: made by hand where that will do."""
 
 from altprop.experiment.comparison import compare
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.fitting import train_recipe
-from altprop.experiment.fitting.records import TRAINING, EpochFigures, Fit, TrainedOn, Training
+from altprop.experiment.fitting.records import TRAINING, EpochFigures, Fit, Training
 from altprop.experiment.folder import RESULTS
 from altprop.experiment.recipes import Recipe
 from tests.experiment.toys import results_of, run_of, tiny, without_report
 
-CIRCLES = TrainedOn(
+CIRCLES = DataFacts(
     name="circles", task="classification", input_shape=(3,), outputs=2, classes=(), train=40, validation=0, test=20
 )
 

@@ -6,7 +6,7 @@ a network from such a folder.
 
 from altprop.experiment.fitting.fit import fit
 from altprop.experiment.fitting.loading import load_trained
-from altprop.experiment.fitting.records import EpochFigures, Fit, StopTraining, TrainedOn, Training
+from altprop.experiment.fitting.records import EpochFigures, Fit, StopTraining, Training
 from altprop.experiment.fitting.training import train_recipe
 
-__all__ = ["EpochFigures", "Fit", "StopTraining", "TrainedOn", "Training", "fit", "load_trained", "train_recipe"]
+__all__ = ["EpochFigures", "Fit", "StopTraining", "Training", "fit", "load_trained", "train_recipe"]

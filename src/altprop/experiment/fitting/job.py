@@ -15,12 +15,19 @@ from altprop.experiment.fitting.batches import Batches
 from altprop.experiment.fitting.loggers import check_loggers
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.models import Shape, build_model
-from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
+from altprop.experiment.objectives import make_objective
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.registry import RULES, make_named_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.sources import Splits
-from altprop.experiment.spiking import check_fit, check_task, is_spiking, objective_of_spikes, read_spikes
+from altprop.experiment.spiking import (
+    check_fit,
+    check_task,
+    default_objective,
+    is_spiking,
+    objective_of_spikes,
+    read_spikes,
+)
 from altprop.experiment.stepping import Objective
 from altprop.rule import Rule
 
@@ -71,7 +78,7 @@ class Job:
     @property
     def objective_name(self) -> str:
         """What the objective is called."""
-        return self.recipe.objective.name or ("spike-rate" if self.spiking else DEFAULT_OBJECTIVE[self.splits.task])
+        return self.recipe.objective.name or default_objective(self.recipe.model.name, self.splits.task)
 
     def objective(self) -> Objective:
         """What is descended, as the mean over the samples."""
@@ -92,7 +99,7 @@ class Job:
     def lr(self) -> float:
         """The learning rate: the recipe's, or the rule's default."""
         section = self.recipe.optimizer
-        return section.lr or RULES[self.recipe.rule.name].lr["sgd" if section.name == "sgd" else "adam"]
+        return section.lr or RULES[self.recipe.rule.name].lr_with(section.name)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer. Make it once the rule is attached: a rule may add parameters."""

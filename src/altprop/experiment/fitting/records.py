@@ -8,11 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.models import Shape
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.sources import Splits
 
 TRAINING = "training.json"
 
@@ -82,51 +80,6 @@ class Fit(BaseModel):
     model: nn.Module | None = Field(default=None, exclude=True, repr=False)
 
 
-class TrainedOn(BaseModel):
-    """What networks were trained on.
-
-    Attributes:
-        name: of the data set.
-        task: classification, regression or reconstruction.
-        input_shape: the shape of one input.
-        outputs: classes, or numbers to predict.
-        classes: the names of the classes; empty if they have none.
-        train: the number of training samples.
-        validation: the number of validation samples.
-        test: the number of test samples.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    task: Task
-    input_shape: tuple[int, ...]
-    outputs: int
-    classes: tuple[str, ...]
-    train: int
-    validation: int
-    test: int
-
-    @classmethod
-    def of(cls, splits: Splits) -> TrainedOn:
-        """The facts of a data set."""
-        return cls(
-            name=splits.name,
-            task=splits.task,
-            input_shape=splits.input_shape,
-            outputs=splits.outputs,
-            classes=splits.classes,
-            train=len(splits.train),
-            validation=0 if splits.validation is None else len(splits.validation),
-            test=len(splits.test),
-        )
-
-    @property
-    def shape(self) -> Shape:
-        """What a network for this data must fit."""
-        return Shape(self.input_shape, self.outputs)
-
-
 class Training(BaseModel):
     """All that came out of a recipe.
 
@@ -140,7 +93,7 @@ class Training(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
     recipe: Recipe
-    data: TrainedOn
+    data: DataFacts
     fits: tuple[Fit, ...]
     folder: Path | None = Field(default=None, exclude=True)
 

@@ -10,12 +10,13 @@ from lightning_fabric import Fabric
 from safetensors.torch import save
 
 from altprop.experiment.errors import InputError
+from altprop.experiment.facts import DataFacts
 from altprop.experiment.fitting.checkpoints import write_through, write_whole
 from altprop.experiment.fitting.devices import make_fabric
 from altprop.experiment.fitting.fit import checked_splits, fit_job
 from altprop.experiment.fitting.job import Job, check
 from altprop.experiment.fitting.place import WEIGHTS, Place
-from altprop.experiment.fitting.records import TRAINING, Fit, TrainedOn, Training
+from altprop.experiment.fitting.records import TRAINING, Fit, Training
 from altprop.experiment.folder import plain_name
 from altprop.experiment.machine import threads
 from altprop.experiment.recipes import Recipe
@@ -67,7 +68,7 @@ def train_recipe(
         place = Place(out, name or _default_name(recipe), numbered=name is None, overwrite=overwrite, resume=resume)
         folder = _of_the_first(fabric, lambda: place.make(recipe))
         fits = _fit_all(jobs, fabric, folder, resume, watch)
-        training = Training(recipe=recipe, data=TrainedOn.of(splits), fits=fits, folder=folder)
+        training = Training(recipe=recipe, data=DataFacts.of(splits), fits=fits, folder=folder)
         if fabric.is_global_zero:
             write_whole(folder / TRAINING, training.model_dump_json(indent=2))
         fabric.barrier()

@@ -12,13 +12,12 @@ from altprop.experiment.fits_table import judged
 from altprop.experiment.fitting.place import FACTS, RECIPE
 from altprop.experiment.fitting.records import TRAINING, EpochFigures, Fit, Training
 from altprop.experiment.kept_recipe import label_of
-from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.recipes import Recipe, dump_recipe, load_recipe
 from altprop.experiment.registry import RULES
 from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
 from altprop.experiment.sources import DATA_SETS
-from altprop.experiment.spiking import is_spiking
+from altprop.experiment.spiking import default_objective
 
 
 class _Git(BaseModel):
@@ -102,12 +101,11 @@ def _unfinished(seed: int, lr: float, file: Path) -> Fit:
 
 
 def _lr_of(recipe: Recipe) -> float:
-    family = "sgd" if recipe.optimizer.name == "sgd" else "adam"
-    return recipe.optimizer.lr or RULES[recipe.rule.name].lr[family]
+    return recipe.optimizer.lr or RULES[recipe.rule.name].lr_with(recipe.optimizer.name)
 
 
 def _entry(name: str, recipe: Recipe, data: str, task: Task, fits: tuple[Fit, ...]) -> Entry:
-    objective = recipe.objective.name or ("spike-rate" if is_spiking(recipe.model.name) else DEFAULT_OBJECTIVE[task])
+    objective = recipe.objective.name or default_objective(recipe.model.name, task)
     named = recipe.model_copy(update={"objective": recipe.objective.model_copy(update={"name": objective})})
     return Entry(
         run=name,
