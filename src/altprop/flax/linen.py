@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,66 +23,86 @@ from altprop.flax.initializers import Initializer, feedback_initializer
 COLLECTION = "feedback"
 """The collection of fixed feedback weights and projections."""
 
-Function = Callable[..., Array]
 
+class _FeedbackLayer(nn.Module):
+    """What the layers share: Flax's layer computes with their parameters, but for its backward pass."""
 
-def _run(module: Any, layer: type[nn.Module], hook: str, default: Function, inputs: Array) -> Array:
-    """Call Flax's layer with the parameters of ``module``, and our backward pass for the function that it calls."""
-    given = {field.name: getattr(module, field.name) for field in fields(layer) if field.name not in ("parent", "name")}
-    function = given[hook] or default
+    feedback_init: str | Initializer = "lecun_uniform"
 
-    def weighted_sum(inputs: Array, kernel: Array, *args: Any, **kwargs: Any) -> Array:
-        feedback, learned = module.feedback_for(kernel)
+    # Flax's layer, the field by which it is told what to compute its weighted sum with, and what it takes by itself.
+    _layer: ClassVar[Any] = nn.Dense
+    _hook: ClassVar[str] = "dot_general"
+    _function: ClassVar[Any] = staticmethod(lax.dot_general)
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """(..., in) to (..., features); of a convolution (batch, ..., in) to (batch, ..., features)."""
+        own = [field.name for field in fields(self._layer) if field.name not in ("parent", "name")]
+        given = {name: getattr(self, name) for name in own}
+        function = given[self._hook] or self._function
         mask = given.get("mask")
-        feedback = feedback if mask is None else feedback * mask
-        return with_feedback(lambda a, w: function(a, w, *args, **kwargs), inputs, kernel, feedback, learned=learned)
 
-    plain = layer(**(given | {hook: weighted_sum}))
-    nn.share_scope(module, plain)
-    output: Array = plain(inputs)
-    return output
+        def weighted_sum(inputs: Array, kernel: Array, *args: Any, **kwargs: Any) -> Array:
+            feedback, learned = self._feedback_for(kernel)
+            feedback = feedback if mask is None else feedback * mask
+            return with_feedback(
+                lambda a, w: function(a, w, *args, **kwargs), inputs, kernel, feedback, learned=learned
+            )
 
+        plain = self._layer(**(given | {self._hook: weighted_sum}))
+        # The parameters are this layer's own, not those of a layer within it.
+        nn.share_scope(self, plain)
+        output: Array = plain(inputs)
+        return output
 
-def _dense(module: nn.Dense, inputs: Array) -> Array:
-    return _run(module, nn.Dense, "dot_general", lax.dot_general, inputs)
+    def _drawn(self, kernel: Array) -> Array:
+        dtype = self.param_dtype
+        return feedback_initializer(self.feedback_init)(_key(self), kernel.shape, dtype)
 
-
-def _conv(module: nn.Conv, inputs: Array) -> Array:
-    return _run(module, nn.Conv, "conv_general_dilated", lax.conv_general_dilated, inputs)
-
-
-def _fixed(module: Any, kernel: Array) -> tuple[Array, bool]:
-    def draw() -> Array:
-        return feedback_initializer(module.feedback_init)(_key(module), kernel.shape, module.param_dtype)
-
-    return module.variable(COLLECTION, "kernel", draw).value, False
-
-
-def _learned(module: Any, kernel: Array) -> tuple[Array, bool]:
-    draw = feedback_initializer(module.feedback_init)
-    return module.param("feedback", draw, kernel.shape, module.param_dtype), True
+    def _feedback_for(self, kernel: Array) -> tuple[Array, bool]:
+        """The feedback weights of a kernel, and whether they learn."""
+        raise NotImplementedError
 
 
-def _signed(module: Any, kernel: Array) -> tuple[Array, bool]:
-    draw = feedback_initializer(module.feedback_init)
-    if module.mode == "uniform":
-        spread = module.variable(COLLECTION, "magnitude", lambda: jnp.sqrt(jnp.mean(jnp.square(kernel))))
-        return sign_feedback(kernel, spread.value), False
-    if module.mode == "fixed":
-        drawn = module.variable(
-            COLLECTION, "magnitude", lambda: jnp.abs(draw(_key(module), kernel.shape, kernel.dtype))
-        )
-        return sign_feedback(kernel, drawn.value), False
-    if module.mode == "batchwise":
-        return sign_feedback(kernel, draw(_key(module), kernel.shape, kernel.dtype)), False
-    raise ValueError(f"mode must be 'uniform', 'batchwise' or 'fixed', got {module.mode!r}.")
+class _Convolution:
+    _layer: ClassVar[Any] = nn.Conv
+    _hook: ClassVar[str] = "conv_general_dilated"
+    _function: ClassVar[Any] = staticmethod(lax.conv_general_dilated)
+
+
+class _Fixed(_FeedbackLayer):
+    def _feedback_for(self, kernel: Array) -> tuple[Array, bool]:
+        return self.variable(COLLECTION, "kernel", lambda: self._drawn(kernel)).value, False
+
+
+class _Learned(_FeedbackLayer):
+    def _feedback_for(self, kernel: Array) -> tuple[Array, bool]:
+        draw = feedback_initializer(self.feedback_init)
+        dtype = self.param_dtype
+        return self.param("feedback", draw, kernel.shape, dtype), True
+
+
+class _Sign(_FeedbackLayer):
+    mode: str = "uniform"
+
+    def _feedback_for(self, kernel: Array) -> tuple[Array, bool]:
+        feedback_initializer(self.feedback_init)  # also refused where it is not used
+        makers: dict[str, Callable[[], Array]] = {
+            "uniform": lambda: jnp.sqrt(jnp.mean(jnp.square(kernel))),
+            "fixed": lambda: jnp.abs(self._drawn(kernel)),
+        }
+        if self.mode == "batchwise":
+            return sign_feedback(kernel, self._drawn(kernel)), False
+        if self.mode not in makers:
+            raise ValueError(f"mode must be 'uniform', 'batchwise' or 'fixed', got {self.mode!r}.")
+        return sign_feedback(kernel, self.variable(COLLECTION, "magnitude", makers[self.mode]).value), False
 
 
 def _key(module: nn.Module) -> Array:
     return module.make_rng(COLLECTION)
 
 
-class FADense(nn.Dense):
+class FADense(_Fixed, nn.Dense):
     """``nn.Dense`` whose error goes back through fixed random weights, of the collection ``"feedback"``.
 
     Attributes:
@@ -95,55 +115,23 @@ class FADense(nn.Dense):
         {'feedback': {'kernel': (4, 3)}, 'params': {'bias': (3,), 'kernel': (4, 3)}}
     """
 
-    feedback_init: str | Initializer = "lecun_uniform"
-    feedback_for = _fixed
 
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """(..., in) to (..., features)."""
-        return _dense(self, inputs)
-
-
-class FAConv(nn.Conv):
+class FAConv(_Convolution, _Fixed, nn.Conv):
     """``nn.Conv`` whose error goes back through fixed random weights; see :class:`FADense`."""
 
-    feedback_init: str | Initializer = "lecun_uniform"
-    feedback_for = _fixed
 
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """(batch, ..., in) to (batch, ..., features)."""
-        return _conv(self, inputs)
-
-
-class KPDense(nn.Dense):
+class KPDense(_Learned, nn.Dense):
     """``nn.Dense`` whose error goes back through weights that learn as its own do: its parameter ``feedback``.
 
     With weight decay in the optimizer the two become one. See :class:`FADense`.
     """
 
-    feedback_init: str | Initializer = "lecun_uniform"
-    feedback_for = _learned
 
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """(..., in) to (..., features)."""
-        return _dense(self, inputs)
-
-
-class KPConv(nn.Conv):
+class KPConv(_Convolution, _Learned, nn.Conv):
     """``nn.Conv`` whose error goes back through weights that learn as its own do; see :class:`KPDense`."""
 
-    feedback_init: str | Initializer = "lecun_uniform"
-    feedback_for = _learned
 
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """(batch, ..., in) to (batch, ..., features)."""
-        return _conv(self, inputs)
-
-
-class SignSymmetricDense(nn.Dense):
+class SignSymmetricDense(_Sign, nn.Dense):
     """``nn.Dense`` whose error goes back through weights that share its own weights' signs.
 
     Attributes:
@@ -153,30 +141,12 @@ class SignSymmetricDense(nn.Dense):
         feedback_init: how magnitudes are drawn; see :class:`FADense`.
     """
 
-    mode: str = "uniform"
-    feedback_init: str | Initializer = "lecun_uniform"
-    feedback_for = _signed
 
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """(..., in) to (..., features)."""
-        return _dense(self, inputs)
-
-
-class SignSymmetricConv(nn.Conv):
+class SignSymmetricConv(_Convolution, _Sign, nn.Conv):
     """``nn.Conv`` whose error goes back through weights that share its own weights' signs.
 
     See :class:`SignSymmetricDense`.
     """
-
-    mode: str = "uniform"
-    feedback_init: str | Initializer = "lecun_uniform"
-    feedback_for = _signed
-
-    @nn.compact
-    def __call__(self, inputs: Array) -> Array:
-        """(batch, ..., in) to (batch, ..., features)."""
-        return _conv(self, inputs)
 
 
 def _through(blocks: Sequence[Callable[..., Array]], x: Array) -> Array:
