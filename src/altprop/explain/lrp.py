@@ -10,11 +10,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from altprop._quantised import quantised_layers
 from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
 from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
 from altprop.explain.rules import Epsilon, LayerRule
-from altprop.explain.targets import Target, relevance_at
+from altprop.explain.targets import Target, means_one_index, relevance_at
 from altprop.ops.lrp_run import Run
 from altprop.ops.names import OpRule
 from altprop.ops.relevance import Call
@@ -53,7 +54,8 @@ class LRP:
 
     Raises:
         TypeError: ``model`` is no module, or ``composite`` nothing of these.
-        ValueError: there is no composite of that name, or it needs arguments.
+        ValueError: there is no composite of that name, or it needs arguments; or layers of the model are quantised, or
+            wrapped so that LRP cannot look into them.
 
     Example:
         >>> import altprop, torch
@@ -84,11 +86,25 @@ class LRP:
                 raise ValueError(
                     f"LRP cannot look into a {type(module).__name__}: {wrapper} hides the model. Give the inner one."
                 )
+        quantised = quantised_layers(model)
+        if quantised:
+            more = f", and {len(quantised) - 1} more of its layers" if len(quantised) > 1 else ""
+            raise ValueError(
+                f"LRP cannot explain this model: {quantised[0]} is quantised{more}. Its weights are codes, of which no "
+                f"relevance can be taken. Load the model with floating-point weights (bfloat16 will do)."
+            )
         self.model = model
         self.composite = as_composite(composite)
         self.strict = strict
         self._parts = Parts()
         self._warned: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the parts of weights, which a copy makes anew."""
+        return {name: value for name, value in vars(self).items() if name != "_parts"} | {"_warned": set(self._warned)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _parts=Parts())
 
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
@@ -139,7 +155,8 @@ class LRP:
                 whose relevance is summed over their embedding vectors.
             target: which output is explained. None: the largest of each example; an int or a tensor or list of ints
                 (batch): its index; a tuple, or a list of a tuple for each example: its indices, where outputs have more
-                dimensions; a float tensor of the output's shape: the relevance to start with.
+                dimensions; a float tensor of the output's shape: the relevance to start with. Negative indices count
+                from the end; the last ones may be left out where they leave one element.
             additional_forward_args: further arguments of the model, which are not explained: one, a tuple of them, or
                 with keyword inputs a dict.
             return_convergence_delta: whether to return what is lost on the way too.
@@ -374,8 +391,8 @@ def _like(inputs: Inputs, relevances: list[Tensor | None]) -> Any:
 
 
 def _relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
-    """As :func:`relevance_at`, where an index alone means a channel with all positions."""
-    if isinstance(target, int) and value.dim() > 2:
+    """As :func:`relevance_at`, where one index means a channel with all positions."""
+    if value.dim() > 2 and means_one_index(target, value):
         channels = value.flatten(2)
         picked = relevance_at(torch.ones_like(channels[..., 0]), target, "one")[..., None].expand_as(channels)
         return (picked * channels if seed == "value" else picked.clone()).view_as(value)
@@ -386,7 +403,7 @@ def _only(name: str, channels: list[int]) -> Callable[[Tensor], Tensor]:
     """Lets relevance pass through these channels alone."""
 
     def mask(R: Tensor) -> Tensor:
-        if any(not 0 <= channel < R.shape[1] for channel in channels):
+        if any(not -R.shape[1] <= channel < R.shape[1] for channel in channels):
             raise ValueError(f"The concepts {channels} of {name!r} are out of range: it has {R.shape[1]} channels.")
         kept = torch.zeros_like(R)
         kept[:, channels] = R[:, channels]
