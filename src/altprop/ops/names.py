@@ -115,6 +115,20 @@ OVERWRITES = (
     "fill_", "zero_",
 )  # fmt: skip
 
+# The operators of Python that work in place.
+IN_PLACE_OPERATORS = frozenset(
+    f"__i{name}__"
+    for name in ("add", "sub", "mul", "div", "truediv", "floordiv", "pow", "matmul", "and", "or", "xor", "mod",
+                 "lshift", "rshift")
+)  # fmt: skip
+
+
+def overwrites(function: Callable[..., Any]) -> bool:
+    """Whether a torch function writes its result over its first operand, by its name: ``add_``, but not ``__add__``."""
+    name = str(getattr(function, "__name__", ""))
+    return name in IN_PLACE_OPERATORS or (name.endswith("_") and not name.endswith("__"))
+
+
 _PLACES = (torch, Tensor, F, torch._C._nn, torch.special, torch.linalg)
 
 
