@@ -122,6 +122,8 @@ class Interceptor(TorchFunctionMode):
         before, rule = sequence_number(), self._rules.get(func)
         if rule is not None and self._observer is None:
             result = rule(self.settings, func, *args, **kwargs)
+            if result is NotImplemented:
+                result = self._answer(func, None, func, args, kwargs)
         else:
             result = self._answer(func, rule, func, args, kwargs)
         self.witness.note(func, before)
@@ -170,6 +172,8 @@ class Interceptor(TorchFunctionMode):
         at_once = rule is None and self._fallback is not None and overwrites(key) and _in_graph((args, kwargs))
         by = self._fallback if at_once else rule
         result = function(*args, **kwargs) if by is None else by(self.settings, function, *args, **kwargs)
+        if result is NotImplemented:  # the rule knows the function, but not with such operands
+            return self._answer(key, None, function, args, kwargs)
         if (rule is None or self._observer is not None) and _takes_credit(key, result):
             name = _name(key)
             if self._observer is not None:
