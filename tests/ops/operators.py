@@ -115,7 +115,7 @@ def samples(entry, limit=SAMPLES):
     """The first samples of an operator that are of use: real tensors that something can be handed back to."""
     torch.manual_seed(0)
     found = []
-    for sample in itertools.islice(entry.sample_inputs("cpu", torch.float64, requires_grad=True), 4 * limit):
+    for sample in itertools.islice(entry.sample_inputs("cpu", torch.float64, requires_grad=True), 200 * limit):
         made = from_call(entry.op, (sample.input, *sample.args), sample.kwargs)
         if made is not None:
             found.append(made)
@@ -141,6 +141,7 @@ def from_call(function, args, kwargs, *, first=False):
         return None
     made = Sample(function, args, kwargs, [leaves[place].detach() for place in places], call, first)
     try:
+        made.gradient(made.v)
         return made if made.z.numel() else None
     except (RuntimeError, TypeError, ValueError, IndexError):
         return None  # torch has no such form, or nothing that has a gradient comes out
