@@ -13,6 +13,9 @@ from tests.ops.operators import ENTRIES
 RULES = {"lrp": operators.by_lrp, "lfp": operators.by_lfp}
 TOLERANCE = 1e-6
 
+# Torch's samples call what torch itself warns of; warnings of rules are caught where the rules run.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 
 @cache
 def samples(name):
