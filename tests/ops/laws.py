@@ -82,7 +82,6 @@ def is_homogeneous(sample, degree):
 WITH_CONSTANTS = {
     "nn.functional.alpha_dropout": "what is dropped gets a constant value",
     "nn.functional.feature_alpha_dropout.with_train": "what is dropped gets a constant value",
-    "nn.functional.local_response_norm": "divides by a constant plus what it takes",
     "nn.functional.embedding_bag": "a product where each of the bag's vectors has a weight",
     "nn.functional.grid_sample": "of its first operand alone",
     "grid_sampler_2d": "of its first operand alone",
@@ -127,7 +126,7 @@ def expected(law, functions, sample, rule):
             return None
         # LFP's credit is R / x, of which nothing is left to be seen where x is zero.
         return [sample.R.reshape(x.shape) if lrp else torch.where(x != 0, sample.R.reshape(x.shape), 0)]
-    if sample.partial and law in ("layer", "sum with a product"):
+    if sample.partial and (law in ("layer", "sum with a product") or functions[-1] == "bilinear"):
         return ordinary  # the rest is constant, and keeps its share
     if sample.partial and law == "distance":
         return None
@@ -151,6 +150,9 @@ def difference(found, law):
         total = sum(float(R.sum()) for R in found)
         size = sum(float(R.abs().sum()) for R in found) + abs(law)
         return abs(total - law) / max(size, 1e-30)
-    size = max([float(R.abs().max()) for R in law if R.numel()] + [1e-30])
-    off = [float((f - R).abs().max()) for f, R in zip(found, law, strict=True) if R.numel()]
-    return float("nan") if any(o != o for o in off) else max(off) / size
+    size = max([float(R.nan_to_num(0, 0, 0).abs().max()) for R in law if R.numel()] + [1e-30])
+    # Where plain torch has no number there is no law: at 0 · log 0, at the root of zero.
+    off = [
+        float(torch.where(R.isfinite(), (f - R).abs(), 0).max()) for f, R in zip(found, law, strict=True) if R.numel()
+    ]
+    return float("nan") if any(o != o for o in off) else max([*off, 0.0]) / size

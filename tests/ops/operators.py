@@ -36,9 +36,9 @@ ENTRIES = {
 class Model(nn.Module):
     """A function of tensors; all that it returns that is a real or complex number, side by side."""
 
-    def __init__(self, function):
+    def __init__(self, function, inner=None):
         super().__init__()
-        self.function = function
+        self.function, self.inner = function, inner
 
     def forward(self, *tensors):
         torch.manual_seed(0)
@@ -88,9 +88,13 @@ class Sample:
         return torch.where(self.z.isfinite() & (self.z != 0), self.v, 0)
 
     def model(self):
-        return Model(self.call)
+        return Model(self.call, self.function if isinstance(self.function, nn.Module) else None)
 
     def softmax_dim(self):
+        if isinstance(self.function, nn.Softmax2d):
+            return -3
+        if isinstance(self.function, nn.Module):
+            return self.function.dim
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("dim", -1)
 
     def leaves(self):
@@ -208,7 +212,7 @@ class Handed:
 
 
 def by_lrp(sample, *, strict=False):
-    model = Model(sample.call)
+    model = sample.model()
     lrp = altprop.LRP(model, composites.epsilon(1e-13, 1e-13), strict=strict)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -217,7 +221,7 @@ def by_lrp(sample, *, strict=False):
 
 
 def by_lfp(sample, *, strict=False):
-    model, leaves = Model(sample.call), sample.leaves()
+    model, leaves = sample.model(), sample.leaves()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         with altprop.LFP(epsilon=0, strict=strict).attach(model):
