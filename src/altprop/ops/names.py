@@ -58,7 +58,7 @@ HOMOGENEOUS = (
     "var", "cov", "prod", "cumprod", "cross", "kron", "vdot", "vecdot", "multi_dot", "matrix_power", "chain_matmul",
     "det", "inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv", "cholesky", "cholesky_ex", "cholesky_inverse",
     "matrix_sqrth", "vander", "trapz", "trapezoid", "cumulative_trapezoid", "var_mean", "std_mean",
-    "scatter_reduce", "index_reduce", "segment_reduce", "frexp", "ldexp",
+    "scatter_reduce", "index_reduce", "segment_reduce", "frexp",
 )  # fmt: skip
 
 # A⁻¹B in its forms, and the place of B: as of any quotient.
