@@ -73,7 +73,8 @@ def pixels(relevance: Relevance, channels: str) -> tuple[Tensor, bool]:
 
 
 def painted(
-    values: Tensor, *, cmap: str | Colormap | None, symmetric: bool, percentile: float, scale: str) -> np.ndarray:
+    values: Tensor, *, cmap: str | Colormap | None, symmetric: bool, percentile: float, scale: str
+) -> np.ndarray:
     """The colours of relevance of shape (batch, height, width): RGB, uint8."""
     if scale not in ("image", "all"):
         raise ValueError(f"scale is 'image' or 'all', got {scale!r}.")
