@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from altprop._preserve import in_evaluation_mode
+from altprop.explain.preactivation import Tail
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
 from altprop.ops.lrp_common import depends
 from altprop.ops.lrp_in_place import fallback
+from altprop.ops.lrp_products import followed
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Pass, connect, own_functions
+from altprop.ops.relevance import Call, Pass, connect
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment
@@ -45,21 +48,30 @@ class ForwardPass:
         output: (batch, ...), what is explained.
         entries: each input with the tensors at which its relevance arrives.
         recorded: the outputs of modules that were asked for, in the order in which they ran.
+        escaped: what no rule answered, where a pass of this structure was not seen before.
     """
 
     run: Run
     output: Tensor
     entries: list[tuple[Tensor, list[Tensor]]] = field(default_factory=list)
     recorded: dict[str, Recorded] = field(default_factory=dict)
+    escaped: list[str] = field(default_factory=list)
 
-    def hand_back(
-        self, source: Tensor | GradientEdge, seed: Tensor, to: Sequence[Tensor | GradientEdge]
-    ) -> tuple[Tensor | None, ...]:
-        """The relevance at ``to`` when ``source`` has the relevance ``seed``; None where nothing arrives."""
+    def hand_back(self, start: Start, to: Sequence[Tensor | GradientEdge]) -> tuple[Tensor | None, ...]:
+        """The relevance at ``to`` when the explanation starts at ``start``; None where nothing arrives."""
         if not to:
             return ()
-        arrived: tuple[Tensor | None, ...] = torch.autograd.grad([source], list(to), [seed], allow_unused=True)  # type: ignore[arg-type]
-        return arrived
+        sources = [(source, R) for source, R in start.ends if R is not None]
+        if not sources:
+            return (None,) * len(to)
+        arrived: tuple[Tensor | None, ...] = torch.autograd.grad(
+            [source for source, _ in sources],  # type: ignore[arg-type]
+            list(to),  # type: ignore[arg-type]
+            [R for _, R in sources],
+            allow_unused=True,
+            retain_graph=bool(start.calls),
+        )
+        return tuple(R if before is None else before for R, before in zip(arrived, start.within(to), strict=True))
 
     def explained_as_given(self) -> None:
         """The explanation starts with any relevance, which need not vanish where the output does."""
@@ -77,6 +89,41 @@ class ForwardPass:
             return None
         tokens = [R.sum(-1).view(value.shape) for R in arrived if R is not None]
         return torch.stack(tokens).sum(0) if tokens else torch.zeros(value.shape, device=value.device)
+
+
+@dataclass
+class Start:
+    """Where an explanation starts.
+
+    Attributes:
+        seed: the explained value at the target, elsewhere zero.
+        ends: where relevance starts, and how much: at the output, or at its :class:`pre-activations <Tail>`.
+        within: the relevance at those of these edges that lie between the output and its pre-activations.
+        calls: the operations that lie there.
+    """
+
+    seed: Tensor
+    ends: Sequence[tuple[Tensor | GradientEdge, Tensor | None]]
+    within: Callable[[Sequence[Tensor | GradientEdge]], Sequence[Tensor | None]]
+    calls: Sequence[Call] = ()
+
+    @classmethod
+    def at(cls, source: Tensor | GradientEdge, seed: Tensor) -> Self:
+        """At the output, or what took its place."""
+        return cls(seed, [(source, seed)], lambda edges: [None] * len(edges))
+
+    @classmethod
+    def behind(cls, tail: Tail, mask: Tensor, output: Tensor) -> Self:
+        """At the pre-activations of an output.
+
+        Args:
+            tail: what lies between.
+            mask: one at the target, elsewhere zero.
+            output: the value of the output.
+        """
+        seed, relevances = tail.relevance(mask, output)
+        within = partial(tail.within, mask=mask, output=output)
+        return cls(seed, list(zip(tail.ends, relevances, strict=True)), within, tail.calls)
 
 
 @contextmanager
@@ -138,14 +185,16 @@ def forward_pass(
         interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
         with _followed(model, run, interceptor, note), interceptor:
             output = output_of(model(*args, **kwargs))
+        output = output if run.gradients else followed(run, output, model)
         run.finish()
         _check_depends(output)
-        for name in own_functions(output):
-            run.unseen(name)
+        escaped = interceptor.witness.escapes([output], run.seen)
+        if observer is None:
+            run.escaped(escaped)
         flow_of(output).uses.append(PROPORTIONAL)
         for value, places in entries:
             places += [vectors for tokens, vectors in run.embedded if tokens is value]
-        yield ForwardPass(run, output, entries, recorded)
+        yield ForwardPass(run, output, entries, recorded, escaped)
 
 
 def _detach_buffers(model: nn.Module) -> None:
@@ -173,6 +222,8 @@ def _device_type(model: nn.Module) -> str:
 def _first_tensor(output: Any) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
+    if is_dataclass(output) and not isinstance(output, Mapping):
+        output = vars(output) if hasattr(output, "__dict__") else {}
     values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
     return next((value for value in values if isinstance(value, Tensor)), None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from altprop._quantised import quantised_layers
 from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
-from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
+from altprop.explain.forward_pass import ForwardPass, Inputs, Start, forward_pass
+from altprop.explain.preactivation import Tail
 from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, means_one_index, relevance_at
 from altprop.ops.lrp_run import Run
@@ -98,13 +99,15 @@ class LRP:
         self.strict = strict
         self._parts = Parts()
         self._warned: set[str] = set()
+        self._seen: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the parts of weights, which a copy makes anew."""
-        return {name: value for name, value in vars(self).items() if name != "_parts"} | {"_warned": set(self._warned)}
+        kept = {name: value for name, value in vars(self).items() if name not in {"_parts", "_seen"}}
+        return kept | {"_warned": set(self._warned)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _parts=Parts())
+        vars(self).update(state, _parts=Parts(), _seen=set())
 
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
@@ -177,16 +180,16 @@ class LRP:
         """
         masks = self._masks(concepts)
         run = self._run()
-        start = None if layer is None else self._checked(layer)
-        with forward_pass(self.model, run, inputs, additional_forward_args, values_of=start, masks=masks) as done:
-            source, seed = self._start(done, target, layer)
-            arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
+        within = None if layer is None else self._checked(layer)
+        with forward_pass(self.model, run, inputs, additional_forward_args, values_of=within, masks=masks) as done:
+            start = self._start(done, target, layer)
+            arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
         result = _like(inputs, relevances)
         if not return_convergence_delta:
             return result
         total = sum(_per_example(R) for R in relevances if R is not None)
-        return result, _per_example(seed) - total
+        return result, _per_example(start.seed) - total
 
     def trace(
         self,
@@ -204,7 +207,8 @@ class LRP:
             inputs: as for :meth:`attribute`.
             target: as for :meth:`attribute`.
             additional_forward_args: as for :meth:`attribute`.
-            modules: the names of those that are asked for; by default all but the model itself.
+            modules: the names of those that are asked for; by default all but the model itself, and those of which no
+                output depends on the inputs.
             layer: as for :meth:`attribute`.
             concepts: as for :meth:`attribute`.
 
@@ -213,7 +217,8 @@ class LRP:
             ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
 
         Raises:
-            ValueError: as for :meth:`attribute`.
+            ValueError: as for :meth:`attribute`; or a module that is asked for by name did not run, or what it returned
+                does not depend on the inputs.
         """
         names = None if modules is None else {self._checked(name) for name in modules}
         run = self._run()
@@ -226,13 +231,14 @@ class LRP:
             values_of=None if layer is None else self._checked(layer),
             masks=self._masks(concepts),
         ) as done:
-            source, seed = self._start(done, target, layer)
+            start = self._start(done, target, layer)
+            _check_followed(done, names or ())
             edges = {name: recorded.edge for name, recorded in done.recorded.items() if recorded.edge is not None}
-            arrived = dict(zip(edges, done.hand_back(source, seed, list(edges.values())), strict=True))
+            arrived = dict(zip(edges, done.hand_back(start, list(edges.values())), strict=True))
             layers = {}
-            for name, recorded in done.recorded.items():
-                R = arrived.get(name)
-                layers[name] = torch.zeros_like(recorded.like, device=seed.device) if R is None else R
+            for name, R in arrived.items():
+                like = done.recorded[name].like
+                layers[name] = torch.zeros_like(like, device=start.seed.device) if R is None else R
         if layer is not None and (names is None or layer not in names):
             layers.pop(layer, None)
         return layers
@@ -254,12 +260,12 @@ class LRP:
         self._check_conserves()
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
-            source, seed = self._start(done, target, None)
-            arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
+            start = self._start(done, target, None)
+            arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
             records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
-        return Conservation(records, float(seed.double().sum()), reached)
+        return Conservation(records, float(start.seed.double().sum()), reached)
 
     def weight_relevance(
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
@@ -290,8 +296,8 @@ class LRP:
             layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
             for call in layers:
                 call.weighs = True
-            seed = relevance_at(done.output, target, self.composite.seed)
-            done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            start = self._start(done, target, None)
+            done.hand_back(start, [place for _, places in done.entries for place in places])
             for call in layers:
                 if call.weight_relevance is not None:
                     name = names[id(call.parameter)]
@@ -315,7 +321,7 @@ class LRP:
         Returns:
             Of each the torch function, the module's name, its rule, whether there is one, and what the rule does.
         """
-        run = self._run(strict=False)
+        run = self._run(strict=False, observed=set())
         seen: list[tuple[str, str, OpRule | None, Call | None]] = []
         told = 0
 
@@ -324,8 +330,9 @@ class LRP:
             made, told = run.calls[told:], len(run.calls)
             seen.append((name, run.inside[-1][0], op_rule, made[0][1] if len(made) == 1 else None))
 
-        with forward_pass(self.model, run, inputs, observer=observe):
-            return [self._told(*operation) for operation in seen]
+        with forward_pass(self.model, run, inputs, observer=observe) as done:
+            unseen = [(name, "", "gradient", run.gradients, "The ordinary gradient.") for name in done.escaped]
+            return [*(self._told(*operation) for operation in seen), *unseen]
 
     def _told(
         self, name: str, module: str, op_rule: OpRule | None, call: Call | None
@@ -337,21 +344,37 @@ class LRP:
         label = op_rule.__name__ if call is None else call.label
         return name, module, label, True, (what.__doc__ or "").partition("\n")[0]
 
-    def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
+    def _run(self, *, report: bool = False, strict: bool | None = None, observed: set[int] | None = None) -> Run:
         strict = self.strict if strict is None else strict
-        return Run(self.composite, Epsilon(), self._parts, strict=strict, report=report, warned=self._warned)
+        return Run(
+            self.composite,
+            Epsilon(),
+            self._parts,
+            strict=strict,
+            report=report,
+            warned=self._warned,
+            seen=self._seen if observed is None else observed,
+        )
 
-    def _start(self, done: ForwardPass, target: Target, layer: str | None) -> tuple[Any, Tensor]:
+    def _start(self, done: ForwardPass, target: Target, layer: str | None) -> Start:
         """Where the explanation starts, and with how much relevance."""
         if layer is None:
-            given = isinstance(target, Tensor) and target.is_floating_point()
-            if given or self.composite.seed == "one":
+            if self.composite.seed == "one" or (isinstance(target, Tensor) and target.is_floating_point()):
                 done.explained_as_given()
-            return done.output, relevance_at(done.output, target, self.composite.seed)
+            return self._start_at(done, done.output, done.output.detach(), target, relevance_at)
         recorded = done.recorded.get(layer)
         if recorded is None or recorded.edge is None or recorded.value is None:
             raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
-        return recorded.edge, _relevance_within(recorded.value, target, self.composite.seed)
+        return self._start_at(done, recorded.edge, recorded.value, target, _relevance_within)
+
+    def _start_at(self, done: ForwardPass, source: Any, value: Tensor, target: Target, relevance: Any) -> Start:
+        """At a tensor of the graph; at its pre-activations, unless the relevance to start with is given."""
+        given = isinstance(target, Tensor) and target.is_floating_point()
+        tail = None if given or self.composite.seed == "one" else Tail(done.run, source)
+        if not tail:
+            return Start.at(source, relevance(value, target, self.composite.seed))
+        mask = relevance(value, target, "one")
+        return Start.behind(tail, mask, value)
 
     def _checked(self, name: str) -> str:
         """The name of a module, if there is one of that name."""
@@ -367,6 +390,19 @@ class LRP:
             self._checked(name): _only(name, [channels] if isinstance(channels, int) else list(channels))
             for name, channels in (concepts or {}).items()
         }
+
+
+def _check_followed(done: ForwardPass, names: Collection[str]) -> None:
+    """Every module that was asked for by name ran, and returned something of which there is a relevance."""
+    for name in names:
+        recorded = done.recorded.get(name)
+        if recorded is None:
+            raise ValueError(f"The module {name!r} did not run, or returned no tensor.")
+        if recorded.edge is None:
+            raise ValueError(
+                f"What the module {name!r} returns does not depend on the inputs that are explained, so that it has no "
+                f"relevance. Is its input among additional_forward_args? Give it as one of the inputs."
+            )
 
 
 def _any_but_the_model(name: str) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from altprop.ops import names
 from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, move, ordinary
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import AveragePool, Elementwise, Pass, average_pool, connect
+from altprop.ops.relevance import AveragePool, Call, Elementwise, Pass, average_pool, connect
 from altprop.ops.relevance_flow import (
     OTHER,
     PROPORTIONAL,
@@ -47,7 +47,12 @@ def rescaled(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kw
     if run.gradients:
         return ordinary(run, function, *args, **kwargs)
     z = constant(function, *args, **kwargs)
-    return finish(run, function, Pass(x.shape), z, [x], derived([x], use=OTHER))
+    call = Pass(x.shape)
+    if len(args) == 2:
+        other = args[1] if args[0] is x else args[0]
+        is_tensor = isinstance(other, Tensor)
+        call.scale = int(args[0] is not x), other.detach() if is_tensor else other, not depends(other)
+    return finish(run, function, call, z, [x], derived([x], use=OTHER))
 
 
 def _passive(function: Callable[..., Any], z: Any, args: Any, kwargs: Any) -> Any:
@@ -80,7 +85,7 @@ def _activated(
     if run.gradients and rule is None:
         return _overwriting(function, z, args, kwargs, in_place)
     rectifier = layer.function in {"relu", "relu6"}
-    kept_z = Kept(z) if formula else None
+    kept_z = Kept(z) if formula or layer.function in _CHANGE_SIGN else None
     flow = Flow(nonnegative, flow_of(z).beyond_first)
     flow_of(z).uses.append(Rectified(flow) if rectifier and not formula else OTHER)
     own = None
@@ -89,7 +94,9 @@ def _activated(
         before_overwriting(z)
     with torch.no_grad():
         a = function(z.detach(), *args, **kwargs)
-    call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
+    call: Call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
+    if layer.function in _CHANGE_SIGN:
+        call.preactivation = kept_z
     if a.shape != z.shape:
         call = Pass(z.shape) if formula is None else call
     connected = connect(call, z) if in_place else connect(call, a, z)
@@ -136,6 +143,12 @@ def normalisation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **
         return in_proportion(run, function, (z, *args), kwargs)
     return activation(run, function, z, *args, **kwargs)
 
+
+_CHANGE_SIGN = {
+    "sigmoid", "expit", "hardsigmoid", "logsigmoid", "softplus", "log_softmax", "exp", "exp2", "log", "log2", "log10",
+    "logit", "ndtr", "log_ndtr", "erfc",
+}  # fmt: skip
+"""Activations that may have another sign than their input: at a model's output that is explained in their place."""
 
 _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "relu6"}
 """Activations without negative values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -43,6 +43,10 @@ class Assignment(Protocol):
         """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
 
     @property
+    def seed(self) -> str:
+        """What starts at the explained output: its ``"value"``, or ``"one"``."""
+
+    @property
     def stabiliser(self) -> float:
         """ε of sums, normalisations and products that are given no rule."""
 
@@ -59,6 +63,8 @@ class Run:
         parts: the weights' parts, kept from run to run.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
+        warned: what the user was warned of already.
+        seen: the structures of forward passes that the witness has looked at already.
 
     Attributes:
         inside: the names and modules that are running, the innermost last.
@@ -78,10 +84,12 @@ class Run:
         strict: bool = False,
         report: bool = False,
         warned: set[str] | None = None,
+        seen: set[int] | None = None,
     ) -> None:
         self.composite, self.parts = composite, parts
         self._default, self._strict, self._report = default, strict, report
         self._warned = set() if warned is None else warned
+        self.seen = set() if seen is None else seen
         parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
@@ -149,23 +157,23 @@ class Run:
         self.inside.clear()
         forget_constants()
 
-    def unseen(self, name: str) -> None:
-        """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.
+    def escaped(self, found: Iterable[str]) -> None:
+        """Code that torch does not show has a way back of its own, which no rule can take the place of.
+
+        Args:
+            found: what :meth:`altprop.ops.witness.Witness.escapes` says of it.
 
         Raises:
             RuntimeError: that is forbidden.
         """
-        if self.gradients:
-            return
-        told = (
-            f"The model calls {name}, a torch.autograd.Function, which LRP cannot see: it hands relevance back as it "
-            f"would a gradient."
-        )
-        if self._strict:
-            raise RuntimeError(f"{told} strict=True forbids that.")
-        if name not in self._warned:
-            self._warned.add(name)
-            warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
+        for name in () if self.gradients else found:
+            told = f"The model calls {name}, which LRP cannot see: it hands relevance back as it would a gradient."
+            if self._strict:
+                self.seen.clear()  # to be told the next time too
+                raise RuntimeError(f"{told} strict=True forbids that.")
+            if name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
 
     def unknown(self, name: str) -> None:
         """An operation has no rule: its relevance will be the gradient times the input.

@@ -27,9 +27,14 @@ class Call:
         received: the relevance that reached its output, once it was asked for with :meth:`watch`.
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
+        preactivation: of an activation that may have another sign than its input, the input.
+        scale: of a product or quotient of an activation and something else, its place among the two, the other, and
+            whether that is a constant.
     """
 
     label = "pass"
+    preactivation: Kept | None = None
+    scale: tuple[int, Any, bool] | None = None
     received: Tensor | None = None
     passed: Tensor | None = None
     stabilised: Tensor | None = None
@@ -149,21 +154,6 @@ class _Nodes(Function):
         return (None, None, *(None,) * ctx.count, *ctx.call.relay_all(relevances))
 
 
-def own_functions(output: Tensor) -> list[str]:
-    """The names of the ``torch.autograd.Function`` of the model's own on the way back from ``output``."""
-    seen, reached, found = set(), [output.grad_fn], []
-    while reached:
-        node = reached.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        reached += [before for before, _ in node.next_functions]
-        function = getattr(type(node), "_forward_cls", None)
-        if function not in (None, _Node, _Nodes) and not function.__module__.startswith("torch.nn.modules."):
-            found.append(function.__qualname__)
-    return sorted(set(found))
-
-
 class Pass(Call):
     """Relevance passes unchanged, summed where the input was broadcast."""
 
@@ -271,6 +261,10 @@ class Sum(Call):
         values = [kept.get() for wanted, kept in self._terms if wanted]
         return tuple((value * s).sum_to_size(value.shape) for value in values)
 
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each term, from that of the output."""
+        return tuple(g.sum_to_size(kept.tensor.shape) for wanted, kept in self._terms if wanted)
+
 
 class Proportion(Call):
     """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
@@ -324,6 +318,12 @@ class Proportion(Call):
             for g, value, part in zip(gradients, values, self._parts, strict=True)
         )
 
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each input, from that of the one output."""
+        return torch.autograd.grad(
+            self._outputs, self._leaves, g, retain_graph=True, create_graph=torch.is_grad_enabled()
+        )
+
     def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
         """What all inputs together contribute to each output: itself, by Euler's theorem."""
         return [z.detach() for z in self._outputs]
@@ -354,6 +354,7 @@ class Softmax(Call):
 
     def __init__(self, x: Kept, dim: int) -> None:
         self._x, self._dim = x, dim
+        self.preactivation = x
 
     def set_output(self, a: Tensor) -> None:
         """Keep a."""
