@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from altprop.ops.relevance import Call
+from altprop.ops.relevance import Call, Moved
 from altprop.ops.relevance_flow import Flow, forget_constants, set_flow
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
 
@@ -59,6 +59,8 @@ class Run:
         parts: the weights' parts, kept from run to run.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
+        warned: what the user was warned of already.
+        seen: what no rule answered, in the structures of the graph that were looked through already.
 
     Attributes:
         inside: the names and modules that are running, the innermost last.
@@ -78,10 +80,12 @@ class Run:
         strict: bool = False,
         report: bool = False,
         warned: set[str] | None = None,
+        seen: dict[int, list[str]] | None = None,
     ) -> None:
         self.composite, self.parts = composite, parts
         self._default, self._strict, self._report = default, strict, report
         self._warned = set() if warned is None else warned
+        self.seen = {} if seen is None else seen
         parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
@@ -115,6 +119,23 @@ class Run:
         self.calls.append((layer, call))
         if self._report:
             call.watch()
+
+    def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
+        """Count what values that only move lose to constants among them; in a report.
+
+        Args:
+            function: what moved them.
+            result: where they are now.
+            sources: the nodes of autograd's graph that they come from.
+        """
+        if not self._report:
+            return
+        parts = [result] if isinstance(result, Tensor) else [part for part in result if isinstance(part, Tensor)]
+        for node in {part.grad_fn for part in parts if part.grad_fn is not None}:
+            call = Moved([before in sources for before, _ in node.next_functions])
+            call.watch()
+            node.register_hook(call.count)
+            self.calls.append((self.layer(function), call))
 
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
@@ -150,19 +171,16 @@ class Run:
         forget_constants()
 
     def unseen(self, name: str) -> None:
-        """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.
+        """Something in the model has a way back that no rule can take the place of.
 
         Raises:
             RuntimeError: that is forbidden.
         """
         if self.gradients:
             return
-        told = (
-            f"The model calls {name}, a torch.autograd.Function, which LRP cannot see: it hands relevance back as it "
-            f"would a gradient."
-        )
+        told = f"LRP cannot see into {name}: it hands relevance back as it would a gradient."
         if self._strict:
-            raise RuntimeError(f"{told} strict=True forbids that.")
+            raise RuntimeError(f"{told} strict=True forbids that. Write it with torch's functions.")
         if name not in self._warned:
             self._warned.add(name)
             warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
