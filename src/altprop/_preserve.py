@@ -1,10 +1,12 @@
-"""Run a model without a trace: what it holds is as before when the block ends, so that looking changes nothing."""
+"""Leave no trace on a model: what it holds is as before when a block ends, and how it is made when a change fails."""
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -40,6 +42,58 @@ def preserved(model: nn.Module) -> Iterator[None]:
         for parameter in model.parameters():
             parameter.grad = None
         yield
+
+
+class Structure:
+    """How a model is made: each module's class, attributes, tables and hooks; each parameter's hooks and whether it learns.
+
+    Nothing is said of the values of tensors.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = [(module, type(module), vars(module).copy()) for module in model.modules()]
+        self._tables = [
+            (table, table.copy())
+            for _, _, attributes in self._modules
+            for table in attributes.values()
+            if type(table) in (dict, OrderedDict, set)
+        ]
+        self._parameters = [(parameter, _hooks(parameter)) for parameter in model.parameters()]
+        self._learning = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+
+    def restore(self) -> None:
+        """Make the model so again, the same objects in the same order."""
+        for module, kind, attributes in self._modules:
+            if type(module) is not kind:
+                module.__class__ = kind  # type: ignore[assignment]
+            _refill(vars(module), attributes)
+        for table, entries in self._tables:
+            _refill(table, entries)
+        for parameter, hooks in self._parameters:
+            for name, (table, entries) in hooks.items():
+                if table is not None:
+                    _refill(table, entries)
+                if getattr(parameter, name) is not table:
+                    setattr(parameter, name, table)
+        for parameter, learns in self._learning:
+            if parameter.requires_grad is not learns:
+                parameter.requires_grad_(learns)
+
+
+def _hooks(parameter: Tensor) -> dict[str, tuple[Any, Any]]:
+    tables = {name: getattr(parameter, name) for name in ("_backward_hooks", "_post_accumulate_grad_hooks")}
+    return {name: (table, None if table is None else table.copy()) for name, table in tables.items()}
+
+
+def _refill(table: Any, entries: Any) -> None:
+    """Put back what a dict or a set held, if it holds something else."""
+    if isinstance(table, set):
+        same = table == entries
+    else:
+        same = list(table) == list(entries) and all(table[name] is value for name, value in entries.items())
+    if not same:
+        table.clear()
+        table.update(entries)
 
 
 _evaluated: WeakKeyDictionary[nn.Module, tuple[bool, int]] = WeakKeyDictionary()
@@ -100,9 +154,7 @@ def _tables(module: nn.Module) -> list[dict[str, object]]:
 def _restore_tables(before: list[tuple[nn.Module, list[dict[str, object]]]]) -> None:
     for module, tables in before:
         for table, entries in zip(_TABLES, tables, strict=True):
-            current = getattr(module, table)
-            current.clear()
-            current.update(entries)
+            _refill(getattr(module, table), entries)
 
 
 def _restore_values(before: list[tuple[Tensor, Tensor]]) -> None:

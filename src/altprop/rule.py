@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from inspect import signature
 from types import TracebackType
 from typing import Any, Self
@@ -12,12 +14,18 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from altprop._preserve import Structure
 from altprop._quantised import quantised_layers
 
 _ATTACHMENT = "_altprop_attachment"
 
+_attachments: dict[int, weakref.ref[Attachment]] = {}
+"""All there are, copies among them, by their id: a dict, whose single steps need no lock."""
+_lock = threading.RLock()
 
-class Attachment:
+
+# __enter__ is the base class's: it returns self, with no line of ours between attach() and the block.
+class Attachment(AbstractContextManager["Attachment"]):
     """A rule at work on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
 
     It is a context manager too: leaving the ``with`` block removes the rule, also after an exception. It lives on
@@ -28,7 +36,16 @@ class Attachment:
         model: the module it is attached to.
         warned: what the user was warned of already.
         observer: told of each operation of the model and of its rule, for :func:`altprop.inspect`.
+        traced: whether ``torch.compile`` has traced a layer with feedback weights.
     """
+
+    traced = False
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        attachment = super().__new__(cls)
+        key = id(attachment)
+        _attachments[key] = weakref.ref(attachment, lambda _: _attachments.pop(key, None))
+        return attachment
 
     def __init__(self, rule: Rule, model: nn.Module) -> None:
         self.rule = rule
@@ -51,26 +68,48 @@ class Attachment:
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Within this block the model is trained by plain backprop; the rule's state stays where it is."""
-        self._suspended += 1  # a count: several threads may be within such a block
+        entered = False
         try:
+            # A count, as several threads may be within such a block. In one step, which an interrupt cannot divide.
+            self._suspended, entered = self._suspended + 1, True
             yield
-        finally:
-            self._suspended -= 1
+            self._suspended, entered = self._suspended - 1, False
+        except BaseException:
+            self._suspended -= entered
+            raise
 
     def remove(self) -> None:
-        """Take the rule off. The model is bit for bit what it was; a second call does nothing."""
+        """Take the rule off. The model is bit for bit what it was; a second call does nothing.
+
+        If it is interrupted it does its work before it raises, or has not begun and can be called again.
+        """
         if Attachment.of(self.model) is not self:
             return
+        attached = Structure(self.model)
+        try:
+            self._take_off()
+        except BaseException:
+            attached.restore()
+            self._take_off()
+            raise
+
+    def _take_off(self) -> None:
         self.rule._uninstall(self.model)
-        del self.model.__dict__[_ATTACHMENT]
+        self.model.__dict__.pop(_ATTACHMENT, None)
 
-    def __enter__(self) -> Self:
-        return self
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is outside of the block within which the original is suspended, and would never leave it.
+        return {**vars(self), "_suspended": 0}
 
+    # fmt: off
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove()
+        try: self.remove()  # noqa: E701 - in one line: an interrupt before the first is within the try
+        except BaseException:
+            self.remove()
+            raise
+    # fmt: on
 
     def __repr__(self) -> str:
         return f"Attachment({self.rule!r} on {type(self.model).__name__})"
@@ -105,7 +144,7 @@ class Rule(ABC):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def attach(self, model: nn.Module) -> Attachment:
-        """Attach this rule to ``model``, in place.
+        """Attach this rule to ``model``, in place. If that fails or is interrupted, the model is as it was.
 
         Args:
             model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and their kin wrap it, and
@@ -116,8 +155,8 @@ class Rule(ABC):
 
         Raises:
             TypeError: ``model`` is not a module.
-            ValueError: a rule is attached already, the model is wrapped in a way that hides it, or it has quantised
-                layers.
+            ValueError: a rule is attached already, also to a model that has modules in common with this one, or in
+                another thread; the model is wrapped in a way that hides it, or it has quantised layers.
 
         Example:
             >>> import altprop, torch
@@ -126,17 +165,40 @@ class Rule(ABC):
             ...     print(attachment)
             Attachment(Backprop() on Sequential)
         """
-        _check_attachable(self, model)
-        self._install(model)
-        attachment = Attachment(self, model)
-        model.__dict__[_ATTACHMENT] = attachment
-        return attachment
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{self!r} attaches to a torch.nn.Module, got {type(model).__name__}.")
+        attachment, plain = Attachment(self, model), None
+        try:
+            _claim(attachment)
+            plain = Structure(model)
+            self._install(model)
+            return attachment
+        except BaseException:
+            if plain is not None:
+                plain.restore()
+            if Attachment.of(model) is attachment:
+                del model.__dict__[_ATTACHMENT]
+            raise
 
 
-def _check_attachable(rule: Rule, model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{rule!r} attaches to a torch.nn.Module, got {type(model).__name__}.")
-    for name, module in model.named_modules():
+def _claim(attachment: Attachment) -> None:
+    """Mark the model as this attachment's, unless another has it. Of several threads one is the first."""
+    try:
+        _lock.acquire()
+        _check_free(attachment.rule, attachment.model)
+        _check_attachable(attachment.rule, attachment.model)
+        attachment.model.__dict__[_ATTACHMENT] = attachment
+        _lock.release()
+    except BaseException:
+        # Not a with block: an interrupt on its way out would leave the lock locked.
+        if _lock._is_owned():  # type: ignore[attr-defined]
+            _lock.release()
+        raise
+
+
+def _check_free(rule: Rule, model: nn.Module) -> None:
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
         attachment = Attachment.of(module)
         if attachment is not None:
             where = f"its submodule {name!r}" if name else "this model"
@@ -144,6 +206,23 @@ def _check_attachable(rule: Rule, model: nn.Module) -> None:
                 f"Cannot attach {rule!r}: {where} already has {attachment.rule!r}. One rule at a time: call "
                 f"remove() on that attachment first (altprop.Attachment.of(module) finds it)."
             )
+    # Activations may be shared: what counts is who trains the weights.
+    ours = {id(module): name for name, module in modules.items() if module is model or module._parameters}
+    for reference in list(_attachments.values()):
+        other = reference()
+        # One that is being copied has no model yet.
+        if other is None or "model" not in vars(other) or Attachment.of(other.model) is not other:
+            continue
+        shared = next((ours[id(module)] for module in other.model.modules() if id(module) in ours), None)
+        if shared is not None:
+            where = f"its submodule {shared!r}" if shared else "this model"
+            raise ValueError(
+                f"Cannot attach {rule!r}: {where} is part of a {type(other.model).__name__} that already has "
+                f"{other.rule!r}. One rule at a time: call remove() on that attachment first."
+            )
+
+
+def _check_attachable(rule: Rule, model: nn.Module) -> None:
     wrapper = wrapper_of(model)
     if wrapper:
         raise ValueError(
