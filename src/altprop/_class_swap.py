@@ -36,7 +36,7 @@ class _Swapped:
 
 
 _classes: WeakValueDictionary[tuple[int, int], Any] = WeakValueDictionary()
-"""The classes in use, by the ids of the two they are made of: each goes with its last module, and what is below it too."""
+"""The classes in use, by the ids of the two that each is made of: it goes with its last module, and so do those."""
 
 
 def _swapped(original: Any, mixin: type) -> Any:
@@ -72,7 +72,8 @@ def _without(cls: type, mixin: type) -> Any:
     if bases == cls.__bases__:
         return cls
     namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
-    return type(cls)(cls.__name__, bases, namespace)
+    metaclass: Any = type(cls)
+    return metaclass(cls.__name__, bases, namespace)
 
 
 def _new(original: Any, mixin: type) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -45,39 +45,38 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 class Structure:
-    """How a model is made: each module's class, attributes, tables and hooks; each parameter's hooks and whether it learns.
+    """How modules are made: each module's class, attributes, tables, hooks; each parameter's hooks and requires_grad.
 
     Nothing is said of the values of tensors.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._modules = [(module, type(module), vars(module).copy()) for module in model.modules()]
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._modules = [(module, type(module), vars(module).copy()) for module in modules]
         self._tables = [
             (table, table.copy())
             for _, _, attributes in self._modules
             for table in attributes.values()
             if type(table) in (dict, OrderedDict, set)
         ]
-        self._parameters = [(parameter, _hooks(parameter)) for parameter in model.parameters()]
-        self._learning = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        own = (module.parameters(recurse=False) for module, _, _ in self._modules)
+        self._parameters = [(p, p.requires_grad, _hooks(p)) for parameters in own for p in parameters]
 
     def restore(self) -> None:
-        """Make the model so again, the same objects in the same order."""
+        """Make the modules so again, the same objects in the same order."""
         for module, kind, attributes in self._modules:
             if type(module) is not kind:
-                module.__class__ = kind  # type: ignore[assignment]
+                module.__class__ = kind
             _refill(vars(module), attributes)
         for table, entries in self._tables:
             _refill(table, entries)
-        for parameter, hooks in self._parameters:
+        for parameter, learns, hooks in self._parameters:
+            if parameter.requires_grad is not learns:
+                parameter.requires_grad_(learns)
             for name, (table, entries) in hooks.items():
                 if table is not None:
                     _refill(table, entries)
                 if getattr(parameter, name) is not table:
                     setattr(parameter, name, table)
-        for parameter, learns in self._learning:
-            if parameter.requires_grad is not learns:
-                parameter.requires_grad_(learns)
 
 
 def _hooks(parameter: Tensor) -> dict[str, tuple[Any, Any]]:

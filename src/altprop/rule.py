@@ -41,7 +41,7 @@ class Attachment(AbstractContextManager["Attachment"]):
 
     traced = False
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
+    def __new__(cls, *_: Any, **__: Any) -> Self:  # noqa: D102 - copies come here, too
         attachment = super().__new__(cls)
         key = id(attachment)
         _attachments[key] = weakref.ref(attachment, lambda _: _attachments.pop(key, None))
@@ -53,6 +53,7 @@ class Attachment(AbstractContextManager["Attachment"]):
         self.warned: set[str] = set()
         self.observer: Callable[[str, Any], None] | None = None
         self._suspended = 0
+        self._modules = weakref.WeakSet(model.modules())
 
     @staticmethod
     def of(model: nn.Module) -> Attachment | None:
@@ -85,7 +86,7 @@ class Attachment(AbstractContextManager["Attachment"]):
         """
         if Attachment.of(self.model) is not self:
             return
-        attached = Structure(self.model)
+        attached = Structure(modules_of(self.model))
         try:
             self._take_off()
         except BaseException:
@@ -99,7 +100,7 @@ class Attachment(AbstractContextManager["Attachment"]):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy is outside of the block within which the original is suspended, and would never leave it.
-        return {**vars(self), "_suspended": 0}
+        return {**vars(self), "_suspended": 0, "_modules": frozenset()}
 
     # fmt: off
     def __exit__(
@@ -113,6 +114,13 @@ class Attachment(AbstractContextManager["Attachment"]):
 
     def __repr__(self) -> str:
         return f"Attachment({self.rule!r} on {type(self.model).__name__})"
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """The modules of an attached model, and those that were in it when the rule was attached, if they are alive."""
+    now = list(model.modules())
+    attachment = Attachment.of(model)
+    return now if attachment is None else [*now, *(set(attachment._modules) - set(now))]
 
 
 class Rule(ABC):
@@ -170,7 +178,7 @@ class Rule(ABC):
         attachment, plain = Attachment(self, model), None
         try:
             _claim(attachment)
-            plain = Structure(model)
+            plain = Structure(model.modules())
             self._install(model)
             return attachment
         except BaseException:
