@@ -64,7 +64,7 @@ class _FirstGradient:
         # Where the compiler has traced layers, those that it did not trace cannot be told from the others.
         if attachment is None or not attachment.active or attachment.traced:
             return
-        if layer not in _told:
+        if not _told.get(layer):
             _told[layer] = False
             # At the end of this backward pass, when all that it reaches have come together.
             torch.autograd.Variable._execution_engine.queue_callback(partial(_tell, attachment))
