@@ -53,6 +53,8 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.TRANSPOSED_CONVOLUTIONS, weighted_sum),
         **dict.fromkeys(names.NORMALISATIONS, mixture),
         **dict.fromkeys(names.MIXTURES, mixture),
+        **dict.fromkeys((*names.SAMPLERS, "var", "bilinear", "embedding_bag"), mixture),
+        **dict.fromkeys(("addr", "addcmul", "addcdiv", "lerp"), mixture),
         **dict.fromkeys(("addmm", "addmv", "addbmm", "baddbmm"), added_product),
         "embedding": embedding,
         # values that only move keep their credit; the winner of a contest (max pool, ReLU) takes it all
@@ -80,7 +82,8 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **{name: in_place(twin, quotient) for name, twin in names.IN_PLACE_QUOTIENTS.items()},
         # the ordinary gradient is the rule
         **dict.fromkeys(names.SOFTMAXES, ordinary),
-        **dict.fromkeys(names.OBJECTIVES, ordinary),
+        **dict.fromkeys(names.SOFT_MAXIMA, ordinary),
+        **dict.fromkeys((*names.OBJECTIVES, *names.DISTANCES), ordinary),
     }
 
 

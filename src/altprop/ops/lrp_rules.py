@@ -61,6 +61,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.OVERWRITES, overwrite),
         # mixtures: in proportion to contributions
         **dict.fromkeys(names.MIXTURES, mixture),
+        **dict.fromkeys((*names.SAMPLERS, "var", "embedding_bag", "addr", "addcmul", "addcdiv", "lerp"), mixture),
         "bilinear": matrix_product,
         **dict.fromkeys(("add", "__add__", "__radd__"), add),
         # normalisations
@@ -82,7 +83,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(("add_", "__iadd__"), add_in_place),
         **{name: in_place(twin, elementwise_product) for name, twin in names.IN_PLACE_PRODUCTS.items()},
         **{name: in_place(twin, quotient) for name, twin in names.IN_PLACE_QUOTIENTS.items()},
-        **dict.fromkeys(names.OBJECTIVES, ordinary),
+        **dict.fromkeys((*names.OBJECTIVES, *names.DISTANCES), ordinary),
     }
 
 
