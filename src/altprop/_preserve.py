@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+T = TypeVar("T")
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -95,30 +98,66 @@ def _refill(table: Any, entries: Any) -> None:
         table.update(entries)
 
 
-_evaluated: WeakKeyDictionary[nn.Module, tuple[bool, int]] = WeakKeyDictionary()
-"""The modules in evaluation mode for a block: the mode they were in, and how many blocks there are, of all threads."""
-_lock = threading.Lock()
+_evaluated: WeakKeyDictionary[nn.Module, tuple[bool, set[object]]] = WeakKeyDictionary()
+"""The modules in evaluation mode for a block: the mode they were in, and the blocks there are, of all threads."""
+_lock = threading.RLock()
 
 
 @contextmanager
 def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put every module of ``model`` in evaluation mode, and each back in its own when the last such block ends."""
-    modules = list(model.modules())
-    with _lock:
-        for module in modules:
-            training, blocks = _evaluated.get(module, (module.training, 0))
-            _evaluated[module] = training, blocks + 1
-        model.eval()
+    modules, block = list(model.modules()), object()
     try:
+        locked(partial(_enter_evaluation, model, modules, block))
         yield
-    finally:
-        with _lock:
-            for module in modules:
-                training, blocks = _evaluated.pop(module)
-                if blocks > 1:
-                    _evaluated[module] = training, blocks - 1
-                else:
-                    module.training = training
+        locked(partial(_leave_evaluation, modules, block))
+    except BaseException:
+        locked(partial(_leave_evaluation, modules, block))
+        raise
+
+
+def _enter_evaluation(model: nn.Module, modules: list[nn.Module], block: object) -> None:
+    for module in modules:
+        training, blocks = _evaluated.get(module, (module.training, set()))
+        _evaluated[module] = training, {*blocks, block}
+    model.eval()
+
+
+def _leave_evaluation(modules: list[nn.Module], block: object) -> None:
+    for module in modules:
+        training, blocks = _evaluated.get(module, (module.training, set()))
+        if blocks == {block}:
+            module.training = training
+            del _evaluated[module]
+        else:
+            blocks.discard(block)
+
+
+def locked(work: Callable[[], None]) -> None:
+    """Do ``work`` in one thread at a time."""
+    try:
+        _lock.acquire()
+        work()
+        _lock.release()
+    except BaseException:
+        # Not a with block: an interrupt on its way out would leave the lock locked.
+        if _lock._is_owned():  # type: ignore[attr-defined]
+            _lock.release()
+        raise
+
+
+@contextmanager
+def pushed(stack: list[T], entry: T) -> Iterator[None]:
+    """Have ``entry`` on top of ``stack`` within the block."""
+    depth = len(stack)
+    try:
+        stack.append(entry)
+        yield
+        del stack[depth:]
+    except BaseException:
+        # Not in a finally alone, which an interrupt can leave before its first line.
+        del stack[depth:]
+        raise
 
 
 def _check_not_lazy(model: nn.Module) -> None:

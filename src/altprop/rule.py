@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from inspect import signature
 from types import TracebackType
 from typing import Any, Self
@@ -14,14 +14,16 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from altprop._preserve import Structure
+from altprop._preserve import Structure, locked
 from altprop._quantised import quantised_layers
 
 _ATTACHMENT = "_altprop_attachment"
+_NO_MODEL = nn.Module()
 
-_attachments: dict[int, weakref.ref[Attachment]] = {}
-"""All there are, copies among them, by their id: a dict, whose single steps need no lock."""
-_lock = threading.RLock()
+_new: dict[int, weakref.ref[Attachment]] = {}
+"""Attachments, copies among them, whose modules are not in ``_owners`` yet: a dict, whose single steps need no lock."""
+_owners: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
+"""The last attachment of a model that each module was found in."""
 
 
 # __enter__ is the base class's: it returns self, with no line of ours between attach() and the block.
@@ -44,7 +46,7 @@ class Attachment(AbstractContextManager["Attachment"]):
     def __new__(cls, *_: Any, **__: Any) -> Self:  # noqa: D102 - copies come here, too
         attachment = super().__new__(cls)
         key = id(attachment)
-        _attachments[key] = weakref.ref(attachment, lambda _: _attachments.pop(key, None))
+        _new[key] = weakref.ref(attachment, partial(_new.pop, key))
         return attachment
 
     def __init__(self, rule: Rule, model: nn.Module) -> None:
@@ -177,7 +179,7 @@ class Rule(ABC):
             raise TypeError(f"{self!r} attaches to a torch.nn.Module, got {type(model).__name__}.")
         attachment, plain = Attachment(self, model), None
         try:
-            _claim(attachment)
+            locked(partial(_claim, attachment))  # of several threads one is the first
             plain = Structure(model.modules())
             self._install(model)
             return attachment
@@ -190,18 +192,10 @@ class Rule(ABC):
 
 
 def _claim(attachment: Attachment) -> None:
-    """Mark the model as this attachment's, unless another has it. Of several threads one is the first."""
-    try:
-        _lock.acquire()
-        _check_free(attachment.rule, attachment.model)
-        _check_attachable(attachment.rule, attachment.model)
-        attachment.model.__dict__[_ATTACHMENT] = attachment
-        _lock.release()
-    except BaseException:
-        # Not a with block: an interrupt on its way out would leave the lock locked.
-        if _lock._is_owned():  # type: ignore[attr-defined]
-            _lock.release()
-        raise
+    """Mark the model as this attachment's, unless another has it."""
+    _check_free(attachment.rule, attachment.model)
+    _check_attachable(attachment.rule, attachment.model)
+    attachment.model.__dict__[_ATTACHMENT] = attachment
 
 
 def _check_free(rule: Rule, model: nn.Module) -> None:
@@ -214,20 +208,37 @@ def _check_free(rule: Rule, model: nn.Module) -> None:
                 f"Cannot attach {rule!r}: {where} already has {attachment.rule!r}. One rule at a time: call "
                 f"remove() on that attachment first (altprop.Attachment.of(module) finds it)."
             )
-    # Activations may be shared: what counts is who trains the weights.
-    ours = {id(module): name for name, module in modules.items() if module is model or module._parameters}
-    for reference in list(_attachments.values()):
-        other = reference()
-        # One that is being copied has no model yet.
-        if other is None or "model" not in vars(other) or Attachment.of(other.model) is not other:
-            continue
-        shared = next((ours[id(module)] for module in other.model.modules() if id(module) in ours), None)
-        if shared is not None:
-            where = f"its submodule {shared!r}" if shared else "this model"
+    _find_owners()
+    for name, module in modules.items():
+        owner = _owner(module)
+        # Activations may be shared: what counts is who trains the weights.
+        if owner is not None and (module is model or module._parameters):
+            where = f"its submodule {name!r}" if name else "this model"
             raise ValueError(
-                f"Cannot attach {rule!r}: {where} is part of a {type(other.model).__name__} that already has "
-                f"{other.rule!r}. One rule at a time: call remove() on that attachment first."
+                f"Cannot attach {rule!r}: {where} is part of a {type(owner.model).__name__} that already has "
+                f"{owner.rule!r}. One rule at a time: call remove() on that attachment first."
             )
+
+
+def _find_owners() -> None:
+    """Enter the modules of new attachments in ``_owners``."""
+    for key, reference in list(_new.items()):
+        attachment = reference()
+        # One that is being copied has no model yet; one that is being attached has no claim to it.
+        if attachment is None or Attachment.of(vars(attachment).get("model", _NO_MODEL)) is not attachment:
+            continue
+        for module in attachment.model.modules():
+            _owners[module] = reference
+        _new.pop(key, None)
+
+
+def _owner(module: nn.Module) -> Attachment | None:
+    """The attachment of another model that ``module`` is part of now."""
+    reference = _owners.get(module)
+    owner = None if reference is None else reference()
+    if owner is None or Attachment.of(owner.model) is not owner:
+        return None
+    return owner if any(part is module for part in owner.model.modules()) else None
 
 
 def _check_attachable(rule: Rule, model: nn.Module) -> None:
