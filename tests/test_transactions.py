@@ -150,7 +150,7 @@ def test_leaving_the_with_block_removes_the_rule_also_if_that_is_interrupted(nam
             pass
 
     kept = 0
-    for (model, _), place in failures_of(Interrupt, attached, leave):
+    for (model, _), place in failures_of(Interrupt, attached, leave, at_most=200):
         kept += altprop.Attachment.of(model) is not None
         take_off(model)
         assert_plain(model, place)
