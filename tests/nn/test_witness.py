@@ -388,3 +388,36 @@ def test_a_layer_unfrozen_under_compile_learns():
         warnings.simplefilter("ignore")
         F.cross_entropy(torch.compile(model, backend="eager")(x), y).backward()
     torch.testing.assert_close(model[2].feedback_weight.grad, model[2].weight.grad)
+
+
+class Raw(nn.Module):
+    """Has a weight matrix, a kernel and a table of positions as bare parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.position, self.matrix = nn.Parameter(torch.randn(1, 4)), nn.Parameter(torch.randn(5, 4))
+        self.kernel, self.last = nn.Parameter(torch.randn(2, 1, 3)), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = (x + self.position) @ self.matrix.t()
+        return self.last(F.conv1d(x.tanh()[:, None], self.kernel).flatten(1))
+
+
+def test_weights_of_no_layer_are_told_once_and_others_are_not(rule):
+    model = nn.Sequential(nn.Linear(4, 4), Raw())
+    before = list(vars(model[1]))
+    attachment = rule.attach(model)
+    copied = copy.deepcopy(model)
+    with attachment.suspended():
+        assert not told(lambda: step(model))
+    assert not told(lambda: altprop.LRP(model).attribute(batch()[0].float(), target=0))
+    for network in (model, copied):
+        (message,) = told(lambda network=network: step(network))
+        assert message.endswith("belong to no layer that it knows and keep backprop: 1.matrix, 1.kernel.")
+        assert not told(lambda network=network: step(network))
+    assert not model[1]._forward_hooks
+    attachment.remove()
+    with rule.attach(model):
+        pass
+    assert list(vars(model[1])) == before
+    assert not model[1]._forward_hooks

@@ -45,7 +45,7 @@ class FeedbackLayer:
             return self.plain_forward(*args, **kwargs)
         if UNSEEN in self.__dict__:
             self._seen()
-        if self._suspended() or _explained():
+        if self._suspended() or explained():
             return self.plain_forward(*args, **kwargs)
         return operation(self, *args, **kwargs)
 
@@ -105,7 +105,7 @@ class FeedbackLayer:
         return init_feedback_(drawn, init, fan_in=fan_in, fan_out=fan_out, generator=generator)
 
 
-def _explained() -> bool:
+def explained() -> bool:
     """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
     interceptor = active_interceptor()
     return interceptor is not None and getattr(interceptor.settings, "explains", False)

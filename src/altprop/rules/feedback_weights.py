@@ -21,8 +21,10 @@ from altprop.nn._feedback_layer import (
     begin,
     check_mode,
     end,
+    explained,
     follow,
 )
+from altprop.nn._free_weights import unwatch_free_weights, watch_free_weights
 from altprop.nn._operations import operation_of, weight_names
 from altprop.nn._witness import calls_its_class, rebind
 from altprop.rule import Rule, modules_of
@@ -61,9 +63,15 @@ class _FeedbackRule(Rule):
                 rebind(layer, forward, type(layer).forward)
                 self._draw(layer, generator, shared)
             follow(layer, model)
+        for name, module in model.named_modules():
+            known = isinstance(module, (FeedbackLayer, *_WITHOUT_MATRIX)) or _has_a_matrix(module)
+            # What a parametrisation computes is the weight of its layer.
+            if not known and "parametrizations" not in name.split("."):
+                watch_free_weights(module, model, explained)
 
     def _uninstall(self, model: nn.Module) -> None:
         for module in modules_of(model):
+            unwatch_free_weights(module)
             if isinstance(module, FeedbackLayer):
                 follow(module, None)
                 before, forward = type(module), type(module).forward
