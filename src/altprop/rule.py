@@ -134,6 +134,7 @@ class Rule(ABC):
     """
 
     _takes_quantised_layers = False
+    _keeps_state_on_layers = False
 
     @abstractmethod
     def _install(self, model: nn.Module) -> None:
@@ -232,8 +233,13 @@ def _find_owners() -> None:
         _new.pop(key, None)
 
 
+def owner_of(module: nn.Module) -> Attachment | None:
+    """The attachment that ``module`` is under now, its own or that of a model which it is part of."""
+    _find_owners()
+    return _owner(module)
+
+
 def _owner(module: nn.Module) -> Attachment | None:
-    """The attachment of another model that ``module`` is part of now."""
     reference = _owners.get(module)
     owner = None if reference is None else reference()
     if owner is None or Attachment.of(owner.model) is not owner:

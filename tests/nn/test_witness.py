@@ -421,3 +421,25 @@ def test_weights_of_no_layer_are_told_once_and_others_are_not(rule):
         pass
     assert list(vars(model[1])) == before
     assert not model[1]._forward_hooks
+
+
+def test_layers_that_are_put_in_after_attaching_are_told(rule):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
+    attachment = rule.attach(model)
+    for network in (model, copy.deepcopy(model)):
+
+        def exchange(network=network):
+            network[1][0] = nn.Sequential(nn.Identity(), nn.Linear(4, 4))
+
+        (message,) = told(exchange)
+        assert "before these layers were put into the model: 1.0.1. They keep backprop" in message
+    assert not told(lambda: model[1].register_module("1", nn.ReLU()))
+    assert not told(lambda: model.register_module("0", model[0]))
+    assert not told(lambda: parametrizations.weight_norm(model[0]))
+    attachment.remove()
+    parametrize.remove_parametrizations(model[0], "weight")
+    assert not told(lambda: model.append(nn.Linear(4, 4)))
+    with rule.attach(model):
+        assert not told(lambda: nn.Sequential(nn.Linear(4, 4)))
+    with altprop.LFP().attach(model):
+        assert not told(lambda: model.append(nn.Linear(4, 4)))

@@ -81,7 +81,8 @@ class FeedbackLayer:
         return None if model is None else Attachment.of(model)
 
     def _suspended(self) -> bool:
-        attachment = self.attachment()
+        model = self.__dict__.get(_MODEL)
+        attachment = None if model is None else Attachment.of(model)
         return attachment is not None and not attachment.active
 
     def _keep(self, kind: str, name: str, value: Tensor, shared: Shared) -> None:
@@ -222,9 +223,10 @@ class LearnedFeedback(FeedbackLayer):
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
         """B. It learns with the weight also where no error has to go back; without it if the weight is frozen."""
         weight, B = getattr(self, name), self._kept("feedback_weight", name)
-        if weight.requires_grad is not B.requires_grad:
+        learns = weight.requires_grad
+        if learns is not B.requires_grad:
             self._freeze_with(name, weight, B)
-        if not weight.requires_grad:
+        if not learns:
             return B.detach() if a.requires_grad else None
         if not torch.compiler.is_compiling():
             self._check_that_feedback_moves(name, weight, B)
@@ -249,13 +251,16 @@ class LearnedFeedback(FeedbackLayer):
             B.requires_grad_()
             self._frozen().discard(name)
 
+    def _version_of_sources(self) -> int:
+        versions: list[int] = [source._version for source in trained_weights(self)]  # type: ignore[arg-type]
+        return sum(versions)
+
     def _check_that_feedback_moves(self, name: str, weight: Tensor, B: Tensor) -> None:
         attachment = self.attachment()
         if attachment is None or _VERSIONS in attachment.warned or not B.requires_grad:
             return
         # A tensor's version counts the changes in place, an optimizer's among them.
-        sources = [weight] if weight.is_leaf else trained_weights(self)  # type: ignore[arg-type]
-        version = sum(source._version for source in sources)
+        version = weight._version if weight.is_leaf else self._version_of_sources()
         seen = self.__dict__.setdefault(_VERSIONS, {})
         before, seen[name] = seen.get(name), (version, B._version)
         if before is not None and before[0] != version and before[1] == B._version:

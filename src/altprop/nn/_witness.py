@@ -6,17 +6,15 @@ import warnings
 import weakref
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from altprop.nn._operations import weight_names
-
-if TYPE_CHECKING:
-    from altprop.rule import Attachment
+from altprop.nn._operations import operation_of, weight_names
+from altprop.rule import Attachment, owner_of
 
 _told: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """The layers that the user has to be told of, and whether this was done."""
@@ -81,6 +79,27 @@ def _tell(attachment: Attachment) -> None:
             f"layer.weight), or it was replaced on the module (layer.forward = ...): then attach the rule first.",
             stacklevel=2,
         )
+
+
+def watch_for_new_layers() -> None:
+    """Tell the user of layers that are put into a model after a rule with feedback weights was attached to it."""
+    known = nn.modules.module._global_module_registration_hooks
+    if _tell_of_new_layers not in known.values():
+        nn.modules.module.register_module_module_registration_hook(_tell_of_new_layers)
+
+
+def _tell_of_new_layers(module: nn.Module, name: str, new: nn.Module | None) -> None:
+    found = () if new is None else [path for path, part in new.named_modules() if operation_of(type(part)) is not None]
+    attachment = owner_of(module) if found else None
+    if attachment is None or not attachment.rule._keeps_state_on_layers:
+        return
+    where = next(path for path, part in attachment.model.named_modules() if part is module)
+    names = [".".join(filter(None, (where, name, path))) for path in found]
+    warnings.warn(
+        f"{attachment.rule!r} was attached before these layers were put into the model: {', '.join(names)}. They keep "
+        f"backprop until it is removed and attached again.",
+        stacklevel=3,
+    )
 
 
 def trained_weights(layer: nn.Module) -> list[nn.Parameter]:

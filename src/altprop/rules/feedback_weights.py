@@ -26,7 +26,7 @@ from altprop.nn._feedback_layer import (
 )
 from altprop.nn._free_weights import unwatch_free_weights, watch_free_weights
 from altprop.nn._operations import operation_of, weight_names
-from altprop.nn._witness import calls_its_class, rebind
+from altprop.nn._witness import calls_its_class, rebind, watch_for_new_layers
 from altprop.rule import Rule, modules_of
 
 _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
@@ -35,6 +35,7 @@ _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 class _FeedbackRule(Rule):
     """What the three rules share: which layers they take, and where the state is drawn from."""
 
+    _keeps_state_on_layers = True
     _layer: type[FeedbackLayer]
     _road: str
 
@@ -53,6 +54,7 @@ class _FeedbackRule(Rule):
     def _install(self, model: nn.Module) -> None:
         layers = _layers(self, model)
         self._check(model)
+        watch_for_new_layers()
         generator, shared = make_generator(self.seed, self.generator), Shared()
         for layer in layers:
             if not isinstance(layer, FeedbackLayer):
