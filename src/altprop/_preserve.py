@@ -65,13 +65,8 @@ class Structure:
         self._parameters = [(p, p.requires_grad, _hooks(p)) for parameters in own for p in parameters]
 
     def restore(self) -> None:
-        """Make the modules so again, the same objects in the same order."""
-        for module, kind, attributes in self._modules:
-            if type(module) is not kind:
-                module.__class__ = kind
-            _refill(vars(module), attributes)
-        for table, entries in self._tables:
-            _refill(table, entries)
+        """Make modules and parameters so again, the same objects in the same order."""
+        self.restore_modules()
         for parameter, learns, hooks in self._parameters:
             if parameter.requires_grad is not learns:
                 parameter.requires_grad_(learns)
@@ -80,6 +75,15 @@ class Structure:
                     _refill(table, entries)
                 if getattr(parameter, name) is not table:
                     setattr(parameter, name, table)
+
+    def restore_modules(self) -> None:
+        """Make the modules so again, and leave the parameters as they are now."""
+        for module, kind, attributes in self._modules:
+            if type(module) is not kind:
+                module.__class__ = kind
+            _refill(vars(module), attributes)
+        for table, entries in self._tables:
+            _refill(table, entries)
 
 
 def _hooks(parameter: Tensor) -> dict[str, tuple[Any, Any]]:

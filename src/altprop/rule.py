@@ -92,7 +92,8 @@ class Attachment(AbstractContextManager["Attachment"]):
         try:
             self._take_off()
         except BaseException:
-            attached.restore()
+            # What was taken off the parameters need not be put back: taking off what is not there does nothing.
+            attached.restore_modules()
             self._take_off()
             raise
 
