@@ -410,7 +410,9 @@ def test_remove_leaves_hooks_that_were_put_on_since(rule):
 def test_a_layer_that_was_exchanged_comes_off_too(name):
     model = mlp()
     attachment = RULES[name].attach(model)
-    exchanged, model[2] = model[2], nn.Linear(8, 8)
+    exchanged = model[2]
+    with pytest.warns(UserWarning, match="before these layers were put into the model: 2"):
+        model[2] = nn.Linear(8, 8)
     attachment.remove()
     assert type(exchanged) is nn.Linear
     model[2] = exchanged
