@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from inspect import signature
@@ -42,6 +42,7 @@ class Attachment(AbstractContextManager["Attachment"]):
     """
 
     traced = False
+    _modules: Iterable[nn.Module] = ()
 
     def __new__(cls, *_: Any, **__: Any) -> Self:  # noqa: D102 - copies come here, too
         attachment = super().__new__(cls)
@@ -103,7 +104,7 @@ class Attachment(AbstractContextManager["Attachment"]):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy is outside of the block within which the original is suspended, and would never leave it.
-        return {**vars(self), "_suspended": 0, "_modules": frozenset()}
+        return {**vars(self), "_suspended": 0, "_modules": ()}
 
     # fmt: off
     def __exit__(
