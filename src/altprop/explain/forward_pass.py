@@ -139,6 +139,7 @@ def forward_pass(
         with _followed(model, run, interceptor, note), interceptor:
             output = output_of(model(*args, **kwargs))
         run.finish()
+        run.check_pairs(model)
         _check_depends(output)
         for name in own_functions(output):
             run.unseen(name)
