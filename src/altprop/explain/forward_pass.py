@@ -181,6 +181,7 @@ def forward_pass(
             else:
                 observer(name, None)
         run.finish()
+        run.check_pairs(model)
         flow_of(output).uses.append(PROPORTIONAL)
         for value, places in entries:
             places += [vectors for tokens, vectors in run.embedded if tokens is value]

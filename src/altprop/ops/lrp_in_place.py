@@ -80,11 +80,7 @@ def in_place(rule: OpRule) -> OpRule:
         if result is NotImplemented:
             return result
         if result.shape != x.shape or not torch.can_cast(result.dtype, x.dtype):
-            constant(function, x.detach().clone(), *args, **kwargs)  # raises torch's own error, if it does not fit
-            raise RuntimeError(
-                f"LRP cannot follow {function.__name__}, which makes {tuple(result.shape)} of {tuple(x.shape)} in "
-                f"place: write it out of place."
-            )
+            function(x, *args, **kwargs)  # gives x another shape, or raises torch's own error
         x.copy_(result)
         set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative) if depends(result) else Flow())
         return x

@@ -9,26 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from altprop.ops.module_kinds import CLASSES
 from altprop.ops.relevance import Call, Moved
 from altprop.ops.relevance_flow import Flow, forget_constants, set_flow
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
-
-_KINDS: dict[str, type[nn.Module]] = {
-    "linear": nn.Linear, "conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d,
-    "conv_transpose1d": nn.ConvTranspose1d, "conv_transpose2d": nn.ConvTranspose2d,
-    "conv_transpose3d": nn.ConvTranspose3d,
-    "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "selu": nn.SELU, "celu": nn.CELU,
-    "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid,
-    "hardtanh": nn.Hardtanh, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "softplus": nn.Softplus, "prelu": nn.PReLU,
-    "avg_pool1d": nn.AvgPool1d, "avg_pool2d": nn.AvgPool2d, "avg_pool3d": nn.AvgPool3d,
-    "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
-    "adaptive_avg_pool3d": nn.AdaptiveAvgPool3d,
-    "max_pool1d": nn.MaxPool1d, "max_pool2d": nn.MaxPool2d, "max_pool3d": nn.MaxPool3d,
-    "adaptive_max_pool1d": nn.AdaptiveMaxPool1d, "adaptive_max_pool2d": nn.AdaptiveMaxPool2d,
-    "adaptive_max_pool3d": nn.AdaptiveMaxPool3d,
-    "batch_norm": nn.modules.batchnorm._BatchNorm, "layer_norm": nn.LayerNorm, "group_norm": nn.GroupNorm,
-    "softmax": nn.Softmax,
-}  # fmt: skip
 
 
 class Assignment(Protocol):
@@ -48,6 +32,12 @@ class Assignment(Protocol):
 
     def rule_for(self, layer: Layer, kind: Any) -> Any:
         """The rule that an operation of a kind is given; None if it is given none."""
+
+    def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
+        """What is to be told of rules that no operation is given, of those that were asked for."""
+
+
+_PAIRS = "pairs"
 
 
 class Run:
@@ -86,6 +76,7 @@ class Run:
         self._default, self._strict, self._report = default, strict, report
         self._warned = set() if warned is None else warned
         self.seen = {} if seen is None else seen
+        self._asked: list[tuple[Layer, str]] | None = None if _PAIRS in self._warned else []
         parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
@@ -112,7 +103,7 @@ class Run:
         name, module = self.inside[-1]
         called = getattr(function, "__name__", type(function).__name__)
         called = called.strip("_") if called.endswith("__") else called.rstrip("_")
-        return Layer(name, module, called, _KINDS.get(called))
+        return Layer(name, module, called, CLASSES.get(called))
 
     def add(self, layer: Layer, call: Call) -> None:
         """Take note of an operation that hands relevance back."""
@@ -139,7 +130,23 @@ class Run:
 
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
+        if self._asked is not None:
+            self._asked.append((layer, kind))
         return self.composite.rule_for(layer, kind)
+
+    def check_pairs(self, model: nn.Module) -> None:
+        """Tell, once for each explainer, of pairs of the composite that hold for nothing in ``model``.
+
+        Raises:
+            ValueError: there is one, and ``strict`` is set.
+        """
+        if self._asked is None:
+            return
+        self._warned.add(_PAIRS)
+        for told in self.composite.idle_pairs(model, self._asked):
+            if self._strict:
+                raise ValueError(told)
+            warnings.warn(told, stacklevel=2)
 
     def embed(self, indices: Tensor, vectors: Tensor) -> Tensor:
         """``vectors``, to which relevance comes back if they were looked up for one of :attr:`tokens`."""
