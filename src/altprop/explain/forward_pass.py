@@ -48,14 +48,12 @@ class ForwardPass:
         output: (batch, ...), what is explained.
         entries: each input with the tensors at which its relevance arrives.
         recorded: the outputs of modules that were asked for, in the order in which they ran.
-        escaped: what no rule answered, where a pass of this structure was not seen before.
     """
 
     run: Run
     output: Tensor
     entries: list[tuple[Tensor, list[Tensor]]] = field(default_factory=list)
     recorded: dict[str, Recorded] = field(default_factory=dict)
-    escaped: list[str] = field(default_factory=list)
 
     def hand_back(self, start: Start, to: Sequence[Tensor | GradientEdge]) -> tuple[Tensor | None, ...]:
         """The relevance at ``to`` when the explanation starts at ``start``; None where nothing arrives."""
@@ -183,18 +181,21 @@ def forward_pass(
         # An observer lists what has no rule, so that there is no need for a warning.
         unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown
         interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
-        with _followed(model, run, interceptor, note), interceptor:
-            output = output_of(model(*args, **kwargs))
+        with _followed(model, run, interceptor, note):
+            output = output_of(interceptor.run(model, tuple(args), kwargs))
         output = output if run.gradients else followed(run, output, model)
-        run.finish()
         _check_depends(output)
-        escaped = interceptor.witness.escapes([output], run.seen)
-        if observer is None:
-            run.escaped(escaped)
+        for name in interceptor.witness.escapes([output], run.seen if observer is None else {}):
+            if observer is None:
+                run.unseen(name)
+            else:
+                observer(name, None)
+        run.finish()
+        run.check_pairs(model)
         flow_of(output).uses.append(PROPORTIONAL)
         for value, places in entries:
             places += [vectors for tokens, vectors in run.embedded if tokens is value]
-        yield ForwardPass(run, output, entries, recorded, escaped)
+        yield ForwardPass(run, output, entries, recorded)
 
 
 def _detach_buffers(model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -55,8 +55,7 @@ class LRP:
 
     Raises:
         TypeError: ``model`` is no module, or ``composite`` nothing of these.
-        ValueError: there is no composite of that name, or it needs arguments; or layers of the model are quantised, or
-            wrapped so that LRP cannot look into them.
+        ValueError: there is no composite of that name, or it needs arguments.
 
     Example:
         >>> import altprop, torch
@@ -91,15 +90,15 @@ class LRP:
         if quantised:
             more = f", and {len(quantised) - 1} more of its layers" if len(quantised) > 1 else ""
             raise ValueError(
-                f"LRP cannot explain this model: {quantised[0]} is quantised{more}. Its weights are codes, of which no "
-                f"relevance can be taken. Load the model with floating-point weights (bfloat16 will do)."
+                f"LRP cannot explain this {type(model).__name__}: {quantised[0]} is quantised{more}. Its weights are "
+                f"codes, among which relevance cannot be shared. Load the model with floating-point weights."
             )
         self.model = model
         self.composite = as_composite(composite)
         self.strict = strict
         self._parts = Parts()
         self._warned: set[str] = set()
-        self._seen: set[int] = set()
+        self._seen: dict[int, list[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the parts of weights, which a copy makes anew."""
@@ -107,7 +106,7 @@ class LRP:
         return kept | {"_warned": set(self._warned)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _parts=Parts(), _seen=set())
+        vars(self).update(state, _parts=Parts(), _seen={})
 
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
@@ -159,7 +158,10 @@ class LRP:
             target: which output is explained. None: the largest of each example; an int or a tensor or list of ints
                 (batch): its index; a tuple, or a list of a tuple for each example: its indices, where outputs have more
                 dimensions; a float tensor of the output's shape: the relevance to start with. Negative indices count
-                from the end; the last ones may be left out where they leave one element.
+                from the end, and the last ones may be left out where they leave one element. Of an activation at the
+                model's end that does not keep the sign (a softmax or its logarithm, a sigmoid, an exponential), the
+                value before it is explained: the logit, with its sign. A rule that the composite gives the activation
+                prevails, and so does a tensor of floats.
             additional_forward_args: further arguments of the model, which are not explained: one, a tuple of them, or
                 with keyword inputs a dict.
             return_convergence_delta: whether to return what is lost on the way too.
@@ -207,8 +209,7 @@ class LRP:
             inputs: as for :meth:`attribute`.
             target: as for :meth:`attribute`.
             additional_forward_args: as for :meth:`attribute`.
-            modules: the names of those that are asked for; by default all but the model itself, and those of which no
-                output depends on the inputs.
+            modules: the names of those that are asked for; by default all but the model itself.
             layer: as for :meth:`attribute`.
             concepts: as for :meth:`attribute`.
 
@@ -217,8 +218,7 @@ class LRP:
             ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
 
         Raises:
-            ValueError: as for :meth:`attribute`; or a module that is asked for by name did not run, or what it returned
-                does not depend on the inputs.
+            ValueError: as for :meth:`attribute`.
         """
         names = None if modules is None else {self._checked(name) for name in modules}
         run = self._run()
@@ -232,13 +232,12 @@ class LRP:
             masks=self._masks(concepts),
         ) as done:
             start = self._start(done, target, layer)
-            _check_followed(done, names or ())
             edges = {name: recorded.edge for name, recorded in done.recorded.items() if recorded.edge is not None}
             arrived = dict(zip(edges, done.hand_back(start, list(edges.values())), strict=True))
             layers = {}
-            for name, R in arrived.items():
-                like = done.recorded[name].like
-                layers[name] = torch.zeros_like(like, device=start.seed.device) if R is None else R
+            for name, recorded in done.recorded.items():
+                R = arrived.get(name)
+                layers[name] = torch.zeros_like(recorded.like, device=start.seed.device) if R is None else R
         if layer is not None and (names is None or layer not in names):
             layers.pop(layer, None)
         return layers
@@ -261,9 +260,13 @@ class LRP:
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
             start = self._start(done, target, None)
+            for _, call in run.calls:
+                call.watch()  # from zero, whatever was handed back to find the start
             arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-            records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
+            skipped = set(map(id, start.calls))
+            counted = [(layer, call) for layer, call in reversed(run.calls) if call.counts and id(call) not in skipped]
+            records = [LayerConservation.of(layer, call) for layer, call in counted]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
         return Conservation(records, float(start.seed.double().sum()), reached)
 
@@ -321,7 +324,7 @@ class LRP:
         Returns:
             Of each the torch function, the module's name, its rule, whether there is one, and what the rule does.
         """
-        run = self._run(strict=False, observed=set())
+        run = self._run(strict=False)
         seen: list[tuple[str, str, OpRule | None, Call | None]] = []
         told = 0
 
@@ -330,9 +333,8 @@ class LRP:
             made, told = run.calls[told:], len(run.calls)
             seen.append((name, run.inside[-1][0], op_rule, made[0][1] if len(made) == 1 else None))
 
-        with forward_pass(self.model, run, inputs, observer=observe) as done:
-            unseen = [(name, "", "gradient", run.gradients, "The ordinary gradient.") for name in done.escaped]
-            return [*(self._told(*operation) for operation in seen), *unseen]
+        with forward_pass(self.model, run, inputs, observer=observe):
+            return [self._told(*operation) for operation in seen]
 
     def _told(
         self, name: str, module: str, op_rule: OpRule | None, call: Call | None
@@ -344,7 +346,7 @@ class LRP:
         label = op_rule.__name__ if call is None else call.label
         return name, module, label, True, (what.__doc__ or "").partition("\n")[0]
 
-    def _run(self, *, report: bool = False, strict: bool | None = None, observed: set[int] | None = None) -> Run:
+    def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
         strict = self.strict if strict is None else strict
         return Run(
             self.composite,
@@ -353,13 +355,13 @@ class LRP:
             strict=strict,
             report=report,
             warned=self._warned,
-            seen=self._seen if observed is None else observed,
+            seen=self._seen,
         )
 
     def _start(self, done: ForwardPass, target: Target, layer: str | None) -> Start:
         """Where the explanation starts, and with how much relevance."""
         if layer is None:
-            if self.composite.seed == "one" or (isinstance(target, Tensor) and target.is_floating_point()):
+            if done.run.gradients or self.composite.seed == "one" or _is_relevance(target):
                 done.explained_as_given()
             return self._start_at(done, done.output, done.output.detach(), target, relevance_at)
         recorded = done.recorded.get(layer)
@@ -369,12 +371,10 @@ class LRP:
 
     def _start_at(self, done: ForwardPass, source: Any, value: Tensor, target: Target, relevance: Any) -> Start:
         """At a tensor of the graph; at its pre-activations, unless the relevance to start with is given."""
-        given = isinstance(target, Tensor) and target.is_floating_point()
-        tail = None if given or self.composite.seed == "one" else Tail(done.run, source)
+        tail = None if _is_relevance(target) else Tail(done.run, source)
         if not tail:
             return Start.at(source, relevance(value, target, self.composite.seed))
-        mask = relevance(value, target, "one")
-        return Start.behind(tail, mask, value)
+        return Start.behind(tail, relevance(value, target, "one"), value)
 
     def _checked(self, name: str) -> str:
         """The name of a module, if there is one of that name."""
@@ -392,17 +392,9 @@ class LRP:
         }
 
 
-def _check_followed(done: ForwardPass, names: Collection[str]) -> None:
-    """Every module that was asked for by name ran, and returned something of which there is a relevance."""
-    for name in names:
-        recorded = done.recorded.get(name)
-        if recorded is None:
-            raise ValueError(f"The module {name!r} did not run, or returned no tensor.")
-        if recorded.edge is None:
-            raise ValueError(
-                f"What the module {name!r} returns does not depend on the inputs that are explained, so that it has no "
-                f"relevance. Is its input among additional_forward_args? Give it as one of the inputs."
-            )
+def _is_relevance(target: Target) -> bool:
+    """Whether the target is the relevance to start with."""
+    return isinstance(target, Tensor) and target.is_floating_point()
 
 
 def _any_but_the_model(name: str) -> bool:

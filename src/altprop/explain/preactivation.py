@@ -87,7 +87,7 @@ class Tail:
     def _is_one(self, node: Node) -> bool:
         """Whether it is an activation that needs its pre-activation."""
         call = getattr(node, "call", None)
-        if call is None or call.preactivation is None:
+        if call is None or call.before is None:
             return False
         layer = self._layers[id(call)]
         return all(self._run.rule_for(layer, kind) is None for kind in ("softmax", "activation"))
@@ -146,7 +146,7 @@ class Tail:
             beyond = beyond or self._is_one(node)
             if self._is_one(node) and not self._leads(edges[0].node, True):
                 self.starts.append(edges[0])
-                self._values.append(call.preactivation.get())  # type: ignore[union-attr]
+                self._values.append(call.before.get())  # type: ignore[union-attr]
             else:
                 reached += [(one, beyond) for one in edges]
 

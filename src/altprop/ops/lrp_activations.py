@@ -15,7 +15,7 @@ from torch import Tensor
 from altprop.ops import names
 from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, move, ordinary
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import AveragePool, Call, Elementwise, Pass, average_pool, connect
+from altprop.ops.relevance import AveragePool, Elementwise, Pass, average_pool, connect
 from altprop.ops.relevance_flow import (
     OTHER,
     PROPORTIONAL,
@@ -85,7 +85,8 @@ def _activated(
     if run.gradients and rule is None:
         return _overwriting(function, z, args, kwargs, in_place)
     rectifier = layer.function in {"relu", "relu6"}
-    kept_z = Kept(z) if formula or layer.function in _CHANGE_SIGN else None
+    loses_sign = rule is None and layer.function.removeprefix("special_") in _LOSES_SIGN
+    kept_z = Kept(z) if formula or loses_sign else None
     flow = Flow(nonnegative, flow_of(z).beyond_first)
     flow_of(z).uses.append(Rectified(flow) if rectifier and not formula else OTHER)
     own = None
@@ -94,11 +95,10 @@ def _activated(
         before_overwriting(z)
     with torch.no_grad():
         a = function(z.detach(), *args, **kwargs)
-    call: Call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
-    if layer.function in _CHANGE_SIGN:
-        call.preactivation = kept_z
+    call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
     if a.shape != z.shape:
         call = Pass(z.shape) if formula is None else call
+    call.before = kept_z if loses_sign else None
     connected = connect(call, z) if in_place else connect(call, a, z)
     if own is not None:
         own.was_rectified(connected)
@@ -144,11 +144,11 @@ def normalisation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **
     return activation(run, function, z, *args, **kwargs)
 
 
-_CHANGE_SIGN = {
-    "sigmoid", "expit", "hardsigmoid", "logsigmoid", "softplus", "log_softmax", "exp", "exp2", "log", "log2", "log10",
-    "logit", "ndtr", "log_ndtr", "erfc",
+_LOSES_SIGN = {
+    "sigmoid", "expit", "hardsigmoid", "logsigmoid", "log_sigmoid", "log_softmax", "softplus", "exp", "exp2", "log",
+    "log2", "log10", "logit", "ndtr", "log_ndtr", "erfc",
 }  # fmt: skip
-"""Activations that may have another sign than their input: at a model's output that is explained in their place."""
+"""Activations that are no function of sign: at the end of a model, what comes before them is explained."""
 
 _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "relu6"}
 """Activations without negative values."""

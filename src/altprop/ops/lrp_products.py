@@ -167,7 +167,7 @@ def followed(run: Run, output: Tensor, model: nn.Module) -> Tensor:
     if scores is None or output.requires_grad:
         return output
     call = Pass()
-    call.preactivation = z
+    call.before = z
     connected = connect(call, output.clone(), scores)
     set_flow(connected, derived([scores], use=OTHER))
     run.add(Layer("", model, "softmax", nn.Softmax), call)
@@ -267,6 +267,7 @@ def softmax(run: Run, function: Callable[..., Any], input: Tensor, dim: Any = No
     connected = finish(run, function, call, a, [input], derived([input], use=OTHER, nonnegative=True))
     if isinstance(call, Softmax | Elementwise):
         call.set_output(connected)
+    call.before = Kept(input) if isinstance(call, Softmax) else None
     return connected
 
 

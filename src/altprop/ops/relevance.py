@@ -27,17 +27,22 @@ class Call:
         received: the relevance that reached its output, once it was asked for with :meth:`watch`.
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
-        preactivation: of an activation that may have another sign than its input, the input.
+        before: its input, of an activation that does not keep the sign.
         scale: of a product or quotient of an activation and something else, its place among the two, the other, and
             whether that is a constant.
     """
 
     label = "pass"
-    preactivation: Kept | None = None
-    scale: tuple[int, Any, bool] | None = None
     received: Tensor | None = None
     passed: Tensor | None = None
     stabilised: Tensor | None = None
+    before: Kept | None = None
+    scale: tuple[int, Any, bool] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has a line in the books."""
+        return True
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """The relevance of each input, of its shape, from the relevance of the output."""
@@ -163,6 +168,29 @@ class Pass(Call):
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """R, in the shape of the input."""
         return (R if self._shape is None or R.shape == self._shape else R.sum_to_size(self._shape),)
+
+
+class Moved(Call):
+    """Values that only move: autograd hands back their relevance, and none to constants among them."""
+
+    label = "move"
+
+    def __init__(self, explained: Sequence[bool]) -> None:
+        self._explained = explained
+
+    def count(self, handed: tuple[Tensor | None, ...], arrived: tuple[Tensor | None, ...]) -> None:
+        """A hook on autograd's node, called after each use."""
+        if self.received is not None and self.passed is not None:
+            self.received = self.received + sum(_total(R) for R in arrived if R is not None)
+            self.passed = self.passed + sum(
+                _total(R) for R, wanted in zip(handed, self._explained, strict=False) if wanted and R is not None
+            )
+
+    @property
+    def counts(self) -> bool:
+        """Whether more came than went, beyond rounding."""
+        assert self.received is not None and self.passed is not None
+        return bool((self.received - self.passed).abs() > 1e-6 * self.received.abs().clamp(min=1e-12))
 
 
 class Halves(Call):
@@ -354,7 +382,6 @@ class Softmax(Call):
 
     def __init__(self, x: Kept, dim: int) -> None:
         self._x, self._dim = x, dim
-        self.preactivation = x
 
     def set_output(self, a: Tensor) -> None:
         """Keep a."""
