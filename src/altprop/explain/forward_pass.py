@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import Pass, connect, own_functions
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
+from altprop.ops.tokens import TokenInterceptor
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment
 
@@ -67,16 +69,13 @@ class ForwardPass:
 
     def relevance_of_inputs(self, arrived: Sequence[Tensor | None]) -> list[Tensor | None]:
         """From the relevance at all :attr:`entries`, that of each input: for tokens, summed over their vectors."""
-        parts = iter(arrived)
-        return [self._of_input(value, [next(parts) for _ in places]) for value, places in self.entries]
+        parts, number = iter(arrived), count()
+        return [self._of_input(value, number, [next(parts) for _ in places]) for value, places in self.entries]
 
-    def _of_input(self, value: Tensor, arrived: list[Tensor | None]) -> Tensor | None:
-        if value.is_floating_point():
-            return torch.zeros_like(value) if arrived[0] is None else arrived[0]
-        if not arrived:
-            return None
-        tokens = [R.sum(-1).view(value.shape) for R in arrived if R is not None]
-        return torch.stack(tokens).sum(0) if tokens else torch.zeros(value.shape, device=value.device)
+    def _of_input(self, value: Tensor, number: Iterator[int], arrived: list[Tensor | None]) -> Tensor | None:
+        if not value.is_floating_point():
+            return self.run.tokens.relevance(next(number), arrived)
+        return torch.zeros_like(value) if arrived[0] is None else arrived[0]
 
 
 @contextmanager
@@ -135,16 +134,17 @@ def forward_pass(
         args, kwargs, entries = _entered(run, inputs, additional_forward_args)
         # An observer lists what has no rule, so that there is no need for a warning.
         unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown
-        interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
+        intercepting = TokenInterceptor if run.tokens else Interceptor
+        interceptor = intercepting(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
         with _followed(model, run, interceptor, note), interceptor:
             output = output_of(model(*args, **kwargs))
         run.finish()
-        _check_depends(output)
+        _check_depends(run, output)
         for name in own_functions(output):
             run.unseen(name)
         flow_of(output).uses.append(PROPORTIONAL)
-        for value, places in entries:
-            places += [vectors for tokens, vectors in run.embedded if tokens is value]
+        for number, places in enumerate(places for value, places in entries if not value.is_floating_point()):
+            places += run.tokens.vectors_of(number)
         yield ForwardPass(run, output, entries, recorded)
 
 
@@ -177,13 +177,11 @@ def _first_tensor(output: Any) -> Tensor | None:
     return next((value for value in values if isinstance(value, Tensor)), None)
 
 
-def _check_depends(output: Tensor) -> None:
+def _check_depends(run: Run, output: Tensor) -> None:
     if not output.requires_grad:
-        raise ValueError(
-            "The model's output does not depend on the inputs in a way that can be followed: it may compute under "
-            "torch.no_grad(), detach its activations, or look tokens up otherwise than with "
-            "torch.nn.functional.embedding."
-        )
+        told = run.tokens.account()
+        why = "it may compute under torch.no_grad(), or detach its activations" if not told else told
+        raise ValueError(f"The model's output does not depend on the inputs in a way that can be followed: {why}.")
 
 
 def _entered(
@@ -196,9 +194,8 @@ def _entered(
         if not isinstance(value, Tensor):
             return value
         if not value.is_floating_point():
-            run.tokens.append(value)
             entries.append((value, []))
-            return value
+            return run.tokens.enter(value)
         leaf = (value.clone() if value.is_inference() else value.detach()).requires_grad_()
         # A copy, so that a model that works in place on its input does not work on the caller's.
         entry = leaf.clone()
