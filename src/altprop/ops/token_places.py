@@ -45,7 +45,7 @@ _CASTS = {
     "to", "type", "type_as", "long", "int", "short", "char", "byte", "bool", "cpu", "cuda", "tensor", "as_tensor",
     "asarray", "new_tensor", "float", "double", "half", "bfloat16",
 }  # fmt: skip
-_MOVES = (set(names.MOVES) - _CASTS) | {"detach", "copy", "zero", "put", "index_put", "__deepcopy__", "alias"}
+_MOVES = (set(names.MOVES) - _CASTS) | {"detach", "copy", "zero", "__setitem__", "put", "index_put", "__deepcopy__", "alias"}
 _ATTRIBUTES = {getattr(torch.Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "data")}
 _ELEMENTWISE = {
     "floor_divide", "multiply", "subtract", "divide", "bucketize", "searchsorted", "and", "or", "rsub", "gcd", "lcm",
