@@ -143,9 +143,27 @@ def forward_pass(
         for name in own_functions(output):
             run.unseen(name)
         flow_of(output).uses.append(PROPORTIONAL)
-        for number, places in enumerate(places for value, places in entries if not value.is_floating_point()):
-            places += run.tokens.vectors_of(number)
+        for number, arriving in enumerate(places for value, places in entries if not value.is_floating_point()):
+            arriving += run.tokens.vectors_of(number)
         yield ForwardPass(run, output, entries, recorded)
+
+
+def like_inputs(inputs: Inputs, relevances: list[Tensor | None], run: Run) -> Any:
+    """The relevances in the structure of the inputs.
+
+    Raises:
+        ValueError: one of several inputs can have none.
+    """
+    if isinstance(inputs, Mapping):
+        names = [name for name, value in inputs.items() if isinstance(value, Tensor)]
+        return {name: R for name, R in zip(names, relevances, strict=True) if R is not None}
+    if any(R is None for R in relevances):
+        told = run.tokens.account()
+        raise ValueError(
+            f"No relevance can reach an integer input: {told}. Give it in additional_forward_args, or as floats if it "
+            f"is a number."
+        )
+    return relevances[0] if isinstance(inputs, Tensor) else tuple(relevances)
 
 
 def _detach_buffers(model: nn.Module) -> None:
@@ -179,8 +197,7 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 def _check_depends(run: Run, output: Tensor) -> None:
     if not output.requires_grad:
-        told = run.tokens.account()
-        why = "it may compute under torch.no_grad(), or detach its activations" if not told else told
+        why = run.tokens.account() or "it may compute under torch.no_grad(), or detach its activations"
         raise ValueError(f"The model's output does not depend on the inputs in a way that can be followed: {why}.")
 
 

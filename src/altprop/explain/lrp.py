@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
-from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
+from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass, like_inputs
 from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, relevance_at
 from altprop.ops.lrp_run import Run
@@ -165,7 +165,7 @@ class LRP:
             source, seed = self._start(done, target, layer)
             arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-        result = _like(inputs, relevances, run)
+        result = like_inputs(inputs, relevances, run)
         if not return_convergence_delta:
             return result
         total = sum(_per_example(R) for R in relevances if R is not None)
@@ -203,7 +203,7 @@ class LRP:
                 :meth:`attribute`.
         """
         names = None if modules is None else {self._checked(name) for name in modules}
-        found = self._traced(inputs, target, additional_forward_args, names, layer=layer, concepts=concepts)
+        found = self._traced(inputs, target, additional_forward_args, names, layer, concepts)
         for name in names or ():
             if not any(call.partition("#")[0] == name for call in found):
                 raise ValueError(
@@ -213,8 +213,8 @@ class LRP:
         return found
 
     def _traced(
-        self, inputs: Inputs, target: Target, additional_forward_args: Any, names: Collection[str] | None,
-        *, layer: str | None = None, concepts: Concepts | None = None,
+        self, inputs: Inputs, target: Target, more: Any, names: Collection[str] | None, layer: str | None = None,
+        concepts: Concepts | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """As :meth:`trace`, of those of the modules that have any."""
         run = self._run()
@@ -222,7 +222,7 @@ class LRP:
             self.model,
             run,
             inputs,
-            additional_forward_args,
+            more,
             record=_any_but_the_model if names is None else names,
             values_of=None if layer is None else self._checked(layer),
             masks=self._masks(concepts),
@@ -377,19 +377,6 @@ def _any_but_the_model(name: str) -> bool:
 def _per_example(R: Tensor) -> Tensor:
     """(batch): the sum over each example."""
     return R.reshape(len(R), -1).sum(1)
-
-
-def _like(inputs: Inputs, relevances: list[Tensor | None], run: Run) -> Any:
-    if isinstance(inputs, Mapping):
-        names = [name for name, value in inputs.items() if isinstance(value, Tensor)]
-        return {name: R for name, R in zip(names, relevances, strict=True) if R is not None}
-    if any(R is None for R in relevances):
-        told = run.tokens.account()
-        raise ValueError(
-            f"No relevance can reach an integer input: {told}. Give it in additional_forward_args, or as floats if it "
-            f"is a number."
-        )
-    return relevances[0] if isinstance(inputs, Tensor) else tuple(relevances)
 
 
 def _relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:

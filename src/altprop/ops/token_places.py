@@ -45,7 +45,8 @@ _CASTS = {
     "to", "type", "type_as", "long", "int", "short", "char", "byte", "bool", "cpu", "cuda", "tensor", "as_tensor",
     "asarray", "new_tensor", "float", "double", "half", "bfloat16",
 }  # fmt: skip
-_MOVES = (set(names.MOVES) - _CASTS) | {"detach", "copy", "zero", "__setitem__", "put", "index_put", "__deepcopy__", "alias"}
+_OTHER_MOVES = {"detach", "copy", "zero", "__setitem__", "put", "index_put", "__deepcopy__", "alias"}
+_MOVES = (set(names.MOVES) - _CASTS) | _OTHER_MOVES
 _ATTRIBUTES = {getattr(torch.Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "data")}
 _ELEMENTWISE = {
     "floor_divide", "multiply", "subtract", "divide", "bucketize", "searchsorted", "and", "or", "rsub", "gcd", "lcm",
@@ -98,9 +99,7 @@ def _is_elementwise(name: str) -> bool:
     if name in _ELEMENTWISE:
         return True
     packet = getattr(torch.ops.aten, name, None)
-    return packet is not None and any(
-        torch.Tag.pointwise in getattr(packet, form).tags for form in packet.overloads()
-    )
+    return packet is not None and any(torch.Tag.pointwise in getattr(packet, form).tags for form in packet.overloads())
 
 
 def places_of_result(

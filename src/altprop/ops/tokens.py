@@ -19,7 +19,6 @@ from altprop.ops.interceptor import Interceptor
 from altprop.ops.operands import by_place
 from altprop.ops.relevance_flow import Flow, is_followed, set_flow
 from altprop.ops.token_places import CANNOT, CONSTANT, base_name, places_of_result, write, writes_tokens
-
 from altprop.ops.witness import sequence_number
 
 
