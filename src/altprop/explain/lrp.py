@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from altprop._quantised import quantised_layers
 from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
-from altprop.explain.forward_pass import ForwardPass, Inputs, Start, forward_pass
+from altprop.explain.forward_pass import ForwardPass, Inputs, Start, forward_pass, like_inputs
 from altprop.explain.preactivation import Tail
 from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, means_one_index, relevance_at
@@ -187,7 +187,7 @@ class LRP:
             start = self._start(done, target, layer)
             arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-        result = _like(inputs, relevances)
+        result = like_inputs(inputs, relevances, run)
         if not return_convergence_delta:
             return result
         total = sum(_per_example(R) for R in relevances if R is not None)
@@ -215,18 +215,36 @@ class LRP:
 
         Returns:
             From the module's name to the relevance of its output (the first tensor of it), in the order in which they
-            ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
+            ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on. There is
+            none for a call whose output does not depend on the inputs that are explained, such as an embedding of
+            ``additional_forward_args``: it is a constant, to which no relevance is handed back. Zeros are relevance: of
+            what the explained output does not use.
 
         Raises:
-            ValueError: as for :meth:`attribute`.
+            ValueError: one of ``modules`` did not run, or returned nothing that depends on the inputs; or as for
+                :meth:`attribute`.
         """
         names = None if modules is None else {self._checked(name) for name in modules}
+        found = self._traced(inputs, target, additional_forward_args, names, layer, concepts)
+        for name in names or ():
+            if not any(call.partition("#")[0] == name for call in found):
+                raise ValueError(
+                    f"The module {name!r} did not run, or returned nothing that depends on the inputs that are "
+                    f"explained: it has no relevance. Explain its input too, or leave it out of modules."
+                )
+        return found
+
+    def _traced(
+        self, inputs: Inputs, target: Target, more: Any, names: Collection[str] | None, layer: str | None = None,
+        concepts: Concepts | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """As :meth:`trace`, of those of the modules that have any."""
         run = self._run()
         with forward_pass(
             self.model,
             run,
             inputs,
-            additional_forward_args,
+            more,
             record=_any_but_the_model if names is None else names,
             values_of=None if layer is None else self._checked(layer),
             masks=self._masks(concepts),
@@ -235,9 +253,9 @@ class LRP:
             edges = {name: recorded.edge for name, recorded in done.recorded.items() if recorded.edge is not None}
             arrived = dict(zip(edges, done.hand_back(start, list(edges.values())), strict=True))
             layers = {}
-            for name, recorded in done.recorded.items():
-                R = arrived.get(name)
-                layers[name] = torch.zeros_like(recorded.like, device=start.seed.device) if R is None else R
+            for name in edges:
+                like, R = done.recorded[name].like, arrived[name]
+                layers[name] = torch.zeros_like(like, device=start.seed.device) if R is None else R
         if layer is not None and (names is None or layer not in names):
             layers.pop(layer, None)
         return layers
@@ -404,18 +422,6 @@ def _any_but_the_model(name: str) -> bool:
 def _per_example(R: Tensor) -> Tensor:
     """(batch): the sum over each example."""
     return R.reshape(len(R), -1).sum(1)
-
-
-def _like(inputs: Inputs, relevances: list[Tensor | None]) -> Any:
-    if isinstance(inputs, Mapping):
-        names = [name for name, value in inputs.items() if isinstance(value, Tensor)]
-        return {name: R for name, R in zip(names, relevances, strict=True) if R is not None}
-    if any(R is None for R in relevances):
-        raise ValueError(
-            "An integer input was not looked up in an embedding, so that no relevance can reach it. Give it in "
-            "additional_forward_args, or convert it to floats."
-        )
-    return relevances[0] if isinstance(inputs, Tensor) else tuple(relevances)
 
 
 def _relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
