@@ -57,7 +57,7 @@ ENDS = {
     "flipped": (lambda z: torch.softmax(z, 1).flip(1), 0, one_hot(2)),
     "picked": (lambda z: torch.log_softmax(z, 1)[:, [1, 2]], 0, one_hot(1)),
     "both classes": (lambda z: torch.stack([1 - torch.sigmoid(z[:, 0]), torch.sigmoid(z[:, 0])], 1), 0, one_hot(0, -1)),
-    "odds": (lambda z: (lambda p: p[:, [0]] - p[:, [1]])(z.log_softmax(1)), 0, one_hot(0) - one_hot(1)),
+    "odds": (lambda z: z.log_softmax(1)[:, [0]] - z.log_softmax(1)[:, [1]], 0, one_hot(0) - one_hot(1)),
     "sum of logs": (lambda z: z.log_softmax(1).sum(1, keepdim=True), 0, torch.ones(3).double()),
     "beside logits": (lambda z: torch.cat([torch.sigmoid(z[:, :2]), z[:, 2:]], 1), 1, one_hot(1)),
     "logits beside": (lambda z: torch.cat([torch.sigmoid(z[:, :2]), z[:, 2:]], 1), 2, one_hot(2)),
@@ -102,6 +102,28 @@ def test_a_binary_head_is_explained_by_its_logit(end, shape):
     R, delta = altprop.LRP(model, TINY).attribute(X, return_convergence_delta=True)
     torch.testing.assert_close(R, (X * ONE.weight).detach())
     torch.testing.assert_close(delta, torch.zeros(40).double(), atol=1e-6, rtol=0)
+
+
+class Identity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z):
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def test_hooks_and_identities_change_nothing():
+    model = nn.Sequential(HEAD, nn.Sigmoid(), nn.Flatten())
+    right = of_logits(X, one_hot(1))
+    handles = [module.register_full_backward_hook(lambda *_: None) for module in model.modules()]
+    torch.testing.assert_close(altprop.LRP(model, TINY, strict=True).attribute(X, 1), right)
+    for handle in handles:
+        handle.remove()
+    model.append(Ends(nn.Identity(), Identity.apply))
+    with pytest.warns(UserWarning, match="LRP cannot see into Identity, a torch.autograd.Function"):
+        torch.testing.assert_close(altprop.LRP(model, TINY).attribute(X, 1), right)
 
 
 def test_without_a_target_the_largest_output_is_explained():

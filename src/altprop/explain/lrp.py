@@ -349,7 +349,8 @@ class LRP:
         def observe(name: str, op_rule: OpRule | None) -> None:
             nonlocal told
             made, told = run.calls[told:], len(run.calls)
-            seen.append((name, run.inside[-1][0], op_rule, made[0][1] if len(made) == 1 else None))
+            where = run.inside[-1][0] if run.inside else ""
+            seen.append((name, where, op_rule, made[0][1] if len(made) == 1 else None))
 
         with forward_pass(self.model, run, inputs, observer=observe):
             return [self._told(*operation) for operation in seen]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import Call, Pass, Proportion, Sum
+from altprop.ops.weighted_sums import Layer
 
 _SUMS_OF_TWO = {"add", "radd", "sub", "subtract", "rsub"}
 _SUMS = {"sum", "mean", "nansum", "nanmean", "cumsum", "index_add", "scatter_add"}
@@ -46,7 +48,7 @@ class Tail:
 
     Attributes:
         source: the same as an edge.
-        starts: the edges of the pre-activations; none if there is no tail.
+        starts: the edges of the activations whose pre-activations are explained; none if there is no tail.
         calls: the operations of the tail.
         nodes: the nodes of the tail.
     """
@@ -57,9 +59,9 @@ class Tail:
         self.calls: list[Call] = []
         self.nodes: set[Node] = set()
         self._values: list[Tensor] = []
+        self._behind: list[GradientEdge] = []
         self._others: list[GradientEdge] = []
         self._run = run
-        self._layers = {id(call): layer for layer, call in run.calls}
         self._known: dict[tuple[Node, bool], bool] = {}
         if run.composite.seed == "value" and not run.gradients and self._leads(self.source.node):
             self._collect(self.source)
@@ -84,12 +86,19 @@ class Tail:
             self._known[key] = self._is_one(node) or self._goes_on(node, beyond)
         return self._known[key]
 
+    @cached_property
+    def _layers(self) -> dict[int, Layer]:
+        return {id(call): layer for layer, call in self._run.calls}
+
+    def _layer(self, call: Call) -> Layer:
+        return self._layers[id(call)]
+
     def _is_one(self, node: Node) -> bool:
         """Whether it is an activation that needs its pre-activation."""
         call = getattr(node, "call", None)
         if call is None or call.before is None:
             return False
-        layer = self._layers[id(call)]
+        layer = self._layer(call)
         return all(self._run.rule_for(layer, kind) is None for kind in ("softmax", "activation"))
 
     def _goes_on(self, node: Node, beyond: bool) -> bool:
@@ -97,14 +106,15 @@ class Tail:
         call, before = getattr(node, "call", None), _before(node)
         if call is None:
             kind = re.sub(r"(Backward)?\d*$", "", node.name().removeprefix("torch::autograd::"))
-            return kind in _MOVES and any(self._leads(one, beyond) for one in before)
+            moves = kind in _MOVES or (len(before) == 1 and _hands_on(node, before[0]))
+            return moves and any(self._leads(one, beyond) for one in before)
         if isinstance(call, Sum | Proportion):
             return self._adds(call, before, beyond) and all(self._leads(one, beyond) for one in before)
         return type(call) is Pass and self._slope(call) is not None and self._leads(before[0], beyond)
 
     def _adds(self, call: Call, before: list[Node], beyond: bool) -> bool:
         """Whether it adds constants; or logarithms, sums of which are those of their pre-activations."""
-        name = self._layers[id(call)].function
+        name = self._layer(call).function
         if name in _SUMS_OF_TWO and len(before) == 1:
             return True
         return not beyond and name in _SUMS_OF_TWO | _SUMS and all(map(self._is_logarithm, before))
@@ -112,12 +122,12 @@ class Tail:
     def _is_logarithm(self, node: Node) -> bool:
         """Whether all activations that come next on the way back are logarithms."""
         if self._is_one(node):
-            return self._layers[id(node.call)].function in _LOGARITHMS  # type: ignore[attr-defined]
+            return self._layer(node.call).function in _LOGARITHMS  # type: ignore[attr-defined]
         return all(self._is_logarithm(one) for one in _before(node) if self._leads(one))
 
     def _slope(self, call: Call) -> Any:
         """What the tail multiplies by in place of an activation, or of a product with a constant; None if it ends."""
-        name = self._layers[id(call)].function
+        name = self._layer(call).function
         if call.scale is None:
             return -1.0 if name in _DECREASING else 1.0
         place, other, is_constant = call.scale
@@ -145,8 +155,9 @@ class Tail:
                 self.calls.append(call)
             beyond = beyond or self._is_one(node)
             if self._is_one(node) and not self._leads(edges[0].node, True):
-                self.starts.append(edges[0])
-                self._values.append(call.before.get())  # type: ignore[union-attr]
+                self.starts.append(edge)
+                self._values.append(call.before.get() * self._slope(call))  # type: ignore[union-attr, arg-type]
+                self._behind.append(edges[0])
             else:
                 reached += [(one, beyond) for one in edges]
 
@@ -190,7 +201,7 @@ class Tail:
     @property
     def ends(self) -> list[GradientEdge]:
         """Where the relevance of the tail arrives: its pre-activations, and what is no activation's."""
-        return [*self.starts, *self._others]
+        return [*self._behind, *self._others]
 
     def within(self, edges: Sequence[Any], *, mask: Tensor, output: Tensor) -> list[Tensor | None]:
         """The relevance at edges of the tail: what the explained value owes them; None for all others."""
@@ -212,8 +223,7 @@ class Tail:
     def _pushed(self, edge: GradientEdge, own: Tensor) -> Tensor:
         """The value at an edge of the tail with the activations left out; ``own`` where it is no activation's."""
         if self.nodes == {edge.node}:
-            value: Tensor = self._values[0] * self._slope(self.calls[0])
-            return value
+            return self._values[0]
         values = self._along(edge, own, self._values)
         if not self._others:
             return values
@@ -237,6 +247,18 @@ class Tail:
         sources: list[GradientEdge], to: Sequence[GradientEdge], seeds: list[Tensor], create_graph: bool = False
     ) -> tuple[Tensor | None, ...]:
         return torch.autograd.grad(sources, to, seeds, retain_graph=True, create_graph=create_graph, allow_unused=True)
+
+
+def _hands_on(node: Node, before: Node) -> bool:
+    """Whether a function that LRP does not see, such as that of a hook, hands back what it gets."""
+    if getattr(type(node), "_forward_cls", None) is None or len(node._input_metadata) != 1:
+        return False
+    about = node._input_metadata[0]
+    v = torch.rand(about.shape, dtype=about.dtype, device=about.device)
+    number = next(number for one, number in node.next_functions if one is before)
+    edges = [GradientEdge(node, 0)], [GradientEdge(before, number)]
+    (back,) = torch.autograd.grad(*edges, [v], retain_graph=True, allow_unused=True)
+    return back is not None and back.shape == v.shape and torch.equal(back, v)
 
 
 def _times(part: Tensor | None, z: Tensor) -> Tensor | None:
