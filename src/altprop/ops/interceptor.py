@@ -114,7 +114,7 @@ class Interceptor(TorchFunctionMode):
         if not torch.compiler.is_compiling():
             _refuse_checkpointing()
         if not torch.is_grad_enabled():
-            return func(*args, **kwargs)
+            return self._without_gradient(func, args, kwargs)
         if kwargs:
             args, kwargs = by_place(func, args, kwargs)
         if torch.compiler.is_compiling():
@@ -128,6 +128,9 @@ class Interceptor(TorchFunctionMode):
             result = self._answer(func, rule, func, args, kwargs)
         self.witness.note(func, before)
         return result
+
+    def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return func(*args, **kwargs)
 
     def silence(self) -> None:
         """See nothing until :meth:`resume`; they nest."""

@@ -61,7 +61,7 @@ class DirectRule(Rule):
     def _install(self, model: nn.Module) -> None:
         last_layer(model)
         cuts = _cut_points(model, self.blocks)
-        output = _named(model, self.output, self) if self.output else model
+        output = named_module(model, self.output, self) if self.output else model
         self._prepare(model, cuts)
         for name, module in cuts:
             handle = module.register_forward_pre_hook(Cut(model, name, self.blocks is None), with_kwargs=True)
@@ -295,10 +295,15 @@ def first_layer(module: nn.Module) -> nn.Module | None:
 def _cut_points(model: nn.Module, blocks: tuple[str, ...] | None) -> list[tuple[str, nn.Module]]:
     if blocks is None:
         return [(name, module) for name, module in model.named_modules() if is_layer(module) and module is not model]
-    return [(name, _named(model, name, None)) for name in blocks]
+    return [(name, named_module(model, name, None)) for name in blocks]
 
 
-def _named(model: nn.Module, name: str, rule: Rule | None) -> nn.Module:
+def named_module(model: nn.Module, name: str, rule: Rule | None) -> nn.Module:
+    """The submodule of that name.
+
+    Raises:
+        ValueError: there is none; the message names ``output=`` if a rule is given, ``blocks=`` if not.
+    """
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if not name or name not in modules:
         raise ValueError(

@@ -1,0 +1,132 @@
+"""The rules of LFP that others are made of, and what comes before each: is there an activation among the operands?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+from torch import Tensor
+
+from altprop.ops.credit import SPIKES, secant, secant_denominator
+from altprop.ops.lfp_pass import PARAMETER, WEIGHT, LFPPass
+from altprop.ops.names import OpRule
+
+_LEARNS, _DEPENDS, _BOTH = 1, 2, 3
+
+
+def ruled(rule: OpRule, *, is_layer: bool = False) -> OpRule:
+    """``rule`` for calls with an activation among the operands; what is computed from parameters alone is a weight.
+
+    Args:
+        rule: the rule.
+        is_layer: the first operand is data even if nothing is known of it, unless it is known to be constant.
+    """
+
+    @wraps(rule)
+    def answered(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        reached = _reached(lfp, args, 0)
+        if kwargs and reached != _BOTH:
+            reached = _reached(lfp, kwargs.values(), reached)
+        if reached == _LEARNS and is_layer and not args[0].requires_grad and not lfp.is_constant(args[0]):
+            reached = _BOTH
+        if reached == _BOTH:
+            result = rule(lfp, function, *args, **kwargs)
+            lfp.complete(result)
+        elif reached == _LEARNS:
+            result = _ordinary(lfp, function, args, kwargs)
+            lfp.defer(args[0] if result is None else result, WEIGHT)
+        else:
+            result = function(*args, **kwargs)
+            lfp.note_origin(args[0] if result is None else result, reached == _DEPENDS)
+        return result
+
+    return answered
+
+
+def _reached(lfp: LFPPass, values: Iterable[Any], reached: int) -> int:
+    """Which of the two is among ``values``, tensors that require a gradient and tensors that depend on the input."""
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.requires_grad:
+                reached |= _BOTH if lfp.mark(value) >= SPIKES else _LEARNS
+            elif not reached & _DEPENDS and lfp.depends_on_input(value):
+                reached |= _DEPENDS
+        elif type(value) in {list, tuple}:
+            reached = _reached(lfp, value, reached)
+        if reached == _BOTH:
+            break
+    return reached
+
+
+def _ordinary(lfp: LFPPass, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*lfp.operands(args), **{key: lfp.operands(value) for key, value in kwargs.items()})
+
+
+def ordinary(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The ordinary gradient."""
+    return lfp.defer(_ordinary(lfp, function, args, kwargs), 0.0)
+
+
+def mixture(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """LFP-ε: credit in proportion to each input's contribution; the update |w| · a · R / (z + ε·sign z)."""
+    return lfp.defer(_ordinary(lfp, function, args, kwargs), lfp.epsilon)
+
+
+def secant_of(lfp: LFPPass, z: Tensor, phi: Callable[[Tensor], Tensor]) -> Any:
+    """a = φ(z), whatever φ is: the reward passes unchanged, so g_z = g_a · φ(z) / (z + ε·sign z)."""
+    if z.is_complex():
+        return NotImplemented
+    z = lfp.settle_spikes(z)
+    value = z.detach()
+    denominator = secant_denominator(value, lfp.take(z) or lfp.epsilon)
+    a = phi(value)
+    if a is value:
+        return lfp.defer(secant(z, z, denominator), 0.0)
+    return lfp.defer(secant(z if a.shape == z.shape else z.expand(a.shape), a, denominator), 0.0)
+
+
+def activation(lfp: LFPPass, function: Callable[..., Any], z: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """a = φ(z): the reward passes unchanged, so g_z = g_a · φ(z) / (z + ε·sign z)."""
+    if not lfp.is_activation(z):
+        return ordinary(lfp, function, z, *args, **kwargs)
+    args, kwargs = lfp.operands(args), {key: lfp.operand(value) for key, value in kwargs.items()}
+    return secant_of(lfp, z, lambda value: function(value, *args, **kwargs))
+
+
+def move(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Values that move unchanged carry their credit, and a deferred factor, along."""
+    marks = marks_of(lfp, args, set())
+    if kwargs:
+        marks = marks_of(lfp, kwargs.values(), marks)
+    if len(marks) == 1:
+        (mark,) = marks
+        if mark >= SPIKES:
+            _hand_over(lfp, args)
+            _hand_over(lfp, kwargs.values())
+            return lfp.defer(function(*args, **kwargs), mark)
+    if marks <= {PARAMETER, WEIGHT}:
+        # By indices that depend on the input: an embedding.
+        return mixture(lfp, function, *args, **kwargs)
+    return ordinary(lfp, function, *args, **kwargs)
+
+
+def marks_of(lfp: LFPPass, values: Iterable[Any], found: set[float]) -> set[float]:
+    """The marks of the tensors in ``values`` that require a gradient, added to ``found``."""
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.requires_grad:
+                found.add(lfp.mark(value))
+        elif type(value) in {list, tuple}:
+            marks_of(lfp, value, found)
+    return found
+
+
+def _hand_over(lfp: LFPPass, values: Iterable[Any]) -> None:
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.requires_grad:
+                lfp.take(value)
+        elif type(value) in {list, tuple}:
+            _hand_over(lfp, value)
+
