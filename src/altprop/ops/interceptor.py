@@ -98,6 +98,8 @@ class Interceptor(TorchFunctionMode):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for mode in self._outer:
             mode._silenced -= 1
+            if not mode._silenced and not torch.compiler.is_compiling():
+                mode.witness.note(type(self), self.witness.start)
 
     def __torch_function__(
         self,

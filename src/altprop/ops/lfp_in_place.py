@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops.credit import SPIKES
-from altprop.ops.lfp_basics import activation, marks_of, mixture, move
+from altprop.ops.lfp_basics import activation, marks_of, move
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.names import OpRule
 
@@ -83,7 +83,9 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
             return result
         lfp.complete(result)
         lfp.settle_base(x)
-        return lfp.defer(x.copy_(result), lfp.mark(result))
+        mark = lfp.mark(result) if result.requires_grad else 0.0
+        lfp.take(result)
+        return lfp.defer(x.copy_(result), mark)
 
     in_place_rule.__name__, in_place_rule.__doc__ = rule.__name__, rule.__doc__
     return in_place_rule
@@ -98,7 +100,7 @@ def _needs_no_copy(lfp: LFPPass, rule: OpRule, x: Any, args: tuple[Any, ...]) ->
         return True
     if rule is move:
         return len(marks_of(lfp, (x, *args), set())) == 1
-    return rule is mixture and lfp.mark(x) == 0.0
+    return rule.__name__ in {"mixture", "addition"} and lfp.mark(x) == 0.0
 
 
 def _function(name: str) -> Callable[..., Any]:

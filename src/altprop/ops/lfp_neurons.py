@@ -51,7 +51,7 @@ NEURON_TABLE: dict[str, str] = {
 
 def leaky(lfp: LFPPass, forward: Callable[..., Any], current: Tensor, mem: Tensor | None = None) -> Any:
     """A leaky neuron: the reward, divided by how far the membrane moved, goes to the current and to the membrane."""
-    neuron: Any = _neuron_of(forward)
+    neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     with torch.no_grad(), _unseen():
         output = forward(current) if mem is None else forward(current, mem)
@@ -63,7 +63,7 @@ def synaptic(
     lfp: LFPPass, forward: Callable[..., Any], current: Tensor, syn: Tensor | None = None, mem: Tensor | None = None
 ) -> Any:
     """A leaky neuron whose current is α times the one before plus the input: a weighted sum, of factor 1."""
-    neuron: Any = _neuron_of(forward)
+    neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     syn_before = _fitting(neuron.syn if syn is None else syn, current)
     with torch.no_grad(), _unseen():
@@ -77,13 +77,14 @@ def recurrent_leaky(
     lfp: LFPPass, forward: Callable[..., Any], current: Tensor, spk: Tensor | None = None, mem: Tensor | None = None
 ) -> Any:
     """A leaky neuron with its layer's own spikes in the current: a weighted sum of those, by its own rule."""
-    neuron: Any = _neuron_of(forward)
+    neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     spikes = _fitting(neuron.spk if spk is None else spk, current)
     with torch.no_grad(), _unseen():
         output = forward(current) if mem is None and spk is None else forward(current, spk, mem)
     before_it = torch.zeros_like(current) if spikes is None else spikes
     returned = LFPInterceptor(LFP_TABLE, lfp).run(neuron.recurrent, (before_it,), {})
+    _taking_in(lfp, forward, returned)
     neuron.spk, neuron.mem = _fire(lfp, neuron, current + returned, before, output, wiped=True)
     return _as(output, neuron.spk, neuron.mem)
 
@@ -108,6 +109,13 @@ NEURON_RULES: dict[str, OpRule] = {
 def _neuron_of(forward: Callable[..., Any]) -> Any:
     # The neuron's own call, bound to it: its values are computed by it, so that they are the plain model's to the bit.
     return forward.__self__  # type: ignore[attr-defined]
+
+
+def _taking_in(lfp: LFPPass, forward: Callable[..., Any], current: Tensor) -> Any:
+    # The current is divided by how far the membrane moved, and by no factor of its own.
+    if current.requires_grad:
+        lfp.take(current)
+    return _neuron_of(forward)
 
 
 def _fitting(state: Tensor, current: Tensor) -> Tensor | None:
@@ -154,7 +162,7 @@ def _fire(
             wiped,
             lfp.epsilon,
         )
-        return lfp.defer(fired, SPIKES), membrane
+        return lfp.defer(fired, SPIKES), lfp.defer(membrane, 0.0)
 
 
 class _Fire(Function):

@@ -110,9 +110,9 @@ def added_product(
         return _interpolation(lfp, function, b, a, w)
     if not lfp.is_activation(a) or not lfp.is_activation(w):
         sign = -1.0 if name == "addcdiv" and lfp.is_activation(w) else 1.0
-        if sign > 0 and b.requires_grad and name == "addmm" and lfp.is_activation(a):
+        if sign > 0 and isinstance(b, Tensor) and name == "addmm" and lfp.is_activation(a):
             a, w, b = lfp.enter(a, w, b)
-            return lfp.defer(function(lfp.operand(b), a, w, *args, **kwargs), lfp.epsilon)
+            return lfp.defer(function(b, a, w, *args, **kwargs), lfp.epsilon)
         taken = (lfp.operand(b), _shared(lfp, a, sign), _shared(lfp, w, sign))
     else:
         taken = (lfp.operand(b), _shared(lfp, a, 0.5), _shared(lfp, w, -0.5 if name == "addcdiv" else 0.5))

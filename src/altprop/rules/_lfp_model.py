@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class _State:
         self.structures: set[int] = set()
         self.looked_at: set[Any] = set()
         self.compiled = False
-        self._watched: dict[int, Any] = {}
+        self._watched: dict[int, ref[Tensor]] = {}
         self._untouched: list[str] = []
 
     def __reduce__(self) -> Any:
@@ -108,18 +109,20 @@ class _State:
         """Notice parameters that receive a gradient before the rule ever acted on them."""
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.is_leaf:
-                self._watched[id(parameter)] = parameter.register_hook(_Watch(self, model, name))
+                self._watched[id(parameter)] = ref(parameter)
+                parameter.register_hook(_Watch(self, model, name))
 
     def unwatch(self) -> None:
         """Take the hooks off."""
         while self._watched:
-            _, handle = self._watched.popitem()
-            handle.remove()
+            identity, parameter = next(iter(self._watched.items()))
+            _take_hook_off(parameter())
+            self._watched.pop(identity, None)
 
     def _acted(self, parameter: Tensor) -> None:
-        handle = self._watched.pop(id(parameter), None)
-        if handle is not None:
-            handle.remove()
+        if id(parameter) in self._watched:
+            _take_hook_off(parameter)
+            self._watched.pop(id(parameter), None)
 
     def note_untouched(self, model: nn.Module, name: str) -> None:
         """At the end of this backward pass, say that parameter ``name`` received a gradient that is not LFP's."""
@@ -155,6 +158,16 @@ class _Watch:
         attachment = Attachment.of(self.model)
         if attachment is not None and attachment.active and not self.state.compiled:
             self.state.note_untouched(self.model, self.name)
+
+
+def _take_hook_off(parameter: Tensor | None) -> None:
+    hooks: Any = None if parameter is None else parameter._backward_hooks
+    if not hooks:
+        return
+    for key in [key for key, hook in hooks.items() if isinstance(hook, _Watch)]:
+        del hooks[key]
+    if not hooks:
+        parameter._backward_hooks = None  # type: ignore[union-attr]
 
 
 def tell(attachment: Attachment, key: str, message: str) -> None:
