@@ -92,7 +92,7 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
 
 
 def _needs_no_copy(lfp: LFPPass, rule: OpRule, x: Any, args: tuple[Any, ...]) -> bool:
-    if not lfp.is_activation(x) or lfp.mark(x) == SPIKES or (not lfp.compiling and x._is_view()):
+    if not lfp.is_activation(x) or lfp.mark(x) == SPIKES or (not torch.compiler.is_compiling() and x._is_view()):
         return False
     if rule is activation:
         return not x.is_complex()

@@ -16,6 +16,7 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
 from altprop.ops.credit import SPIKES, apply_factor, enter, scale, scale_gradient, settled
@@ -63,14 +64,14 @@ class LFPPass:
         self.minimum_scale = minimum_scale
         self.gamma = gamma
         self.acted = acted
-        self.compiling = torch.compiler.is_compiling()
+        compiling = is_compiling()
         self._arguments = list(arguments)
-        self._ids = set() if self.compiling else {id(argument) for argument in self._arguments}
+        self._ids = set() if compiling else {id(argument) for argument in self._arguments}
         self._pending: dict[int, Tensor] = {}
         self._settled_bases: list[Tensor] = []
-        self._number = 0 if self.compiling else next(_passes)
-        self._start = 0 if self.compiling else torch.autograd._get_sequence_nr()
-        if not self.compiling:
+        self._number = 0 if compiling else next(_passes)
+        self._start = 0 if compiling else torch.autograd._get_sequence_nr()
+        if not compiling:
             for argument in self._arguments:
                 if argument.grad_fn is not None:
                     _write(argument, 0.0, None)
@@ -127,7 +128,7 @@ class LFPPass:
         self.note_origin(result, of_input)
 
     def _is_argument(self, value: Tensor) -> bool:
-        if self.compiling:
+        if is_compiling():
             return any(value is argument for argument in self._arguments)
         return id(value) in self._ids
 
@@ -136,7 +137,7 @@ class LFPPass:
             return 0.0
         if isinstance(value, nn.Parameter) or value.is_leaf:
             return PARAMETER
-        if self.compiling:
+        if is_compiling():
             return 0.0
         node: Any = value.grad_fn
         # Made before this pass, and no argument: what torch.func.functional_call puts in a parameter's place.
@@ -150,7 +151,7 @@ class LFPPass:
         if isinstance(z, Tensor):
             if z.requires_grad:
                 setattr(z, _MARK, epsilon)
-                if not self.compiling and not z.is_leaf:
+                if not is_compiling() and z.grad_fn is not None:
                     lacks = epsilon > 0 or epsilon == SPIKES
                     if lacks:
                         self._pending[id(z)] = z
@@ -247,7 +248,7 @@ class LFPPass:
 
     def _saved_by_node(self, z: Tensor, settled: Tensor) -> Tensor:
         """Remember that ``settled``'s node keeps the value of ``z``, which torch's own nodes might not need."""
-        if not self.compiling:
+        if not is_compiling():
             base = z._base
             owner = z if base is None else base
             savers = getattr(owner, _SAVERS, None)
@@ -259,7 +260,7 @@ class LFPPass:
 
     def before_overwriting(self, x: Tensor) -> None:
         """Give the nodes that keep the value of ``x``, or of what it is a view of, a copy of their own."""
-        base = x._base if not self.compiling else None
+        base = x._base if not is_compiling() else None
         owner = x if base is None else base
         for saver in getattr(owner, _SAVERS, None) or ():
             node = saver()
@@ -269,7 +270,7 @@ class LFPPass:
 
     def settle_base(self, x: Tensor) -> None:
         """If ``x`` is a view of a tensor that lacks its factor, settle that one, in place: ``x`` is to lack another."""
-        base = None if self.compiling else x._base
+        base = None if is_compiling() else x._base
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
@@ -300,7 +301,7 @@ class LFPPass:
         epsilon = self.mark(z) if z.requires_grad else 0.0
         if not epsilon > 0:
             return z
-        if self.compiling:
+        if is_compiling():
             return self.settle(z)
         free = self._pending.pop(id(z), None) is not None
         output = z if free else z.view_as(z)

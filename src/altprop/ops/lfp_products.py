@@ -153,7 +153,7 @@ def matrix_quotient(place: int) -> OpRule:
 
 def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """z of any degree in x: credit in proportion to x·∂z/∂x, which sums to a multiple of z."""
-    if lfp.compiling:
+    if torch.compiler.is_compiling():
         return NotImplemented
     try:
         with forward_ad.dual_level(), torch.enable_grad():

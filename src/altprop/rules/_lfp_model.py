@@ -188,12 +188,21 @@ class WholeModel:
         attachment = Attachment.of(self)  # type: ignore[arg-type]
         if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if self._compiled_call_impl is not None and not torch.compiler.is_compiling():  # type: ignore[attr-defined]
+            return self._compiled_call_impl(*args, **kwargs)  # type: ignore[attr-defined]
         if "_is_replica" in self.__dict__:
             raise RuntimeError(
                 "nn.DataParallel hands its replicas copies in place of parameters, and LFP cannot tell them from "
                 "activations. Use torch.nn.parallel.DistributedDataParallel."
             )
         return _run(attachment, super().__call__, args, kwargs)  # type: ignore[misc]
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        # What model.compile() compiles: then the pass is within.
+        attachment = Attachment.of(self)  # type: ignore[arg-type]
+        if attachment is None or not attachment.active or not torch.is_grad_enabled() or _within_a_pass():
+            return super()._call_impl(*args, **kwargs)  # type: ignore[misc]
+        return _run(attachment, super()._call_impl, args, kwargs)  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
