@@ -4,6 +4,8 @@ R is the relevance at the outputs z; for LFP with ε = 0 it is z times the credi
 what is handed back to each of its tensors, or only what all of it sums to (where a class has several right ways).
 """
 
+import copy
+
 import torch
 
 from altprop.ops import names
@@ -50,13 +52,44 @@ def class_of(functions):
 
 
 def euler(sample):
-    """x·∂z/∂x of each output: what all the tensors together contribute, to first order."""
-    leaves = sample.leaves()
-    seed = torch.zeros_like(sample.z, requires_grad=True)
-    z = sample.model()(*leaves)
-    back = torch.autograd.grad(z, leaves, seed, allow_unused=True, create_graph=True)
-    total = sum((x.detach() * g).sum() for x, g in zip(leaves, back, strict=True) if g is not None)
-    return torch.autograd.grad(total, seed)[0] if isinstance(total, torch.Tensor) else torch.zeros_like(sample.z)
+    """x·∂z/∂x of each output: what all the tensors together contribute, to first order; by central differences."""
+    return _slope(sample, lambda x, step: x * (1 + step))
+
+
+def row_sums(sample):
+    """The sum of each output's derivatives with respect to all entries; by central differences."""
+    return _slope(sample, lambda x, step: x + step)
+
+
+def _slope(sample, moved, step=1e-6):
+    ahead, behind = (
+        sample.model()(*[moved(x.detach(), h).requires_grad_() for x in sample.tensors]).detach() for h in (step, -step)
+    )
+    return (ahead - behind) / (2 * step)
+
+
+def is_homogeneous(sample, degree):
+    """Whether x·∂z/∂x is ``degree`` times z; with None, whether it is one multiple of each output at x and at 2 x."""
+    here = euler(sample)
+    if degree is not None:
+        return bool(torch.allclose(here, degree * sample.z, rtol=1e-6, atol=1e-9))
+    doubled = copy.copy(sample)
+    doubled.tensors = [2 * x for x in sample.tensors]
+    vars(doubled).pop("z", None)
+    return bool(torch.allclose(here * doubled.z, euler(doubled) * sample.z, rtol=1e-6, atol=1e-9))
+
+
+WITH_CONSTANTS = {
+    "nn.functional.alpha_dropout": "what is dropped gets a constant value",
+    "nn.functional.feature_alpha_dropout.with_train": "what is dropped gets a constant value",
+    "nn.functional.embedding_bag": "a product where each of the bag's vectors has a weight",
+    "nn.functional.grid_sample": "of its first operand alone",
+    "grid_sampler_2d": "of its first operand alone",
+    "grid_sampler_3d": "of its first operand alone",
+}
+"""Mixtures with constants in every sample, which keep their share."""
+ROUNDED = {"float", "cfloat", "half", "chalf", "bfloat16"}
+"""Moves to numbers that are too coarse for differences."""
 
 
 def expected(law, functions, sample, rule):
@@ -93,7 +126,7 @@ def expected(law, functions, sample, rule):
             return None
         # LFP's credit is R / x, of which nothing is left to be seen where x is zero.
         return [sample.R.reshape(x.shape) if lrp else torch.where(x != 0, sample.R.reshape(x.shape), 0)]
-    if sample.partial and law in ("layer", "sum with a product"):
+    if sample.partial and (law in ("layer", "sum with a product") or functions[-1] == "bilinear"):
         return ordinary  # the rest is constant, and keeps its share
     if sample.partial and law == "distance":
         return None
@@ -117,6 +150,9 @@ def difference(found, law):
         total = sum(float(R.sum()) for R in found)
         size = sum(float(R.abs().sum()) for R in found) + abs(law)
         return abs(total - law) / max(size, 1e-30)
-    size = max([float(R.abs().max()) for R in law if R.numel()] + [1e-30])
-    off = [float((f - R).abs().max()) for f, R in zip(found, law, strict=True) if R.numel()]
-    return float("nan") if any(o != o for o in off) else max(off) / size
+    size = max([float(R.nan_to_num(0, 0, 0).abs().max()) for R in law if R.numel()] + [1e-30])
+    # Where plain torch has no number there is no law: at 0 · log 0, at the root of zero.
+    off = [
+        float(torch.where(R.isfinite(), (f - R).abs(), 0).max()) for f, R in zip(found, law, strict=True) if R.numel()
+    ]
+    return float("nan") if any(o != o for o in off) else max([*off, 0.0]) / size

@@ -36,9 +36,9 @@ ENTRIES = {
 class Model(nn.Module):
     """A function of tensors; all that it returns that is a real or complex number, side by side."""
 
-    def __init__(self, function):
+    def __init__(self, function, inner=None):
         super().__init__()
-        self.function = function
+        self.function, self.inner = function, inner
 
     def forward(self, *tensors):
         torch.manual_seed(0)
@@ -88,9 +88,13 @@ class Sample:
         return torch.where(self.z.isfinite() & (self.z != 0), self.v, 0)
 
     def model(self):
-        return Model(self.call)
+        return Model(self.call, self.function if isinstance(self.function, nn.Module) else None)
 
     def softmax_dim(self):
+        if isinstance(self.function, nn.Softmax2d):
+            return -3
+        if isinstance(self.function, nn.Module):
+            return self.function.dim
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("dim", -1)
 
     def leaves(self):
@@ -115,7 +119,7 @@ def samples(entry, limit=SAMPLES):
     """The first samples of an operator that are of use: real tensors that something can be handed back to."""
     torch.manual_seed(0)
     found = []
-    for sample in itertools.islice(entry.sample_inputs("cpu", torch.float64, requires_grad=True), 4 * limit):
+    for sample in itertools.islice(entry.sample_inputs("cpu", torch.float64, requires_grad=True), 200 * limit):
         made = from_call(entry.op, (sample.input, *sample.args), sample.kwargs)
         if made is not None:
             found.append(made)
@@ -141,6 +145,7 @@ def from_call(function, args, kwargs, *, first=False):
         return None
     made = Sample(function, args, kwargs, [leaves[place].detach() for place in places], call, first)
     try:
+        made.gradient(made.v)
         return made if made.z.numel() else None
     except (RuntimeError, TypeError, ValueError, IndexError):
         return None  # torch has no such form, or nothing that has a gradient comes out
@@ -207,7 +212,7 @@ class Handed:
 
 
 def by_lrp(sample, *, strict=False):
-    model = Model(sample.call)
+    model = sample.model()
     lrp = altprop.LRP(model, composites.epsilon(1e-13, 1e-13), strict=strict)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -216,7 +221,7 @@ def by_lrp(sample, *, strict=False):
 
 
 def by_lfp(sample, *, strict=False):
-    model, leaves = Model(sample.call), sample.leaves()
+    model, leaves = sample.model(), sample.leaves()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         with altprop.LFP(epsilon=0, strict=strict).attach(model):

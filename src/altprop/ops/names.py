@@ -20,7 +20,15 @@ backward is the rule's own. ``settings`` is whatever the learning rule gave its 
 WEIGHTED_SUMS = ("linear", "conv1d", "conv2d", "conv3d")
 TRANSPOSED_CONVOLUTIONS = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
-NORMALISATIONS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize")
+NORMALISATIONS = (
+    "batch_norm",
+    "layer_norm",
+    "group_norm",
+    "instance_norm",
+    "rms_norm",
+    "normalize",
+    "local_response_norm",
+)
 
 # Each output is a weighted mixture of several inputs: homogeneous of degree one in all that it takes together, so that
 # x·∂z/∂x sums to z.
@@ -31,7 +39,7 @@ MIXTURES = (
     "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "lp_pool1d", "lp_pool2d", "lp_pool3d",
-    "interpolate", "upsample", "upsample_bilinear", "upsample_nearest", "fold", "local_response_norm", "alpha_dropout",
+    "interpolate", "upsample", "upsample_bilinear", "upsample_nearest", "fold", "alpha_dropout",
     "feature_alpha_dropout", "index_add", "scatter_add", "index_put", "put",
     "norm", "dist", "cdist", "pdist", "vector_norm", "matrix_norm",
     "eigvals", "eigvalsh", "svdvals",
@@ -55,7 +63,7 @@ HOMOGENEOUS = (
     "var", "cov", "prod", "cumprod", "cross", "kron", "vdot", "vecdot", "multi_dot", "matrix_power", "chain_matmul",
     "det", "inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv", "cholesky", "cholesky_ex", "cholesky_inverse",
     "matrix_sqrth", "vander", "trapz", "trapezoid", "cumulative_trapezoid", "var_mean", "std_mean",
-    "scatter_reduce", "index_reduce", "segment_reduce", "frexp", "ldexp",
+    "scatter_reduce", "index_reduce", "segment_reduce", "frexp",
 )  # fmt: skip
 
 # A⁻¹B in its forms, and the place of B: as of any quotient.
