@@ -90,8 +90,13 @@ def activation(lfp: LFPPass, function: Callable[..., Any], z: Tensor, *args: Any
     """a = φ(z): the reward passes unchanged, so g_z = g_a · φ(z) / (z + ε·sign z)."""
     if not lfp.is_activation(z):
         return ordinary(lfp, function, z, *args, **kwargs)
-    args, kwargs = lfp.operands(args), {key: lfp.operand(value) for key, value in kwargs.items()}
+    args, kwargs = tuple(_settings(lfp, args)), dict(zip(kwargs, _settings(lfp, kwargs.values()), strict=True))
     return secant_of(lfp, z, lambda value: function(value, *args, **kwargs))
+
+
+def _settings(lfp: LFPPass, values: Iterable[Any]) -> list[Any]:
+    # All credit is that of the value that the function is applied to.
+    return [value.detach() if lfp.is_activation(value) else lfp.operand(value) for value in values]
 
 
 def move(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -129,4 +134,3 @@ def _hand_over(lfp: LFPPass, values: Iterable[Any]) -> None:
                 lfp.take(value)
         elif type(value) in {list, tuple}:
             _hand_over(lfp, value)
-

@@ -39,7 +39,7 @@ def with_in_place_twins(rules: Mapping[str | Callable[..., Any], OpRule]) -> dic
     for name, rule in rules.items():
         if isinstance(name, str) and not name.startswith("__"):
             if name.endswith("_") and name[:-1] in rules:
-                table[name] = in_place(name[:-1], rule)
+                table[name] = in_place(name[:-1], rules[name[:-1]])
             elif _place_of_flag(name) is not None:
                 table[name] = _by_flag(name, rule)
     return table
@@ -94,13 +94,17 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
 def _needs_no_copy(lfp: LFPPass, rule: OpRule, x: Any, args: tuple[Any, ...]) -> bool:
     if not lfp.is_activation(x) or lfp.mark(x) == SPIKES or (not torch.compiler.is_compiling() and x._is_view()):
         return False
-    if rule is activation:
-        return not x.is_complex()
+    if rule is activation or rule.__name__ == "clamp":
+        return _activations_in(lfp, args) == 0 and not x.is_complex()
     if rule.__name__ == "dropout":
         return True
     if rule is move:
         return len(marks_of(lfp, (x, *args), set())) == 1
-    return rule.__name__ in {"mixture", "addition"} and lfp.mark(x) == 0.0
+    return rule.__name__ in {"mixture", "addition", "added_product"} and lfp.mark(x) == 0.0
+
+
+def _activations_in(lfp: LFPPass, values: Any) -> int:
+    return sum(lfp.is_activation(value) for value in values)
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -119,7 +123,9 @@ def overwrite(lfp: LFPPass, function: Callable[..., Any], target: Any, *args: An
     if function is Tensor.copy_ and mark is not None and not target._is_view():
         mark = None
     if mark is not None and marks <= {mark}:
-        return lfp.defer(function(target, *args, **kwargs) or target, mark)
+        result = function(target, *args, **kwargs)
+        lfp.defer(target, mark)
+        return result
     values = lfp.operands(args), {key: lfp.operands(value) for key, value in kwargs.items()}
     if mark is not None and mark >= SPIKES:
         lfp.settle_in_place(target)

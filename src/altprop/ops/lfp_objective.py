@@ -80,4 +80,3 @@ def looks_like_a_loss(result: Tensor, witness: Witness) -> bool:
             continue
         reached += [before for before, _ in node.next_functions]
     return False
-

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from altprop.ops import names
 from altprop.ops.credit import half_to, share, share_by
 from altprop.ops.lfp_basics import activation, mixture, move, ordinary, secant_of
 from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.names import OpRule
 
 _NUMBERS = {int, float}
 
@@ -58,6 +57,10 @@ def elementwise_product(lfp: LFPPass, function: Callable[..., Any], a: Any, b: A
 
 def quotient(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
     """a / b: half of the *reward* to each; the divisor's gradient points the other way, hence the sign."""
+    if kwargs.get("rounding_mode"):
+        exact = lfp.defer(quotient(lfp, torch.div, a, b), 0.0)
+        plain = [value.detach() if isinstance(value, Tensor) else value for value in (a, b)]
+        return secant_of(lfp, exact, lambda value: function(*plain, **kwargs))
     if type(b) in _NUMBERS and b and not kwargs and lfp.is_activation(a):
         return _times_number(lfp, function, a, b, 1.0 / abs(b))
     if not lfp.is_activation(b):
@@ -77,20 +80,25 @@ def power(lfp: LFPPass, function: Callable[..., Any], base: Any, exponent: Any) 
         return activation(lfp, function, base, exponent)
     if not of_base:
         return secant_of(lfp, exponent, lambda value: function(lfp.operand(base), value))
-    constant = base.detach(), exponent.detach()
-    halves = (
-        secant_of(lfp, base, lambda value: function(value, constant[1])),
-        secant_of(lfp, exponent, lambda value: function(constant[0], value)),
-    )
-    return share(halves[0], 0.5) * 0.5 + share(halves[1], 0.5) * 0.5 if NotImplemented not in halves else NotImplemented
+    if base.is_complex() or exponent.is_complex():
+        return NotImplemented
+    of_base = secant_of(lfp, base, lambda value: function(value, exponent.detach()))
+    return of_base * 0.5 + secant_of(lfp, exponent, lambda value: function(base.detach(), value)) * 0.5
 
 
 _REFLECTED = {Tensor.__rpow__}
 
 
+def reflected_quotient(lfp: LFPPass, function: Callable[..., Any], b: Tensor, a: Any) -> Any:
+    """a / b, called as a method of b: the reward passes unchanged, or by halves if both are activations."""
+    if lfp.is_activation(a):
+        return quotient(lfp, torch.div, a, b)
+    return secant_of(lfp, b, lambda value: function(value, lfp.operand(a)))
+
+
 def matrix_product(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A B: the ε rule, and half of the credit to each of two activations (a weight takes no half)."""
-    factors = args[:2] if function in _WITH_WEIGHT else args
+    factors = args[: _FACTORS.get(function.__name__, len(args))]
     count = _activations(lfp, factors)
     if count < 2:
         return mixture(lfp, function, *args, **kwargs)
@@ -98,16 +106,13 @@ def matrix_product(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwa
     return lfp.defer(function(*shared, *lfp.operands(args[len(factors) :]), **kwargs), lfp.epsilon)
 
 
-_WITH_WEIGHT: set[Any] = set()
+# What follows is a bias.
+_FACTORS = dict.fromkeys((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS), 2) | {"bilinear": 3}
 
 
-def added_product(
-    lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any
-) -> Any:
+def added_product(lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
     """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); two activations share by halves."""
     name = function.__name__.rstrip("_")
-    if name == "lerp":
-        return _interpolation(lfp, function, b, a, w)
     if not lfp.is_activation(a) or not lfp.is_activation(w):
         sign = -1.0 if name == "addcdiv" and lfp.is_activation(w) else 1.0
         if sign > 0 and isinstance(b, Tensor) and name == "addmm" and lfp.is_activation(a):
@@ -119,77 +124,136 @@ def added_product(
     return lfp.defer(function(*taken, *args, **kwargs), lfp.epsilon)
 
 
-def _interpolation(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, w: Any) -> Any:
+def interpolation(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, weight: Any) -> Any:
     """a + w·(b − a): a mixture; with a computed w, a sum whose second part is a product."""
-    if not lfp.is_activation(w):
-        return mixture(lfp, function, a, b, w)
-    if not lfp.is_activation(a) and not lfp.is_activation(b):
-        return mixture(lfp, function, a, b, w)
-    a, b, w = lfp.operands((a, b, w))
-    z = function(a, b, w)
+    if not lfp.is_activation(weight) or not (lfp.is_activation(a) or lfp.is_activation(b)):
+        return mixture(lfp, function, a, b, weight)
+    a, b, weight = lfp.operands((a, b, weight))
+    z = function(a, b, weight)
     return lfp.defer(half_to(z, a) if a.requires_grad else share(z, 0.5), lfp.epsilon)
 
 
-def square_form(lfp: LFPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+def square_form(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A sum of products of the input with itself: each factor has half of the credit."""
-    return lfp.defer(function(share(lfp.settle(x), 0.5), *lfp.operands(args), **kwargs), lfp.epsilon)
+    shared = {key: _shared(lfp, value, 0.5) for key, value in kwargs.items()}
+    return lfp.defer(function(*(_shared(lfp, value, 0.5) for value in args), **shared), lfp.epsilon)
 
 
-def matrix_quotient(place: int) -> OpRule:
-    """The rule for A⁻¹B with B in this place: half of the *reward* to each, as in :func:`quotient`."""
-
-    def matrix_quotient(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """A⁻¹B: half of the *reward* to each; the divisor's gradient points the other way, hence the sign."""
-        part = 1.0 / max(_activations(lfp, args), 1)
-        if function.__name__ == "cholesky_solve":
-            other = -part / 2  # A = L Lᵀ, and it is L that is given
-        else:
-            other = -part
-        taken = (_shared(lfp, value, part if index == place else other) for index, value in enumerate(args))
-        return lfp.defer(function(*taken, **kwargs), lfp.epsilon)
-
-    return matrix_quotient
+def inverse(lfp: LFPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """A⁻¹ and its kin, of degree −1: the gradient points the other way than the reward."""
+    return lfp.defer(function(share(lfp.settle(x), -1.0), *lfp.operands(args), **kwargs), lfp.epsilon)
 
 
 def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """z of any degree in x: credit in proportion to x·∂z/∂x, which sums to a multiple of z."""
     if torch.compiler.is_compiling():
         return NotImplemented
-    try:
-        with forward_ad.dual_level(), torch.enable_grad():
-            duals = function(*_dual(lfp, args), **{key: _dual(lfp, (value,))[0] for key, value in kwargs.items()})
-            sums = [forward_ad.unpack_dual(z).tangent for z in _tensors(duals)]
-    except (NotImplementedError, RuntimeError):
+    function, args = _by_place(function, args, kwargs)
+    return _in_proportion(lfp, function, args, _places(lfp, args))
+
+
+def matrix_quotient(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A⁻¹B: half of the *reward* to each, in proportion to x·∂z/∂x, as in :func:`quotient`."""
+    if torch.compiler.is_compiling():
         return NotImplemented
-    result = function(*lfp.operands(args), **{key: lfp.operands(value) for key, value in kwargs.items()})
-    parts = [_part(z, total) for z, total in zip(_tensors(result), sums, strict=True)]
+    function, args = _by_place(function, args, kwargs)
+    # Each operand by itself, the others constant; the values are there once.
+    halves = [_in_proportion(lfp, function, args, [place]) for place in _places(lfp, args)]
+    if any(half is NotImplemented for half in halves):
+        return NotImplemented
+    if isinstance(halves[0], Tensor):
+        return lfp.defer(_joined(halves), lfp.epsilon)
+    return lfp.defer(type(halves[0])([_joined(parts) for parts in zip(*halves, strict=True)]), lfp.epsilon)
+
+
+def _joined(shares: Any) -> Tensor:
+    """The one value of them all; half of its reward to each of two, but all where only one has contributed."""
+    live = [z for z in shares if hasattr(z.grad_fn, "contributed")]
+    if not live:
+        return shares[0]  # type: ignore[no-any-return]
+    counts = torch.stack([z.grad_fn.contributed for z in live]).sum(0).clamp_min(1)
+    first, *others = (share_by(z, 1.0 / counts) for z in live)
+    for other in others:
+        first = first + (other - other.detach())
+    return first
+
+
+def _by_place(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A function of the same arguments, all by place."""
+    names_of, count = list(kwargs), len(args)
+    if not kwargs:
+        return function, args
+    return (
+        lambda *values: function(*values[:count], **dict(zip(names_of, values[count:], strict=True))),
+        (*args, *kwargs.values()),
+    )
+
+
+def _places(lfp: LFPPass, args: tuple[Any, ...]) -> list[int]:
+    return [place for place, value in enumerate(args) if _activations(lfp, (value,))]
+
+
+def _in_proportion(lfp: LFPPass, function: Callable[..., Any], args: tuple[Any, ...], places: list[int]) -> Any:
+    """The reward to the operands in these places, in proportion to x·∂z/∂x; other activations are constant."""
+    sums = _contributions(function, args, places)
+    if sums is None:
+        return NotImplemented
+    taken = [
+        lfp.operands(value) if place in places or not _activations(lfp, (value,)) else _constant(value)
+        for place, value in enumerate(args)
+    ]
+    result = function(*taken)
     if isinstance(result, Tensor):
-        return lfp.defer(parts[0], lfp.epsilon)
-    return lfp.defer(type(result)(parts), lfp.epsilon)
+        return lfp.defer(_scaled(result, sums[0]), lfp.epsilon)
+    return lfp.defer(type(result)([_scaled(z, total) for z, total in zip(result, sums, strict=True)]), lfp.epsilon)
 
 
-def _dual(lfp: LFPPass, values: Any) -> Any:
-    """Each activation as a dual number whose direction is the activation itself."""
-    duals = []
-    for value in values:
-        if type(value) in {list, tuple}:
-            value = _dual(lfp, value)
-        elif isinstance(value, Tensor):
-            constant = value.detach()
-            value = forward_ad.make_dual(constant, constant.clone()) if lfp.is_activation(value) else constant
-        duals.append(value)
-    return type(values)(duals)
+def _contributions(
+    function: Callable[..., Any], args: tuple[Any, ...], places: list[int]
+) -> list[Tensor | None] | None:
+    """Σ x·∂z/∂x for each output z, over the operands in these places: the derivative of a backward pass by its seed."""
+    leaves: list[Tensor] = []
+    copies = [_leaf(value, leaves) if place in places else _constant(value) for place, value in enumerate(args)]
+    try:
+        result = function(*copies)
+        return [_contribution(z, leaves) for z in ([result] if isinstance(result, Tensor) else result)]
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
-def _tensors(result: Any) -> list[Tensor]:
-    return [result] if isinstance(result, Tensor) else list(result)
+def _contribution(z: Any, leaves: list[Tensor]) -> Tensor | None:
+    if not isinstance(z, Tensor) or not z.requires_grad:
+        return None
+    seed = torch.zeros_like(z, requires_grad=True)
+    back = torch.autograd.grad(z, leaves, seed, allow_unused=True, create_graph=True)
+    total = sum((x.detach() * g).sum() for x, g in zip(leaves, back, strict=True) if g is not None)
+    return torch.autograd.grad(total, seed)[0] if isinstance(total, Tensor) else None
 
 
-def _part(z: Tensor, total: Tensor | None) -> Tensor:
+def _leaf(value: Any, leaves: list[Tensor]) -> Any:
+    if type(value) in {list, tuple}:
+        return type(value)(_leaf(item, leaves) for item in value)
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return value
+    leaves.append(value.detach().clone().requires_grad_())
+    return leaves[-1]
+
+
+def _constant(value: Any) -> Any:
+    if type(value) in {list, tuple}:
+        return type(value)(_constant(item) for item in value)
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _scaled(z: Any, total: Tensor | None) -> Any:
     if total is None or not z.requires_grad:
         return z
-    known = (total != 0) & total.isfinite()
-    return share_by(z, torch.where(known, z.detach() / torch.where(known, total, 1), 1.0))
+    known = (total.abs() > 1e-10 * z.detach().abs()) & total.isfinite()  # what is less is rounding
+    scaled = share_by(z, torch.where(known, z.detach() / torch.where(known, total, 1), 1))
+    scaled.grad_fn.contributed = known  # type: ignore[union-attr]
+    return scaled
 
 
 def product_with_log(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any) -> Any:
@@ -201,15 +265,7 @@ def product_with_log(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any)
     if not of_a:
         return secant_of(lfp, b, lambda value: function(lfp.operand(a), value))
     through_b = secant_of(lfp, b, lambda value: function(constant, value))
-    through_a = function(lfp.operand(a), b.detach())
-    return share(through_a, 0.5) * 0.5 + share(through_b, 0.5) * 0.5
-
-
-def cosine_similarity(
-    lfp: LFPPass, function: Callable[..., Any], a: Tensor, b: Tensor, dim: int = 1, eps: float = 1e-8
-) -> Any:
-    """a·b / (|a| |b|): half of the reward to the product, half to the two lengths, which divide."""
-    return NotImplemented
+    return function(lfp.operand(a), b.detach()) * 0.5 + through_b * 0.5
 
 
 def attention(

@@ -18,14 +18,16 @@ from altprop.ops.lfp_pass import WEIGHT, LFPPass
 from altprop.ops.lfp_products import (
     added_product,
     attention,
-    cosine_similarity,
     elementwise_product,
     homogeneous,
+    interpolation,
+    inverse,
     matrix_product,
     matrix_quotient,
     power,
     product_with_log,
     quotient,
+    reflected_quotient,
     square_form,
 )
 from altprop.ops.lfp_basics import activation, mixture, move, ordinary, ruled, secant_of
@@ -45,6 +47,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys((*names.MIXTURES, *names.SAMPLERS, *names.FOURIER, "embedding_bag"), mixture),
         **dict.fromkeys(_ADDITIONS, addition),
         **dict.fromkeys(names.ADDED_PRODUCTS, added_product),
+        "lerp": interpolation,
         "embedding": embedding,
         # values that only move keep their credit; the winner of a contest (max pool, ReLU) takes it all
         **dict.fromkeys(names.MOVES, move),
@@ -56,6 +59,8 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(("neg", "__neg__", "negative"), move),  # a deferred factor does not know the sign
         **dict.fromkeys(names.SECOND_OPERAND_ACTIVATIONS, second_operand_activation),
         **dict.fromkeys(("pow", "__pow__", "__rpow__", "float_power"), power),
+        **dict.fromkeys(("__rtruediv__", "__rdiv__"), reflected_quotient),
+        **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), clamp),
         "prelu": prelu,
         "glu": gated_linear_unit,
         **dict.fromkeys(names.DROPOUTS, dropout),
@@ -66,7 +71,8 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
         **dict.fromkeys(names.HOMOGENEOUS, homogeneous),
         **dict.fromkeys(("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul"), matrix_product),
         **dict.fromkeys(("var", "cov"), square_form),
-        **{name: matrix_quotient(place) for name, place in names.MATRIX_QUOTIENTS.items()},
+        **dict.fromkeys(("inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv"), inverse),
+        **dict.fromkeys(names.MATRIX_QUOTIENTS, matrix_quotient),
         **dict.fromkeys(names.PRODUCTS_WITH_LOG, product_with_log),
         "cosine_similarity": cosine_similarity,
         "pairwise_distance": mixture,
@@ -79,6 +85,7 @@ def _table() -> dict[str | Callable[..., Any], OpRule]:
     return {
         **{name: ruled(rule, is_layer=name in _LAYERS) for name, rule in rules.items()},
         **dict.fromkeys(names.OVERWRITES, ruled(overwrite)),
+        torch.real: ruled(ordinary),
         step: ruled(activation),
         sign: ruled(activation),
         **dict.fromkeys(("requires_grad_", "retain_grad", "register_hook"), itself),
@@ -115,9 +122,30 @@ def addition(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, *args: 
     return mixture(lfp, function, a, b, *args, **kwargs)
 
 
-def second_operand_activation(lfp: LFPPass, function: Callable[..., Any], order: Any, z: Tensor) -> Any:
-    """φ_n(z): an :func:`activation` of its second operand."""
-    return secant_of(lfp, z, lambda value: function(order, value))
+def second_operand_activation(lfp: LFPPass, function: Callable[..., Any], order: Any, z: Any) -> Any:
+    """φ_n(z): an :func:`activation` of its second operand, of which it is a method."""
+    order, z = (z, order) if isinstance(order, Tensor) else (order, z)
+    return secant_of(lfp, z, lambda value: torch.special.polygamma(order, value))
+
+
+def clamp(lfp: LFPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+    """An :func:`activation`; a contest if the bounds are activations too."""
+    if any(lfp.is_activation(bound) for bound in (*args, *kwargs.values())):
+        return move(lfp, function, z, *args, **kwargs)
+    return activation(lfp, function, z, *args, **kwargs)
+
+
+def cosine_similarity(
+    lfp: LFPPass, function: Callable[..., Any], x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
+) -> Any:
+    """a·b / (|a| |b|), by the rules of its parts: half of the reward to the product, half to the two lengths."""
+
+    def parts() -> Tensor:
+        lengths = [x.norm(dim=dim).clamp_min(eps) for x in (x1, x2)]
+        return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+
+    by_parts = lfp.settle(LFPInterceptor(LFP_TABLE, lfp).run(parts, (), {}))
+    return function(x1.detach(), x2.detach(), dim, eps) + (by_parts - by_parts.detach())
 
 
 def itself(lfp: LFPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -145,6 +173,10 @@ def prelu(lfp: LFPPass, function: Callable[..., Any], z: Tensor, slope: Tensor) 
     """PReLU: an activation whose slope learns too, by |slope| times its ordinary gradient."""
     if not lfp.is_activation(z):
         return mixture(lfp, function, z, slope)
+    if lfp.is_activation(slope):
+        a = lfp.settle(z)
+        slope = lfp.settle(slope).view(-1, *(1,) * max(z.dim() - 2, 0)) if slope.numel() > 1 else lfp.settle(slope)
+        return torch.where(a > 0, a, share(a, 0.5) * share(slope, 0.5))
     return secant_of(lfp, z, lambda value: function(value, lfp.operand(slope)))
 
 
