@@ -16,6 +16,7 @@ from altprop.ops import names
 from altprop.ops.credit import half_to, share, share_by
 from altprop.ops.lfp_basics import activation, mixture, move, ordinary, secant_of
 from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.names import OpRule
 
 _NUMBERS = {int, float}
 
@@ -133,15 +134,19 @@ def interpolation(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, we
     return lfp.defer(half_to(z, a) if a.requires_grad else share(z, 0.5), lfp.epsilon)
 
 
-def square_form(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A sum of products of the input with itself: each factor has half of the credit."""
-    shared = {key: _shared(lfp, value, 0.5) for key, value in kwargs.items()}
-    return lfp.defer(function(*(_shared(lfp, value, 0.5) for value in args), **shared), lfp.epsilon)
+def _of_degree(part: float, doc: str, name: str) -> OpRule:
+    def rule(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        shared = {key: _shared(lfp, value, part) for key, value in kwargs.items()}
+        return lfp.defer(function(*(_shared(lfp, value, part) for value in args), **shared), lfp.epsilon)
+
+    rule.__name__, rule.__doc__ = name, doc
+    return rule
 
 
-def inverse(lfp: LFPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """A⁻¹ and its kin, of degree −1: the gradient points the other way than the reward."""
-    return lfp.defer(function(share(lfp.settle(x), -1.0), *lfp.operands(args), **kwargs), lfp.epsilon)
+square_form = _of_degree(
+    0.5, "A sum of products of the input with itself: each factor has half of the credit.", "square_form"
+)
+inverse = _of_degree(-1.0, "A⁻¹ and its kin, of degree −1: the gradient points the other way than the reward.", "inverse")
 
 
 def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
