@@ -15,7 +15,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from altprop._preserve import in_evaluation_mode
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
-from altprop.ops.lrp_common import depends, fallback
+from altprop.ops.lrp_common import depends
+from altprop.ops.lrp_in_place import fallback
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import Pass, connect, own_functions

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.ops.relevance import Call
-from altprop.ops.relevance_flow import Flow, set_flow
+from altprop.ops.relevance_flow import Flow, forget_constants, set_flow
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
 
 _KINDS: dict[str, type[nn.Module]] = {
@@ -82,6 +82,7 @@ class Run:
         self.composite, self.parts = composite, parts
         self._default, self._strict, self._report = default, strict, report
         self._warned = set() if warned is None else warned
+        parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
         self.tokens: list[Tensor] = []
@@ -105,7 +106,8 @@ class Run:
     def layer(self, function: Callable[..., Any]) -> Layer:
         """The operation that calls ``function`` now."""
         name, module = self.inside[-1]
-        called = getattr(function, "__name__", type(function).__name__).rstrip("_")
+        called = getattr(function, "__name__", type(function).__name__)
+        called = called.strip("_") if called.endswith("__") else called.rstrip("_")
         return Layer(name, module, called, _KINDS.get(called))
 
     def add(self, layer: Layer, call: Call) -> None:
@@ -145,6 +147,7 @@ class Run:
         self.calls.clear()
         self.embedded.clear()
         self.inside.clear()
+        forget_constants()
 
     def unseen(self, name: str) -> None:
         """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.

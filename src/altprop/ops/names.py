@@ -7,6 +7,7 @@ A rule's table names functions as torch names them; :func:`functions` finds ever
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import GetSetDescriptorType
 from typing import Any
 
 import torch
@@ -21,14 +22,8 @@ WEIGHTED_SUMS = ("linear", "conv1d", "conv2d", "conv3d")
 TRANSPOSED_CONVOLUTIONS = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 NORMALISATIONS = (
-    "batch_norm",
-    "layer_norm",
-    "group_norm",
-    "instance_norm",
-    "rms_norm",
-    "normalize",
-    "local_response_norm",
-)
+    "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize", "local_response_norm",
+)  # fmt: skip
 
 # Each output is a weighted mixture of several inputs: homogeneous of degree one in all that it takes together, so that
 # x·∂z/∂x sums to z.
@@ -215,6 +210,29 @@ def functions(name: str) -> list[Callable[..., Any]]:
     return found
 
 
+def _functions_and_attributes(name: str) -> list[Callable[..., Any]]:
+    """:func:`functions`, and the function that reads an attribute of tensors called so (``x.T``, ``x.real``)."""
+    attribute = getattr(Tensor, name, None)
+    if not isinstance(attribute, GetSetDescriptorType):
+        return functions(name)
+    return [attribute.__get__, *(f for f in (getattr(torch, name, None),) if callable(f))]
+
+
+def merged(*tables: Mapping[str | Callable[..., Any], OpRule]) -> dict[str | Callable[..., Any], OpRule]:
+    """Several tables as one.
+
+    Raises:
+        ValueError: two of them have a rule for the same function: the second would be the first's end.
+    """
+    joint: dict[str | Callable[..., Any], OpRule] = {}
+    for table in tables:
+        twice = [str(key) for key in table if key in joint]
+        if twice:
+            raise ValueError(f"A table of rules has these functions twice: {', '.join(twice)}.")
+        joint.update(table)
+    return joint
+
+
 def resolve(table: Mapping[str | Callable[..., Any], OpRule]) -> dict[Callable[..., Any] | str, OpRule]:
     """A table keyed by the functions that torch shows an interceptor, and by their names.
 
@@ -223,11 +241,9 @@ def resolve(table: Mapping[str | Callable[..., Any], OpRule]) -> dict[Callable[.
     """
     resolved: dict[Callable[..., Any] | str, OpRule] = {}
     for key, rule in table.items():
+        found = _functions_and_attributes(key) if isinstance(key, str) else [key]
+        known = {function.__name__ for function in found if function.__name__ != "__get__"}
+        resolved.update(dict.fromkeys((key, *known, *found), rule))
         if key in MOVING_ATTRIBUTES:
-            found = [getattr(Tensor, str(key)).__get__]
             resolved[MOVING_ATTRIBUTES[str(key)]] = rule
-        else:
-            found = functions(key) if isinstance(key, str) else [key]
-            resolved.update(dict.fromkeys((function.__name__ for function in found), rule))
-        resolved.update(dict.fromkeys((key, *found), rule))
     return resolved
