@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from altprop.ops.credit import SPIKES, secant, secant_denominator
-from altprop.ops.lfp_pass import PARAMETER, WEIGHT, LFPPass
+from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp_unseen import PARAMETER, WEIGHT
 from altprop.ops.names import OpRule
 
 _LEARNS, _DEPENDS, _BOTH = 1, 2, 3

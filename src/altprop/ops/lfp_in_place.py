@@ -48,7 +48,7 @@ def with_in_place_twins(rules: Mapping[str | Callable[..., Any], OpRule]) -> dic
 def _place_of_flag(name: str) -> int | None:
     """The place of the argument ``inplace`` of a function of torch.nn.functional, if it has one."""
     function = getattr(F, name, None)
-    if not hasattr(function, "__code__"):
+    if function is None or not hasattr(function, "__code__"):
         return None
     arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
     return arguments.index("inplace") if "inplace" in arguments else None

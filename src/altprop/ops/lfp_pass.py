@@ -3,8 +3,8 @@
 A tensor is an *activation* if it depends on the model's input, and a *weight* if it was computed from parameters alone,
 whatever its place in a call. Every result of an answered operation carries its mark: an activation the ε of the factor
 that it lacks, 0 if it lacks none; a weight :data:`WEIGHT`. The mark is an attribute of the tensor, where reading it is
-cheap, and stands in the metadata of its autograd node, where it outlives the tensor object: what passes through
-something that torch does not show (an ``autograd.Function``, a module's backward hook, TorchScript) is found again there.
+cheap, and stands in the metadata of its autograd node, where it outlives the tensor object
+(:mod:`altprop.ops.lfp_unseen`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
-from altprop.ops.credit import SPIKES, apply_factor, enter, scale, scale_gradient, settled
-from altprop.ops.unseen import Edge, edges_below
-
-WEIGHT = -2.0
-"""The mark of a tensor computed from parameters alone in this pass: they are scaled, so it is taken as it is."""
-
-PARAMETER = -3.0
-"""What :meth:`LFPPass.mark` says of a parameter, or of what stands in its place: it is to be scaled."""
+from altprop.ops.credit import SPIKES, enter, scale, settled
+from altprop.ops.lfp_unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
+from altprop.ops.witness import sequence_number
 
 _MARK = "_altprop_mark"
 _ORIGIN = "_altprop_origin"
@@ -50,6 +45,10 @@ class LFPPass:
         gamma: γ.
         arguments: the tensors that the model was called with.
         acted: told of each parameter that the rule scales, while anyone wants to know.
+
+    Attributes:
+        pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
+        start: the number of the pass's first autograd node.
     """
 
     def __init__(
@@ -67,14 +66,14 @@ class LFPPass:
         compiling = is_compiling()
         self._arguments = list(arguments)
         self._ids = set() if compiling else {id(argument) for argument in self._arguments}
-        self._pending: dict[int, Tensor] = {}
+        self.pending: dict[int, Tensor] = {}
         self._settled_bases: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
-        self._start = 0 if compiling else torch.autograd._get_sequence_nr()
+        self.start = 0 if compiling else sequence_number()
         if not compiling:
             for argument in self._arguments:
                 if argument.grad_fn is not None:
-                    _write(argument, 0.0, None)
+                    write_mark(argument, 0.0, None)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Weights and activations.
@@ -94,7 +93,7 @@ class LFPPass:
 
     def depends_on_input(self, value: Tensor) -> bool:
         """Whether a tensor without gradient was made from the input; what is unknown counts if there is no other."""
-        if self._is_argument(value):
+        if self.is_argument(value):
             return True
         origin: int | None = getattr(value, _ORIGIN, None)
         if origin == self._number:
@@ -110,7 +109,7 @@ class LFPPass:
         if isinstance(value, Tensor):
             if value.requires_grad:
                 self.defer(value, 0.0 if of_input else WEIGHT)
-            elif not self._is_argument(value) and not isinstance(value, nn.Parameter):
+            elif not self.is_argument(value) and not isinstance(value, nn.Parameter):
                 setattr(value, _ORIGIN, self._number if of_input else -self._number)
         elif isinstance(value, tuple | list):
             for part in value:
@@ -127,13 +126,14 @@ class LFPPass:
         )
         self.note_origin(result, of_input)
 
-    def _is_argument(self, value: Tensor) -> bool:
+    def is_argument(self, value: Tensor) -> bool:
+        """Whether the model was called with ``value``."""
         if is_compiling():
             return any(value is argument for argument in self._arguments)
         return id(value) in self._ids
 
     def _unmarked(self, value: Tensor) -> float:
-        if self._is_argument(value):
+        if self.is_argument(value):
             return 0.0
         if isinstance(value, nn.Parameter) or value.is_leaf:
             return PARAMETER
@@ -141,7 +141,7 @@ class LFPPass:
             return 0.0
         node: Any = value.grad_fn
         # Made before this pass, and no argument: what torch.func.functional_call puts in a parameter's place.
-        return PARAMETER if node._sequence_nr() < self._start else self._found_again(value, node)
+        return PARAMETER if node._sequence_nr() < self.start else found_again(self, value, node)
 
     # ----------------------------------------------------------------------------------------------------------------
     # The deferred factor.
@@ -154,8 +154,8 @@ class LFPPass:
                 if not is_compiling() and z.grad_fn is not None:
                     lacks = epsilon > 0 or epsilon == SPIKES
                     if lacks:
-                        self._pending[id(z)] = z
-                    _write(z, epsilon, ref(z) if lacks else None)
+                        self.pending[id(z)] = z
+                    write_mark(z, epsilon, ref(z) if lacks else None)
         elif isinstance(z, tuple | list):
             for part in z:
                 self.defer(part, epsilon)
@@ -175,7 +175,7 @@ class LFPPass:
         mark = self.mark(z)
         if mark == 0.0 or mark <= WEIGHT:
             return 0.0
-        self._pending.pop(id(z), None)
+        self.pending.pop(id(z), None)
         return mark
 
     def settle(self, z: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class LFPPass:
         mark = self.mark(value)
         if mark == PARAMETER:
             return self.scale(value)
-        return value if mark == 0.0 or mark == WEIGHT else self.settle(value)
+        return value if mark in {0.0, WEIGHT} else self.settle(value)
 
     def operands(self, values: Any) -> Any:
         """:meth:`operand` for every value of a sequence, and of sequences in it."""
@@ -303,146 +303,16 @@ class LFPPass:
             return z
         if is_compiling():
             return self.settle(z)
-        free = self._pending.pop(id(z), None) is not None
+        free = self.pending.pop(id(z), None) is not None
         output = z if free else z.view_as(z)
         self.defer(output, 0.0)
-        output.register_hook(_OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
+        output.register_hook(OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
         return output
 
     def finish(self) -> None:
         """Settle what still lacks its factor: it leaves the model by some other way than its output."""
-        while self._pending:
-            _, z = self._pending.popitem()
+        while self.pending:
+            _, z = self.pending.popitem()
             if self.mark(z) > 0:
-                self._pending[id(z)] = z
+                self.pending[id(z)] = z
                 self.settle_output(z)
-
-    # ----------------------------------------------------------------------------------------------------------------
-    # What torch did not show.
-
-    def _found_again(self, value: Tensor, node: Any) -> float:
-        """The mark of what came out of something unseen: its sources' factors are seen to where they enter it."""
-        known = _read(node, value.output_nr)
-        if known is not None:
-            mark, owner = known
-            if mark > 0 or mark == SPIKES:
-                self._pending.pop(id(owner() if owner is not None else None), None)
-            self.defer(value, mark)
-            return mark
-        edges = edges_below(node, value.output_nr, self._is_known)
-        mark = self._mark_of(value, edges)
-        if mark is None:
-            mark = 0.0 if any(self._edge_mark(edge) >= SPIKES for edge in edges) else self._weight_or_not(value, edges)
-            for edge in edges:
-                self._see_to(edge)
-        self.defer(value, mark)
-        return mark
-
-    def _is_known(self, node: Any, number: int) -> bool:
-        return _read(node, number) is not None or node._sequence_nr() < self._start
-
-    def _edge_mark(self, edge: Edge) -> float:
-        known = _read(edge.source, edge.number)
-        if known is not None:
-            return known[0]
-        variable = getattr(edge.source, "variable", None)
-        return 0.0 if variable is not None and self._is_argument(variable) else PARAMETER
-
-    def _value(self, edge: Edge) -> Tensor | None:
-        variable: Tensor | None = getattr(edge.source, "variable", None)
-        if variable is not None:
-            return variable
-        known = _read(edge.source, edge.number)
-        return known[1]() if known is not None and known[1] is not None else None
-
-    def _mark_of(self, value: Tensor, edges: list[Edge]) -> float | None:
-        """The mark that passes unchanged through an identity, or None if ``value`` comes out of no identity."""
-        if len(edges) != 1:
-            return None
-        source = self._value(edges[0])
-        if source is None or not edges[0].is_hook and not _same(source, value):
-            return None
-        mark = self._edge_mark(edges[0])
-        if mark == PARAMETER:
-            return None
-        self._pending.pop(id(source), None)
-        return mark
-
-    def _weight_or_not(self, value: Tensor, edges: list[Edge]) -> float:
-        # A function of parameters that has an input without gradient looks the same: a layer's output has another shape.
-        sources = [self._value(edge) for edge in edges]
-        alike = any(source is None or source.shape == value.shape for source in sources)
-        return WEIGHT if alike else 0.0
-
-    def _see_to(self, edge: Edge) -> None:
-        """Apply the factor of a source, or the scale of a parameter, to what an unseen node hands back to it."""
-        mark = self._edge_mark(edge)
-        if mark == 0.0 or mark == WEIGHT:
-            return
-        source = self._value(edge)
-        if source is None:
-            if mark == PARAMETER:
-                return
-            raise RuntimeError(
-                f"LFP(epsilon={self.epsilon}) cannot apply its factor to what {edge.node.name()} takes in, because the "
-                f"value of that is gone. Use LFP(epsilon=0), or keep the tensor until the function's result is used."
-            )
-        if mark == PARAMETER:
-            if self.acted is not None:
-                self.acted(source)
-            scaling = _Scaling(source.detach(), self.minimum_scale)
-            edge.node.register_hook(_Replace(edge.place, scaling))
-            return
-        self._pending.pop(id(source), None)
-        edge.node.register_hook(_Replace(edge.place, _OutputFactor(source.detach(), mark)))
-
-
-def _write(z: Tensor, mark: float, owner: ref[Tensor] | None) -> None:
-    metadata: Any = z.grad_fn.metadata  # type: ignore[union-attr]
-    metadata["altprop", z.output_nr] = (mark, owner)
-
-
-def _read(node: Any, number: int) -> tuple[float, ref[Tensor] | None] | None:
-    known: tuple[float, ref[Tensor] | None] | None = node.metadata.get(("altprop", number))
-    return known
-
-
-def _same(source: Tensor, value: Tensor) -> bool:
-    if source.shape != value.shape or source.dtype != value.dtype or source.device != value.device:
-        return False
-    if source.data_ptr() == value.data_ptr() and source.stride() == value.stride():
-        return True
-    return torch.equal(source, value)
-
-
-class _OutputFactor:
-    """The deferred factor as a hook. Once the output is overwritten its value is gone, and the factor is taken as 1."""
-
-    def __init__(self, z: Tensor, epsilon: float) -> None:
-        self.z = z
-        self.version = z._version
-        self.epsilon = epsilon
-
-    def __call__(self, g: Tensor) -> Tensor:
-        return g if self.z._version != self.version else apply_factor(g, self.z, self.epsilon)
-
-
-class _Scaling:
-    def __init__(self, w: Tensor, minimum: float) -> None:
-        self.w, self.minimum = w, minimum
-
-    def __call__(self, g: Tensor) -> Tensor:
-        return scale_gradient(g, self.w, self.minimum)
-
-
-class _Replace:
-    """A hook on an autograd node: changes what it hands back to one of its sources."""
-
-    def __init__(self, place: int, change: Callable[[Tensor], Tensor]) -> None:
-        self.place, self.change = place, change
-
-    def __call__(self, handed: tuple[Any, ...], came: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        g = handed[self.place]
-        if g is None:
-            return None
-        return (*handed[: self.place], self.change(g), *handed[self.place + 1 :])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from altprop.ops import names
 from altprop.ops.credit import half_to, share, share_by
-from altprop.ops.lfp_basics import activation, mixture, move, ordinary, secant_of
+from altprop.ops.lfp_basics import activation, mixture, move, secant_of
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.names import OpRule
 
@@ -146,7 +146,7 @@ def _of_degree(part: float, doc: str, name: str) -> OpRule:
 square_form = _of_degree(
     0.5, "A sum of products of the input with itself: each factor has half of the credit.", "square_form"
 )
-inverse = _of_degree(-1.0, "A⁻¹ and its kin, of degree −1: the gradient points the other way than the reward.", "inverse")
+inverse = _of_degree(-1.0, "A⁻¹ and its kin, of degree −1: the gradient points against the reward.", "inverse")
 
 
 def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -218,7 +218,7 @@ def _in_proportion(lfp: LFPPass, function: Callable[..., Any], args: tuple[Any, 
 def _contributions(
     function: Callable[..., Any], args: tuple[Any, ...], places: list[int]
 ) -> list[Tensor | None] | None:
-    """Σ x·∂z/∂x for each output z, over the operands in these places: the derivative of a backward pass by its seed."""
+    """Σ x·∂z/∂x for each output z, over these operands: the derivative of a backward pass by its seed."""
     leaves: list[Tensor] = []
     copies = [_leaf(value, leaves) if place in places else _constant(value) for place, value in enumerate(args)]
     try:

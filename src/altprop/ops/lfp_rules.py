@@ -13,8 +13,9 @@ from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.credit import share
 from altprop.ops.interceptor import Interceptor
+from altprop.ops.lfp_basics import activation, mixture, move, ordinary, ruled, secant_of
 from altprop.ops.lfp_in_place import overwrite, with_in_place_twins
-from altprop.ops.lfp_pass import WEIGHT, LFPPass
+from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_products import (
     added_product,
     attention,
@@ -30,7 +31,7 @@ from altprop.ops.lfp_products import (
     reflected_quotient,
     square_form,
 )
-from altprop.ops.lfp_basics import activation, mixture, move, ordinary, ruled, secant_of
+from altprop.ops.lfp_unseen import WEIGHT
 from altprop.ops.multi_head_attention import multi_head_attention_parts
 from altprop.ops.names import OpRule
 
@@ -140,7 +141,7 @@ def cosine_similarity(
 ) -> Any:
     """a·b / (|a| |b|), by the rules of its parts: half of the reward to the product, half to the two lengths."""
 
-    def parts() -> Tensor:
+    def parts() -> Any:
         lengths = [x.norm(dim=dim).clamp_min(eps) for x in (x1, x2)]
         return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
 

@@ -110,7 +110,7 @@ class _State:
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.is_leaf:
                 self._watched[id(parameter)] = ref(parameter)
-                parameter.register_hook(_Watch(self, model, name))
+                parameter.register_hook(_Watch(self, model, name))  # type: ignore[no-untyped-call]
 
     def unwatch(self) -> None:
         """Take the hooks off."""
@@ -226,22 +226,23 @@ class PartOfModel:
             attachment = Attachment.of(part.whole) if part.runs and part.whole is not None else None
             if attachment is None or not attachment.active:
                 return forward(*args, **kwargs)
-            if part.rule is not None:
-                return _run(attachment, self.__call__, args, kwargs)
-            return _run(attachment, forward, args, kwargs)
+            return _run(attachment, forward if part.rule is None else self.__call__, args, kwargs)
         if part.rule is None and not part.is_output:
             return forward(*args, **kwargs)
-        interceptor = active_interceptor()
-        if interceptor is None or not isinstance(interceptor.settings, LFPPass):
-            return forward(*args, **kwargs)
-        if part.rule is not None:
-            output = interceptor.answer(forward, part.rule, type(self), args, kwargs)
-        else:
-            output = forward(*args, **kwargs)
-        if part.is_output:
-            # What comes now is the loss.
-            interceptor._rules = LOSS_TABLE
-        return output
+        return _as_part(part, type(self), forward, args, kwargs)
+
+
+def _as_part(part: _Part, cls: type, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    interceptor = active_interceptor()
+    if interceptor is None or not isinstance(interceptor.settings, LFPPass):
+        return forward(*args, **kwargs)
+    if part.rule is None:
+        output = forward(*args, **kwargs)
+    else:
+        output = interceptor.answer(forward, part.rule, cls, args, kwargs)
+    if part.is_output:
+        interceptor._rules = LOSS_TABLE  # what comes now is the loss
+    return output
 
 
 def _within_a_pass() -> bool:
@@ -256,7 +257,7 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
     state: _State = attachment.model.__dict__[_STATE]
     if torch.compiler.is_compiling():
         state.compiled = True
-        arguments = [leaf for leaf in tensors_in((args, kwargs))]
+        arguments = list(tensors_in((args, kwargs)))
         interceptor = rule._interceptor(attachment, arguments)
         output = interceptor.run(forward, args, kwargs)
         return tree_map_only(Tensor, interceptor.settings.settle_output, output)
