@@ -26,9 +26,13 @@ def ruled(rule: OpRule, *, is_layer: bool = False) -> OpRule:
 
     @wraps(rule)
     def answered(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        reached = _reached(lfp, args, 0)
-        if kwargs and reached != _BOTH:
-            reached = _reached(lfp, kwargs.values(), reached)
+        first = args[0] if args else None
+        if isinstance(first, Tensor) and first.requires_grad and lfp.mark(first) >= SPIKES:
+            reached = _BOTH  # the usual case, and the cheap one
+        else:
+            reached = _reached(lfp, args, 0)
+            if kwargs and reached != _BOTH:
+                reached = _reached(lfp, kwargs.values(), reached)
         if reached == _LEARNS and is_layer and not args[0].requires_grad and not lfp.is_constant(args[0]):
             reached = _BOTH
         if reached == _BOTH:

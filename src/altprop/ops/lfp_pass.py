@@ -65,6 +65,7 @@ class LFPPass:
         self.acted = acted
         compiling = is_compiling()
         self._arguments = list(arguments)
+        self._takes_parameters = any(isinstance(argument, nn.Parameter) for argument in self._arguments)
         self._ids = set() if compiling else {id(argument) for argument in self._arguments}
         self.pending: dict[int, Tensor] = {}
         self._settled_bases: list[Tensor] = []
@@ -82,6 +83,8 @@ class LFPPass:
         """The mark of a tensor that requires a gradient."""
         mark: float | None = getattr(value, _MARK, None)
         if mark is None:
+            if type(value) is nn.Parameter and not self._takes_parameters:
+                return PARAMETER  # the usual case, and the cheap one
             return self._unmarked(value)
         if mark > 0 and self._settled_bases and any(value._base is base for base in self._settled_bases):
             return 0.0

@@ -249,7 +249,9 @@ def _within_a_pass() -> bool:
     count = torch._C._len_torch_function_stack()
     if not count:
         return False
-    return any(isinstance(torch._C._get_function_stack_at(place), Interceptor) for place in range(count - 1, -1, -1))
+    if isinstance(torch._C._get_function_stack_at(count - 1), Interceptor):
+        return True
+    return any(isinstance(torch._C._get_function_stack_at(place), Interceptor) for place in range(count - 1))
 
 
 def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
