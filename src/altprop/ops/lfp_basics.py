@@ -13,7 +13,7 @@ from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_unseen import PARAMETER, WEIGHT
 from altprop.ops.names import OpRule
 
-_LEARNS, _DEPENDS, _BOTH = 1, 2, 3
+LEARNS, DEPENDS, BOTH = 1, 2, 3
 
 
 def ruled(rule: OpRule, *, is_layer: bool = False) -> OpRule:
@@ -28,38 +28,38 @@ def ruled(rule: OpRule, *, is_layer: bool = False) -> OpRule:
     def answered(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         first = args[0] if args else None
         if isinstance(first, Tensor) and first.requires_grad and lfp.mark(first) >= SPIKES:
-            reached = _BOTH  # the usual case, and the cheap one
+            reached = BOTH  # the usual case, and the cheap one
         else:
-            reached = _reached(lfp, args, 0)
-            if kwargs and reached != _BOTH:
-                reached = _reached(lfp, kwargs.values(), reached)
-        if reached == _LEARNS and is_layer and not args[0].requires_grad and not lfp.is_constant(args[0]):
-            reached = _BOTH
-        if reached == _BOTH:
+            reached = reached_by(lfp, args, 0)
+            if kwargs and reached != BOTH:
+                reached = reached_by(lfp, kwargs.values(), reached)
+        if reached == LEARNS and is_layer and not args[0].requires_grad and not lfp.is_constant(args[0]):
+            reached = BOTH
+        if reached == BOTH:
             result = rule(lfp, function, *args, **kwargs)
             lfp.complete(result)
-        elif reached == _LEARNS:
+        elif reached == LEARNS:
             result = _ordinary(lfp, function, args, kwargs)
             lfp.defer(args[0] if result is None else result, WEIGHT)
         else:
             result = function(*args, **kwargs)
-            lfp.note_origin(args[0] if result is None else result, reached == _DEPENDS)
+            lfp.note_origin(args[0] if result is None else result, reached == DEPENDS)
         return result
 
     return answered
 
 
-def _reached(lfp: LFPPass, values: Iterable[Any], reached: int) -> int:
+def reached_by(lfp: LFPPass, values: Iterable[Any], reached: int) -> int:
     """Which of the two is among ``values``, tensors that require a gradient and tensors that depend on the input."""
     for value in values:
         if isinstance(value, Tensor):
             if value.requires_grad:
-                reached |= _BOTH if lfp.mark(value) >= SPIKES else _LEARNS
-            elif not reached & _DEPENDS and lfp.depends_on_input(value):
-                reached |= _DEPENDS
+                reached |= BOTH if lfp.mark(value) >= SPIKES else LEARNS
+            elif not reached & DEPENDS and lfp.depends_on_input(value):
+                reached |= DEPENDS
         elif type(value) in {list, tuple}:
-            reached = _reached(lfp, value, reached)
-        if reached == _BOTH:
+            reached = reached_by(lfp, value, reached)
+        if reached == BOTH:
             break
     return reached
 
@@ -112,8 +112,8 @@ def move(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) 
     if len(marks) == 1:
         (mark,) = marks
         if mark >= SPIKES:
-            _hand_over(lfp, args)
-            _hand_over(lfp, kwargs.values())
+            hand_over(lfp, args)
+            hand_over(lfp, kwargs.values())
             return lfp.defer(function(*args, **kwargs), mark)
     if marks <= {PARAMETER, WEIGHT}:
         # By indices that depend on the input: an embedding.
@@ -132,10 +132,11 @@ def marks_of(lfp: LFPPass, values: Iterable[Any], found: set[float]) -> set[floa
     return found
 
 
-def _hand_over(lfp: LFPPass, values: Iterable[Any]) -> None:
+def hand_over(lfp: LFPPass, values: Iterable[Any]) -> None:
+    """Leave the factors that ``values`` lack to what they are moved into."""
     for value in values:
         if isinstance(value, Tensor):
             if value.requires_grad:
                 lfp.take(value)
         elif type(value) in {list, tuple}:
-            _hand_over(lfp, value)
+            hand_over(lfp, value)

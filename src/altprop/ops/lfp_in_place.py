@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops.credit import SPIKES
-from altprop.ops.lfp_basics import activation, marks_of, move
+from altprop.ops.lfp_basics import activation, hand_over, marks_of, move
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.names import OpRule
 
@@ -115,14 +115,20 @@ def _function(name: str) -> Callable[..., Any]:
     raise AttributeError(name)
 
 
+def _is_part(target: Tensor) -> bool:
+    return not torch.compiler.is_compiling() and target._is_view()
+
+
 def overwrite(lfp: LFPPass, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
     """Values written into ``target`` carry the factor that they lack along, if ``target`` lacks the same."""
     lfp.before_overwriting(target)
     marks = marks_of(lfp, kwargs.values(), marks_of(lfp, args, set()))
     mark = lfp.mark(target) if target.requires_grad else None
-    if function is Tensor.copy_ and mark is not None and not target._is_view():
-        mark = None
-    if mark is not None and marks <= {mark}:
+    if function is Tensor.copy_ and len(marks) == 1 and not _is_part(target):
+        mark = next(iter(marks))  # all of it is overwritten
+    if mark is not None and mark >= SPIKES and marks <= {mark}:
+        hand_over(lfp, args)
+        hand_over(lfp, kwargs.values())
         result = function(target, *args, **kwargs)
         lfp.defer(target, mark)
         return result

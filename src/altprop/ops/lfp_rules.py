@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.credit import share
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lfp_basics import activation, mixture, move, ordinary, ruled, secant_of
+from altprop.ops.lfp_basics import LEARNS, activation, mixture, move, ordinary, reached_by, ruled, secant_of
 from altprop.ops.lfp_in_place import overwrite, with_in_place_twins
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_products import (
@@ -31,7 +32,7 @@ from altprop.ops.lfp_products import (
     reflected_quotient,
     square_form,
 )
-from altprop.ops.lfp_unseen import WEIGHT
+from altprop.ops.lfp_unseen import WEIGHT, weight_of_unseen
 from altprop.ops.multi_head_attention import multi_head_attention_parts
 from altprop.ops.names import OpRule
 
@@ -250,10 +251,24 @@ class LFPInterceptor(Interceptor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        if rule is None and not torch.compiler.is_compiling() and self._takes_weights_alone(key, args, kwargs):
+            result = function(*args, **kwargs)
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
+                    weight_of_unseen(self.settings, leaf)
+            return result
         result = super()._answer(key, rule, function, args, kwargs)
         if rule is None:
             self.settings.trace_origin(key, result, args, kwargs)
         return result
+
+    def _takes_weights_alone(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        if getattr(function, "__name__", "") in {"__get__", "__set__"}:
+            return False
+        reached = reached_by(self.settings, kwargs.values(), reached_by(self.settings, args, 0))
+        return reached == LEARNS
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -95,6 +95,13 @@ def found_again(lfp: LFPPass, value: Tensor, node: Any) -> float:
     return mark
 
 
+def weight_of_unseen(lfp: LFPPass, value: Tensor) -> None:
+    """Mark what a function without a rule made of parameters alone: a weight, of which they are scaled."""
+    for edge in edges_below(value.grad_fn, value.output_nr, lambda node, number: _is_known(lfp, node, number)):
+        _see_to(lfp, edge)
+    lfp.defer(value, WEIGHT)
+
+
 def _is_known(lfp: LFPPass, node: Any, number: int) -> bool:
     return read_mark(node, number) is not None or node._sequence_nr() < lfp.start
 
@@ -139,8 +146,10 @@ def _weight_or_not(value: Tensor, edges: list[Edge]) -> float:
 def _see_to(lfp: LFPPass, edge: Edge) -> None:
     """Apply the factor of a source, or the scale of a parameter, to what an unseen node hands back to it."""
     mark = _edge_mark(lfp, edge)
-    if mark in {0.0, WEIGHT}:
+    seen = "altprop", "seen to", edge.place
+    if mark in {0.0, WEIGHT} or seen in edge.node.metadata:
         return
+    edge.node.metadata[seen] = True
     source = _value(edge)
     if source is None:
         if mark == PARAMETER:
