@@ -67,7 +67,7 @@ CURVED = {
     "sigmoid in place": lambda m, x: m.layer(x).sigmoid_(),
     "gate": lambda m, x: x * torch.sigmoid(m.layer(x)),
     "norm": lambda m, x: F.layer_norm(m.layer(x), (WIDTH,)),
-    "softmax": lambda m, x: torch.softmax(m.layer(x), 1) @ torch.ones(WIDTH, WIDTH) + x,
+    "softmax": lambda m, x: torch.softmax(m.layer(x), 1) @ x.new_ones(WIDTH, WIDTH) + x,
     "divided": lambda m, x: m.layer(x) / (1 + x.square()),
     "variance": lambda m, x: x + m.layer(x).var(1, keepdim=True),
 }

@@ -83,9 +83,9 @@ class Doubled(torch.autograd.Function):
 
 def test_functions_that_no_interceptor_sees_are_named():
     model, x = Calls(Doubled.apply), torch.randn(3, 4)
-    with pytest.warns(UserWarning, match="calls Doubled, a torch.autograd.Function, which LRP cannot see"):
+    with pytest.warns(UserWarning, match="LRP cannot see into Doubled, a torch.autograd.Function"):
         altprop.LRP(model, "epsilon").attribute(x)
-    with pytest.raises(RuntimeError, match=r"calls Doubled.*strict=True forbids"):
+    with pytest.raises(RuntimeError, match=r"into Doubled.*strict=True forbids"):
         altprop.LRP(model, "epsilon", strict=True).attribute(x)
 
 

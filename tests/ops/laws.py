@@ -13,10 +13,11 @@ from altprop.ops import names
 CLASSES = {
     "layer": (*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS),
     "normalisation": names.NORMALISATIONS,
-    "mixture": (*names.MIXTURES, *names.FOURIER, *names.SAMPLERS, "embedding_bag"),
+    "mixture": (*names.MIXTURES, *names.FOURIER),
+    "mixture of the first": names.SAMPLERS,
     "homogeneous": names.HOMOGENEOUS,
     "product": (*names.ELEMENTWISE_PRODUCTS, *names.MATRIX_PRODUCTS, "bilinear", "glu", *names.PRODUCTS_WITH_LOG),
-    "sum with a product": names.ADDED_PRODUCTS,
+    "sum with a product": (*names.ADDED_PRODUCTS, "embedding_bag"),
     "quotient": (*names.QUOTIENTS, *names.MATRIX_QUOTIENTS),
     "move": (*names.MOVES, *names.COMPLEX_MOVES, *names.MOVING_ATTRIBUTES, "embedding"),
     "contest": names.CONTESTS,
@@ -39,7 +40,7 @@ CLASS_OF = {
 
 CONSERVES = {
     "mixture", "homogeneous", "product", "sum with a product", "quotient", "move", "contest", "activation", "dropout",
-    "soft maximum", "layer", "distance",
+    "soft maximum", "layer", "distance", "mixture of the first",
 }  # fmt: skip
 
 
@@ -107,8 +108,14 @@ def expected(law, functions, sample, rule):
     lrp = rule == "lrp"
     ordinary = sample.times_gradient(sample.unit)
     carried = sample.gradient(sample.R) if lrp else ordinary
-    if law in ("mixture", "unknown"):
+    if law in ("mixture", "unknown") or (law == "mixture of the first" and not lrp):
         return ordinary
+    if law == "mixture of the first":
+        return [ordinary[0], *(torch.zeros_like(R) for R in ordinary[1:])]
+    if lrp and functions[-1] in ("segment_reduce", "linalg_solve_triangular"):
+        return None  # an initial value keeps its share; a diagonal of ones takes none
+    if lrp and sample.partial and functions[-1] == "scatter_reduce":
+        return None  # a sum, of which the rest keeps its share
     if law == "homogeneous":
         e = euler(sample)
         return sample.times_gradient(torch.where(e.abs() > 1e-12, sample.R / e, 0))
@@ -150,7 +157,7 @@ def difference(found, law):
         total = sum(float(R.sum()) for R in found)
         size = sum(float(R.abs().sum()) for R in found) + abs(law)
         return abs(total - law) / max(size, 1e-30)
-    size = max([float(R.nan_to_num(0, 0, 0).abs().max()) for R in law if R.numel()] + [1e-30])
+    size = max([float(R.nan_to_num(0, 0, 0).abs().max()) for R in law if R.numel()] + [1e-8])
     # Where plain torch has no number there is no law: at 0 · log 0, at the root of zero.
     off = [
         float(torch.where(R.isfinite(), (f - R).abs(), 0).max()) for f, R in zip(found, law, strict=True) if R.numel()

@@ -190,7 +190,7 @@ class IntegratedGradients(_Attributor):
             additional_forward_args: what the model is called with after the inputs, and is not explained. Tensors have
                 the batch first.
             baselines: x', a number or a tensor for each of the inputs. Default: zero.
-            n_steps: how many places there are.
+            n_steps: how many places there are: at least 1, and 2 for ``"riemann_trapezoid"``.
             method: the rule: ``"gausslegendre"``, ``"riemann_right"`` (as in zennit), ``"riemann_left"``,
                 ``"riemann_middle"`` or ``"riemann_trapezoid"``.
             batch_size: how many inputs run at a time. Default: all, ``n_steps`` times the batch.
@@ -207,12 +207,19 @@ class IntegratedGradients(_Attributor):
             >>> torch.allclose(shares.sum(1), (model(x) - model(0 * x))[:, 1], atol=1e-4)     # complete
             True
         """
+        least = 2 if method == "riemann_trapezoid" else 1
+        if n_steps < least:
+            raise ValueError(f"IntegratedGradients needs n_steps >= {least} with method={method!r}, got {n_steps!r}.")
         parts, extra = _checked(inputs), _as_tuple(additional_forward_args)
         wanted = _as_tensor(_settled(self.model, parts, target, extra), parts[0])
 
         def gradient(forward_fn: Any, inputs: Any, target_ind: Any, additional_forward_args: Any) -> Any:
             return self._modified_gradient(inputs, _as_target(additional_forward_args[0]), additional_forward_args[1:])
 
+        if n_steps == 1 and method in _ONE_STEP:  # which captum does not take
+            return _like(
+                inputs, self._one_step(parts, _as_tuple_like(baselines, parts), _ONE_STEP[method], wanted, extra)
+            )
         integral = attr.IntegratedGradients(self.model, self.multiply_by_inputs)
         integral.gradient_func = gradient
         # The target goes along as an argument, since captum repeats those for each place whatever form they have.
@@ -225,6 +232,32 @@ class IntegratedGradients(_Attributor):
             internal_batch_size=batch_size,
         )
         return _like(inputs, tuple(part.detach() for part in found))
+
+    def _one_step(
+        self,
+        parts: tuple[Tensor, ...],
+        baselines: tuple[Any, ...],
+        place: float,
+        wanted: Tensor | None,
+        extra: tuple[Any, ...],
+    ) -> tuple[Tensor, ...]:
+        differences = [x.detach() - start for x, start in zip(parts, baselines, strict=True)]
+        at = tuple(start + place * step for start, step in zip(baselines, differences, strict=True))
+        found = self._modified_gradient(at, _as_target(wanted), extra)
+        return tuple(
+            (g * step if self.multiply_by_inputs else g).detach() for g, step in zip(found, differences, strict=True)
+        )
+
+
+_ONE_STEP = {"riemann_right": 1.0, "riemann_left": 0.0, "riemann_middle": 0.5}
+"""Where on the line from the baseline to the input a rule of quadrature with one place has it."""
+
+
+def _as_tuple_like(baselines: Any, parts: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """A baseline for each input: a number or a tensor."""
+    if baselines is None:
+        return (0.0,) * len(parts)
+    return baselines if isinstance(baselines, tuple) else (baselines,)
 
 
 class Occlusion:

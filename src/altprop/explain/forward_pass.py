@@ -19,7 +19,7 @@ from altprop.ops.lrp_common import depends
 from altprop.ops.lrp_in_place import fallback
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Pass, connect, own_functions
+from altprop.ops.relevance import Call, Pass, connect
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment
@@ -45,12 +45,14 @@ class ForwardPass:
         output: (batch, ...), what is explained.
         entries: each input with the tensors at which its relevance arrives.
         recorded: the outputs of modules that were asked for, in the order in which they ran.
+        first: the activation at whose input the explanation starts, if it does not start at what is explained.
     """
 
     run: Run
     output: Tensor
     entries: list[tuple[Tensor, list[Tensor]]] = field(default_factory=list)
     recorded: dict[str, Recorded] = field(default_factory=dict)
+    first: Call | None = None
 
     def hand_back(
         self, source: Tensor | GradientEdge, seed: Tensor, to: Sequence[Tensor | GradientEdge]
@@ -60,6 +62,40 @@ class ForwardPass:
             return ()
         arrived: tuple[Tensor | None, ...] = torch.autograd.grad([source], list(to), [seed], allow_unused=True)  # type: ignore[arg-type]
         return arrived
+
+    def start_before_activations(self, source: Tensor | GradientEdge) -> bool:
+        """Let the explanation start before the activations at the model's end that do not keep the sign.
+
+        A probability is positive also where its logit is not; passed on unchanged, its relevance would say the
+        opposite. With :attr:`Call.starts` set, what is handed back from ``source`` is one for each output that is
+        explained, and the relevance is that of the logit.
+
+        Args:
+            source: what is explained: a tensor, or its place in the graph.
+
+        Returns:
+            Whether there is such an activation.
+        """
+        node = source.grad_fn if isinstance(source, Tensor) else source.node
+        found: list[Call] = []
+        while node is not None:
+            call = getattr(node, "call", None)
+            if call is not None and call.before is None:
+                break
+            if call is not None:
+                found.append(call)
+            following = [before for before, _ in node.next_functions if before is not None]
+            node = following[0] if len(following) == 1 else None  # values that only move, or are picked
+        for call in found:
+            call.starts = "before"
+        if found:
+            found[-1].starts = "here"
+            self.first = found[-1]
+        return bool(found)
+
+    def explained(self, seed: Tensor) -> Tensor:
+        """The relevance that the explanation started with, once it was handed back, whose seed was ``seed``."""
+        return seed if self.first is None or self.first.started is None else self.first.started
 
     def explained_as_given(self) -> None:
         """The explanation starts with any relevance, which need not vanish where the output does."""
@@ -136,12 +172,16 @@ def forward_pass(
         # An observer lists what has no rule, so that there is no need for a warning.
         unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown
         interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
-        with _followed(model, run, interceptor, note), interceptor:
-            output = output_of(model(*args, **kwargs))
-        run.finish()
+        with _followed(model, run, interceptor, note):
+            output = output_of(interceptor.run(model, tuple(args), kwargs))
         _check_depends(output)
-        for name in own_functions(output):
-            run.unseen(name)
+        for name in interceptor.witness.escapes([output], run.seen if observer is None else {}):
+            if observer is None:
+                run.unseen(name)
+            else:
+                observer(name, None)
+        run.finish()
+        run.check_pairs(model)
         flow_of(output).uses.append(PROPORTIONAL)
         for value, places in entries:
             places += [vectors for tokens, vectors in run.embedded if tokens is value]

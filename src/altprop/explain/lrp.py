@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from altprop._quantised import quantised_layers
 from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
 from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
@@ -84,11 +85,19 @@ class LRP:
                 raise ValueError(
                     f"LRP cannot look into a {type(module).__name__}: {wrapper} hides the model. Give the inner one."
                 )
+        quantised = quantised_layers(model)
+        if quantised:
+            more = f", and {len(quantised) - 1} more of its layers" if len(quantised) > 1 else ""
+            raise ValueError(
+                f"LRP cannot explain this {type(model).__name__}: {quantised[0]} is quantised{more}. Its weights are "
+                f"codes, among which relevance cannot be shared. Load the model with floating-point weights."
+            )
         self.model = model
         self.composite = as_composite(composite)
         self.strict = strict
         self._parts = Parts()
         self._warned: set[str] = set()
+        self._seen: dict[int, list[str]] = {}
 
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
@@ -139,7 +148,10 @@ class LRP:
                 whose relevance is summed over their embedding vectors.
             target: which output is explained. None: the largest of each example; an int or a tensor or list of ints
                 (batch): its index; a tuple, or a list of a tuple for each example: its indices, where outputs have more
-                dimensions; a float tensor of the output's shape: the relevance to start with.
+                dimensions; a float tensor of the output's shape: the relevance to start with. Negative indices count
+                from the end. Of an activation at the model's end that does not keep the sign (a softmax or its
+                logarithm, a sigmoid, an exponential), the value before it is explained: the logit, with its sign. A
+                rule that the composite gives the activation prevails, and so does a tensor of floats.
             additional_forward_args: further arguments of the model, which are not explained: one, a tuple of them, or
                 with keyword inputs a dict.
             return_convergence_delta: whether to return what is lost on the way too.
@@ -169,7 +181,7 @@ class LRP:
         if not return_convergence_delta:
             return result
         total = sum(_per_example(R) for R in relevances if R is not None)
-        return result, _per_example(seed) - total
+        return result, _per_example(done.explained(seed)) - total
 
     def trace(
         self,
@@ -240,9 +252,10 @@ class LRP:
             source, seed = self._start(done, target, None)
             arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-            records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
+            explained = done.explained(seed)
+            records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls) if call.counts]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
-        return Conservation(records, float(seed.double().sum()), reached)
+        return Conservation(records, float(explained.double().sum()), reached)
 
     def weight_relevance(
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
@@ -273,8 +286,8 @@ class LRP:
             layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
             for call in layers:
                 call.weighs = True
-            seed = relevance_at(done.output, target, self.composite.seed)
-            done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            source, seed = self._start(done, target, None)
+            done.hand_back(source, seed, [place for _, places in done.entries for place in places])
             for call in layers:
                 if call.weight_relevance is not None:
                     name = names[id(call.parameter)]
@@ -322,19 +335,32 @@ class LRP:
 
     def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
         strict = self.strict if strict is None else strict
-        return Run(self.composite, Epsilon(), self._parts, strict=strict, report=report, warned=self._warned)
+        return Run(
+            self.composite,
+            Epsilon(),
+            self._parts,
+            strict=strict,
+            report=report,
+            warned=self._warned,
+            seen=self._seen,
+        )
 
     def _start(self, done: ForwardPass, target: Target, layer: str | None) -> tuple[Any, Tensor]:
         """Where the explanation starts, and with how much relevance."""
+        given, seed = isinstance(target, Tensor) and target.is_floating_point(), self.composite.seed
+        from_value = not given and seed == "value" and not done.run.gradients
         if layer is None:
-            given = isinstance(target, Tensor) and target.is_floating_point()
-            if given or self.composite.seed == "one":
+            if from_value and done.start_before_activations(done.output):
+                seed = "one"
+            elif not from_value:
                 done.explained_as_given()
-            return done.output, relevance_at(done.output, target, self.composite.seed)
+            return done.output, relevance_at(done.output, target, seed)
         recorded = done.recorded.get(layer)
         if recorded is None or recorded.edge is None or recorded.value is None:
             raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
-        return recorded.edge, _relevance_within(recorded.value, target, self.composite.seed)
+        if from_value and done.start_before_activations(recorded.edge):
+            seed = "one"
+        return recorded.edge, _relevance_within(recorded.value, target, seed)
 
     def _checked(self, name: str) -> str:
         """The name of a module, if there is one of that name."""

@@ -27,8 +27,10 @@ def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, *
     before_overwriting(target)
     if not sources:
         return constant(function, target, *args, **kwargs)
+    nodes = {source.grad_fn for source in sources}
     result = function(target, *args, **kwargs)
     set_flow(target, derived(sources))
+    run.watch_move(function, target, nodes)
     return result
 
 
@@ -78,11 +80,7 @@ def in_place(rule: OpRule) -> OpRule:
         if result is NotImplemented:
             return result
         if result.shape != x.shape or not torch.can_cast(result.dtype, x.dtype):
-            constant(function, x.detach().clone(), *args, **kwargs)  # raises torch's own error, if it does not fit
-            raise RuntimeError(
-                f"LRP cannot follow {function.__name__}, which makes {tuple(result.shape)} of {tuple(x.shape)} in "
-                f"place: write it out of place."
-            )
+            function(x, *args, **kwargs)  # gives x another shape, or raises torch's own error
         x.copy_(result)
         set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative) if depends(result) else Flow())
         return x

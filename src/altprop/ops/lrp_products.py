@@ -253,6 +253,7 @@ def softmax(run: Run, function: Callable[..., Any], input: Tensor, dim: Any = No
     connected = finish(run, function, call, a, [input], derived([input], use=OTHER, nonnegative=True))
     if isinstance(call, Softmax | Elementwise):
         call.set_output(connected)
+    call.before = Kept(input) if isinstance(call, Softmax) else None
     return connected
 
 

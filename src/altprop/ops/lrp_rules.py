@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from altprop.nn.activations import sign, step
@@ -57,88 +58,109 @@ from altprop.ops.lrp_written_out import (
     softmin,
 )
 from altprop.ops.multi_head_attention import multi_head_attention_parts
-from altprop.ops.names import OpRule
+from altprop.ops.names import Key, OpRule
 
-Key = str | Callable[..., Any]
+Groups = list[tuple[Iterable[Key], OpRule]]
 
 
-def _out_of_place() -> dict[Key, OpRule]:
-    """Every function that works out of place. No key twice: :func:`altprop.ops.names.merged` sees to that."""
-    return names.merged(
+def _out_of_place() -> Groups:
+    """Every function that works out of place."""
+    return [
         # z = W x + b: the rule of the layer
-        {"linear": linear},
-        dict.fromkeys(("conv1d", "conv2d", "conv3d", *names.TRANSPOSED_CONVOLUTIONS), convolved),
+        (("linear",), linear),
+        (("conv1d", "conv2d", "conv3d", *names.TRANSPOSED_CONVOLUTIONS), convolved),
         # sums with a product in them: a linear layer where one factor is a weight
-        dict.fromkeys(("addmm", "addbmm", "baddbmm", "addmv"), added_product),
-        {"addr": product_added, "addcmul": product_added, "addcdiv": quotient_added, "lerp": lerp},
+        (("addmm", "addbmm", "baddbmm", "addmv"), added_product),
+        (("addr", "addcmul"), product_added),
+        (("addcdiv",), quotient_added),
+        (("lerp",), lerp),
         # activations
-        dict.fromkeys(_but(names.ACTIVATIONS, "renorm"), activation),
-        dict.fromkeys((step, sign, "prelu", "log_softmax", "renorm"), activation),
-        {"relu": relu, "relu_": relu, "glu": gated_linear_unit},
-        dict.fromkeys(names.SECOND_OPERAND_ACTIVATIONS, second_operand_activation),
+        ((*names.ACTIVATIONS, *names.SECOND_OPERAND_ACTIVATIONS, step, sign, "prelu", "log_softmax"), activation),
+        (("relu", "relu_"), relu),
+        (("glu",), gated_linear_unit),
         # values that only move; the winner of a contest takes all
-        dict.fromkeys(names.MOVES, move),
-        dict.fromkeys(names.COMPLEX_MOVES, move),
-        dict.fromkeys(_but(names.MOVING_ATTRIBUTES, *names.COMPLEX_MOVES), move),
-        dict.fromkeys(_but(names.CONTESTS, "relu", "relu_", *MAX_POOLS), move),
-        dict.fromkeys(MAX_POOLS, max_pool),
-        dict.fromkeys(names.DROPOUTS, dropout),
+        ((*names.MOVES, *names.COMPLEX_MOVES, *_but(names.MOVING_ATTRIBUTES, *names.COMPLEX_MOVES)), move),
+        (_but(names.CONTESTS, "relu", "relu_", *MAX_POOLS), move),
+        (MAX_POOLS, max_pool),
+        (names.DROPOUTS, dropout),
+        (("embedding",), embedding),
         # mixtures: in proportion to contributions
-        dict.fromkeys(_but(names.MIXTURES, "add", "__add__", "__radd__", "index_put", *_ALPHA_DROPOUTS), mixture),
-        dict.fromkeys(_ALPHA_DROPOUTS, alpha_dropout),
-        dict.fromkeys(names.FOURIER, mixture),
-        dict.fromkeys(names.SAMPLERS, sampler),
-        dict.fromkeys(("add", "__add__", "__radd__"), add),
-        {"index_put": index_put, "embedding_bag": embedding_bag},
+        (_but(names.MIXTURES, "add", "__add__", "__radd__", "index_put", *_ALPHA_DROPOUTS), mixture),
+        (names.FOURIER, mixture),
+        (("add", "__add__", "__radd__"), add),
+        (("index_put",), index_put),
+        (_ALPHA_DROPOUTS, alpha_dropout),
+        (names.SAMPLERS, sampler),
+        (("embedding_bag",), embedding_bag),
         # homogeneous of another degree
-        dict.fromkeys(_but(names.HOMOGENEOUS, "scatter_reduce", "segment_reduce"), homogeneous),
-        {"scatter_reduce": scatter_reduce, "segment_reduce": segment_reduce},
+        *(((name,), of_degree(degree)) for name, degree in _DEGREES.items()),
+        (_but(names.HOMOGENEOUS, *_DEGREES, *_PRODUCTS, "scatter_reduce", "segment_reduce"), homogeneous),
+        (("scatter_reduce",), scatter_reduce),
+        (("segment_reduce",), segment_reduce),
         # normalisations
-        {
-            "batch_norm": batch_norm,
-            "layer_norm": layer_norm,
-            "group_norm": group_norm,
-            "instance_norm": instance_norm,
-            **dict.fromkeys(("rms_norm", "normalize", "local_response_norm"), normalisation),
-        },
-        # products of two activations
-        dict.fromkeys(names.ELEMENTWISE_PRODUCTS, elementwise_product),
-        dict.fromkeys(names.QUOTIENTS, quotient),
-        {name: matrix_quotient(place) for name, place in names.MATRIX_QUOTIENTS.items() if name != "triangular_solve"},
-        dict.fromkeys(names.MATRIX_PRODUCTS, matrix_product),
-        {"bilinear": bilinear, "xlogy": product_with_log, "xlog1py": product_with_log1p},
-        {"softmax": softmax, "softmin": softmin},
-        dict.fromkeys(names.SOFT_MAXIMA, ordinary),
-        {"scaled_dot_product_attention": attention, "multi_head_attention_forward": multi_head_attention},
-        {"embedding": embedding},
+        (("batch_norm",), batch_norm),
+        (("layer_norm",), layer_norm),
+        (("group_norm",), group_norm),
+        (("instance_norm",), instance_norm),
+        (("rms_norm", "normalize", "local_response_norm"), normalisation),
+        # products and quotients
+        (names.ELEMENTWISE_PRODUCTS, elementwise_product),
+        ((*names.MATRIX_PRODUCTS, *_PRODUCTS), matrix_product),
+        (("bilinear",), bilinear),
+        (("xlogy",), product_with_log),
+        (("xlog1py",), product_with_log1p),
+        (names.QUOTIENTS, quotient),
+        # (triangular_solve returns its divisor too, and has no rule)
+        *(
+            ((name,), matrix_quotient(place))
+            for name, place in names.MATRIX_QUOTIENTS.items()
+            if place or "tri" not in name
+        ),
+        # attention
+        (("softmax",), softmax),
+        (("softmin",), softmin),
+        (names.SOFT_MAXIMA, ordinary),
+        (("scaled_dot_product_attention",), attention),
+        (("multi_head_attention_forward",), multi_head_attention),
         # distances and losses, which are functions like any other
-        {"cosine_similarity": cosine_similarity, "pairwise_distance": mixture, "nll_loss": mixture},
-        {"mse_loss": mse_loss, "l1_loss": l1_loss, "smooth_l1_loss": smooth_l1_loss, "huber_loss": huber_loss},
-        {"cross_entropy": cross_entropy, "kl_div": kl_div},
-    )
+        (("pairwise_distance", "nll_loss"), mixture),
+        (("cosine_similarity",), cosine_similarity),
+        (("mse_loss",), mse_loss),
+        (("l1_loss",), l1_loss),
+        (("smooth_l1_loss",), smooth_l1_loss),
+        (("huber_loss",), huber_loss),
+        (("cross_entropy",), cross_entropy),
+        (("kl_div",), kl_div),
+    ]
 
 
-def _in_place(table: Mapping[Key, OpRule]) -> dict[Key, OpRule]:
+_DEGREES = {
+    "var": 2, "cov": 2, "inv": -1, "inverse": -1, "inv_ex": -1, "pinv": -1, "pinverse": -1, "tensorinv": -1,
+    "cholesky": 0.5, "cholesky_ex": 0.5, "cholesky_inverse": -2,
+}  # fmt: skip
+"""Of functions of one tensor."""
+_PRODUCTS = ("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul")
+"""Of tensors, each of which has its part."""
+
+
+def _in_place(table: Mapping[Key, OpRule]) -> Groups:
     """Every function that works in place, by the rule of its twin."""
-    own: dict[Key, OpRule] = names.merged(
-        dict.fromkeys(("add_", "__iadd__"), add_in_place),
+    own: Groups = [
+        (("add_", "__iadd__"), add_in_place),
         # these work in place by themselves
-        dict.fromkeys(_with_in_place_forms(names.ACTIVATIONS), activation),
-        {"__ipow__": activation},
-        dict.fromkeys(RESHAPES_IN_PLACE, reshaped_in_place),
-        dict.fromkeys(_but(names.OVERWRITES, "index_put_"), overwrite),
-        dict.fromkeys(_RANDOM, overwrite),
-        {"index_put_": index_put_in_place, "detach_": detach_in_place},
-    )
-    taken = {*own, *table}
-    found: dict[Key, OpRule] = {}
+        ((*_with_in_place_forms(names.ACTIVATIONS), "__ipow__"), activation),
+        (RESHAPES_IN_PLACE, reshaped_in_place),
+        ((*_but(names.OVERWRITES, "index_put_"), *_RANDOM), overwrite),
+        (("index_put_",), index_put_in_place),
+        (("detach_",), detach_in_place),
+    ]
+    taken = {*names.joined(own), *table}
     for name in (*_in_place_names(), *names.IN_PLACE_OPERATORS):
-        if name not in taken and hasattr(Tensor, name):
-            twin = twin_of(getattr(Tensor, name))
-            rule = None if twin is None else table.get(twin.__name__)
-            if rule is not None:
-                found[name] = in_place(rule)
-    return names.merged(own, found)
+        twin = twin_of(getattr(Tensor, name)) if name not in taken and hasattr(Tensor, name) else None
+        rule = None if twin is None else table.get(twin.__name__)
+        if rule is not None:
+            own.append(((name,), in_place(rule)))
+    return own
 
 
 def _in_place_names() -> list[str]:
@@ -159,9 +181,15 @@ _ALPHA_DROPOUTS = ("alpha_dropout", "feature_alpha_dropout")
 _RANDOM = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_")
 
 
-def second_operand_activation(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """φ(n, z), or z.φ(n): relevance passes unchanged."""
-    return activation(run, function, *args, **kwargs)
+def of_degree(degree: float) -> OpRule:
+    """The rule of a function of one tensor that is homogeneous of this degree: x·∂z/∂x sums to ``degree`` times z."""
+
+    def homogeneous_of_degree(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if len(dependent((*args, *kwargs.values()))) != 1 or run.gradients:
+            return homogeneous(run, function, *args, **kwargs)
+        return in_proportion(run, function, args, kwargs, parts=[1 / degree])
+
+    return homogeneous_of_degree
 
 
 def sampler(run: Run, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -191,7 +219,7 @@ def alpha_dropout(
     """In evaluation mode nothing happens; a dropout of the model's own shares in proportion."""
     if not training or not p:
         return a
-    made = mixture(run, function, a, p, training)
+    made = mixture(run, function, move(run, torch.clone, a) if inplace else a, p, training)
     return overwrite(run, Tensor.copy_, a, made) if inplace else made
 
 
@@ -245,8 +273,8 @@ def embedding_bag(
 
 
 def _table() -> dict[Key, OpRule]:
-    table = _out_of_place()
-    return names.merged(table, _in_place(table))
+    groups = _out_of_place()
+    return names.joined([*groups, *_in_place(names.joined(groups))])
 
 
 LRP_TABLE = names.resolve({name: with_out(rule) for name, rule in _table().items()})

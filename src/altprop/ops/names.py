@@ -6,7 +6,7 @@ A rule's table names functions as torch names them; :func:`functions` finds ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import GetSetDescriptorType
 from typing import Any
 
@@ -17,6 +17,9 @@ from torch.nn import functional as F
 OpRule = Callable[..., Any]
 """``rule(settings, function, *args, **kwargs)`` does what ``function(*args, **kwargs)`` does, forward; what it does
 backward is the rule's own. ``settings`` is whatever the learning rule gave its interceptor."""
+
+Key = str | Callable[..., Any]
+"""A function in a table of rules: by its name, every function of that name; or itself."""
 
 WEIGHTED_SUMS = ("linear", "conv1d", "conv2d", "conv3d")
 TRANSPOSED_CONVOLUTIONS = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -218,29 +221,35 @@ def _functions_and_attributes(name: str) -> list[Callable[..., Any]]:
     return [attribute.__get__, *(f for f in (getattr(torch, name, None),) if callable(f))]
 
 
-def merged(*tables: Mapping[str | Callable[..., Any], OpRule]) -> dict[str | Callable[..., Any], OpRule]:
-    """Several tables as one.
+def joined(groups: Iterable[tuple[Iterable[Key], OpRule]]) -> dict[Key, OpRule]:
+    """A table from groups of functions that have one rule.
 
     Raises:
-        ValueError: two of them have a rule for the same function: the second would be the first's end.
+        ValueError: a function is in two of them: the second would be the first's end.
     """
-    joint: dict[str | Callable[..., Any], OpRule] = {}
-    for table in tables:
-        twice = [str(key) for key in table if key in joint]
-        if twice:
-            raise ValueError(f"A table of rules has these functions twice: {', '.join(twice)}.")
-        joint.update(table)
-    return joint
+    table: dict[Key, OpRule] = {}
+    for keys, rule in groups:
+        for key in keys:
+            if key in table:
+                raise ValueError(f"A table of rules has {key} twice.")
+            table[key] = rule
+    return table
 
 
-def resolve(table: Mapping[str | Callable[..., Any], OpRule]) -> dict[Callable[..., Any] | str, OpRule]:
+def resolve(
+    table: Mapping[str, OpRule] | Mapping[Key, OpRule] | Iterable[tuple[Iterable[Key], OpRule]],
+) -> dict[Callable[..., Any] | str, OpRule]:
     """A table keyed by the functions that torch shows an interceptor, and by their names.
 
     The names are for ``torch.compile``: its tracer shows stand-ins for functions that are written in Python, and these
     bear the name but are not the function.
+
+    Args:
+        table: from a function, or its name, to its rule; or groups of functions, as :func:`joined` takes them.
     """
+    rules: Mapping[Any, OpRule] = table if isinstance(table, Mapping) else joined(table)
     resolved: dict[Callable[..., Any] | str, OpRule] = {}
-    for key, rule in table.items():
+    for key, rule in rules.items():
         found = _functions_and_attributes(key) if isinstance(key, str) else [key]
         known = {function.__name__ for function in found if function.__name__ != "__get__"}
         resolved.update(dict.fromkeys((key, *known, *found), rule))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,12 +27,24 @@ class Call:
         received: the relevance that reached its output, once it was asked for with :meth:`watch`.
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
+        before: its input, of an activation that does not keep the sign.
+        starts: ``"here"`` if the explanation starts at its input: what arrives is one for each output that is
+            explained; ``"before"`` if it starts at an activation before this one, which that passes.
+        started: the relevance that it started with, once it did.
     """
 
     label = "pass"
     received: Tensor | None = None
     passed: Tensor | None = None
     stabilised: Tensor | None = None
+    before: Kept | None = None
+    starts: Literal["", "here", "before"] = ""
+    started: Tensor | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has a line in the books."""
+        return True
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """The relevance of each input, of its shape, from the relevance of the output."""
@@ -44,7 +56,9 @@ class Call:
 
     def relay(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """:meth:`hand_back`, counted if it is to be."""
-        handed = self.hand_back(R)
+        if self.starts == "here" and self.before is not None:
+            R = self.started = torch.where(R == 0, 0, R * self.before.get())  # where not −∞, a score that is masked
+        handed = (R,) if self.starts else self.hand_back(R)
         if self.received is not None and self.passed is not None:
             self.received = self.received + _total(R)
             self.passed = self.passed + sum(_total(part) for part in handed if part is not None)
@@ -149,21 +163,6 @@ class _Nodes(Function):
         return (None, None, *(None,) * ctx.count, *ctx.call.relay_all(relevances))
 
 
-def own_functions(output: Tensor) -> list[str]:
-    """The names of the ``torch.autograd.Function`` of the model's own on the way back from ``output``."""
-    seen, reached, found = set(), [output.grad_fn], []
-    while reached:
-        node = reached.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        reached += [before for before, _ in node.next_functions]
-        function = getattr(type(node), "_forward_cls", None)
-        if function not in (None, _Node, _Nodes) and not function.__module__.startswith("torch.nn.modules."):
-            found.append(function.__qualname__)
-    return sorted(set(found))
-
-
 class Pass(Call):
     """Relevance passes unchanged, summed where the input was broadcast."""
 
@@ -173,6 +172,29 @@ class Pass(Call):
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """R, in the shape of the input."""
         return (R if self._shape is None or R.shape == self._shape else R.sum_to_size(self._shape),)
+
+
+class Moved(Call):
+    """Values that only move: autograd hands back their relevance, and none to constants among them."""
+
+    label = "move"
+
+    def __init__(self, explained: Sequence[bool]) -> None:
+        self._explained = explained
+
+    def count(self, handed: tuple[Tensor | None, ...], arrived: tuple[Tensor | None, ...]) -> None:
+        """A hook on autograd's node, called after each use."""
+        if self.received is not None and self.passed is not None:
+            self.received = self.received + sum(_total(R) for R in arrived if R is not None)
+            self.passed = self.passed + sum(
+                _total(R) for R, wanted in zip(handed, self._explained, strict=False) if wanted and R is not None
+            )
+
+    @property
+    def counts(self) -> bool:
+        """Whether more came than went, beyond rounding."""
+        assert self.received is not None and self.passed is not None
+        return bool((self.received - self.passed).abs() > 1e-6 * self.received.abs().clamp(min=1e-12))
 
 
 class Halves(Call):

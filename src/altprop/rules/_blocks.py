@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from altprop._class_swap import restore_class, swap_class
+from altprop._preserve import pushed
 from altprop.rule import Attachment, Rule
 
 _HANDLES = "_altprop_direct_handles"
@@ -202,7 +203,7 @@ class _Directed:
 
             return run_eagerly(self, args, kwargs)
         run = Run(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
-        with _running(model, run):
+        with pushed(_runs.current, (model, run)):
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         if not model.__dict__.get(_READY) and not torch.compiler.is_compiling():
             model.__dict__[_READY] = True
@@ -319,15 +320,6 @@ class _Runs(threading.local):
 
 
 _runs = _Runs()
-
-
-@contextmanager
-def _running(model: nn.Module, run: Run) -> Iterator[None]:
-    _runs.current.append((model, run))
-    try:
-        yield
-    finally:
-        _runs.current.pop()
 
 
 def _current_run(model: nn.Module) -> Run | None:

@@ -85,14 +85,12 @@ class _State:
     """What LFP remembers of a model. None of it goes into copies.
 
     Attributes:
-        structures: of passes that the witness has looked at.
-        looked_at: the lengths of passes whose output was looked at.
+        structures: of passes that the witness has looked at, and what it found.
         compiled: whether a pass was traced by torch.compile, which tells no one what the rule acted on.
     """
 
     def __init__(self) -> None:
-        self.structures: set[int] = set()
-        self.looked_at: set[Any] = set()
+        self.structures: dict[int, list[str]] = {}
         self.compiled = False
         self._watched: dict[int, ref[Tensor]] = {}
         self._untouched: list[str] = []
@@ -276,7 +274,7 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
 def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor, output: Any) -> None:
     """Say what no rule answered, and if a loss seems to be computed within the model."""
     results = [output] if isinstance(output, Tensor) else list(tensors_in(output))
-    for escape in interceptor.witness.escapes(results, state.structures):
+    for escape in interceptor.witness.escapes(results, state.structures if attachment.observer is None else {}):
         if attachment.observer is not None:
             attachment.observer(escape, None)
         tell(

@@ -19,7 +19,7 @@ from altprop.ops.lfp_updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment, Rule
-from altprop.rules._blocks import named_module
+from altprop.rules._layers import named
 from altprop.rules._lfp_model import install, uninstall
 
 Update = Literal["reward", "hebbian", "oja"]
@@ -142,7 +142,7 @@ class LFP(Rule):
         self._check_neurons(model)
         _warn_of_zero_parameters(model, self.minimum_scale)
         if self.output is not None:
-            named_module(model, self.output, self)
+            named(model, self.output, "output=")
         rules = {name: self._module_rule(module) for name, module in model.named_modules() if module is not model}
         install(model, {name: rule for name, rule in rules.items() if rule is not None}, self.output or "")
 
