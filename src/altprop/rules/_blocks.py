@@ -221,7 +221,8 @@ class Cut:
             live = h.view_as(h)
             # In place, so that no one who holds this tensor, as a residual connection, carries credit past the cut.
             constant = h.detach_()
-        if rule._keeps_hidden or run.first:
+        # Not in what is compiled: there a constant that is kept would keep its tensor from its gradient.
+        if (rule._keeps_hidden or run.first) and not torch.compiler.is_compiling():
             run.cut.append((constant, live))
         rule._meet(run, self, live)
         return constant
