@@ -38,7 +38,7 @@ def refuse_checkpointing(rule: Rule, before: Any) -> None:
         RuntimeError: the layer that is about to run is within such a part.
     """
     hooks = saving_hooks()
-    within = hooks is not before and _of_checkpoint(hooks)
+    within = hooks != before and _of_checkpoint(hooks)
     if within or (not torch.is_grad_enabled() and _within_reentrant_checkpoint()):
         raise RuntimeError(
             f"This model uses activation checkpointing (torch.utils.checkpoint), which runs layers again during the "
@@ -95,7 +95,8 @@ def _is_uncut(weight: nn.Parameter, layer: nn.Module | None, first: nn.Module | 
     own = {id(p) for p in layer.parameters()} if layer is not None else {id(weight)}
     foreign = [before - own for parameter, before in sums if parameter == id(weight)]
     # The first layer that runs is not cut, and what is before its first call may be learnt, such as a prompt.
-    return any(foreign) and not (layer is not None and layer is first and len(foreign) == 1)
+    may_follow = layer is not None and layer is first and not isinstance(layer, nn.Embedding) and len(foreign) == 1
+    return any(foreign) and not may_follow
 
 
 def _owners(model: nn.Module) -> dict[nn.Parameter, nn.Module | None]:
