@@ -58,7 +58,7 @@ def assert_same(found, expected):
         torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12)
 
 
-ALONE = (lambda a, b, h: a, lambda out, y: F.cross_entropy(out, y))
+ALONE = (lambda a, b, h: a, F.cross_entropy)
 
 
 @pytest.mark.parametrize("make", [lambda a, b, h: (a, b), lambda a, b, h: [a, b], Pair, Result], ids=str)
@@ -93,7 +93,7 @@ def test_a_named_output_of_a_dict_is_taught_from(order, head):
         lambda a, b, h: dict([("a", a), ("b", b)][::order]), lambda out, y: F.cross_entropy(out[key], y), rule
     )
     # Whichever module h enters first holds B: the same in both.
-    alone = updates(lambda a, b, h: a if head == "last" else b, lambda out, y: F.cross_entropy(out, y), rule)
+    alone = updates(lambda a, b, h: a if head == "last" else b, F.cross_entropy, rule)
     assert_same(found, alone)
     assert found["first.weight"].any()
 
@@ -137,7 +137,7 @@ def test_a_loss_on_a_hidden_layer_that_is_returned_teaches_it():
 @pytest.mark.parametrize("key", ["a", "b"])
 def test_targets_teach_whichever_output_the_loss_reaches(rule, key):
     found = updates(lambda a, b, h: {"a": a, "b": b}, lambda out, y: F.cross_entropy(out[key], y), rule)
-    alone = updates(lambda a, b, h: a if key == "a" else b, lambda out, y: F.cross_entropy(out, y), rule)
+    alone = updates(lambda a, b, h: a if key == "a" else b, F.cross_entropy, rule)
     assert_same(found, alone)
     assert found["first.weight"].any()
 

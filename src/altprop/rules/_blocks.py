@@ -375,11 +375,12 @@ _runs = _Runs()
 
 @contextmanager
 def _running(model: nn.Module, run: Run) -> Iterator[None]:
-    _runs.current.append((model, run))
+    depth = len(_runs.current)
     try:
+        _runs.current.append((model, run))  # within the block, for an interrupt may come between any two lines
         yield
     finally:
-        _runs.current.pop()
+        del _runs.current[depth:]
 
 
 def _current_run(model: nn.Module) -> Run | None:

@@ -17,9 +17,9 @@ def remove_hooks(module: nn.Module, ours: Callable[[Any], bool]) -> None:
     for table in _TABLES:
         hooks = module.__dict__[table]
         for key in [key for key, hook in hooks.items() if ours(getattr(hook, "hook", hook))]:
-            del hooks[key]
             for option in _OPTIONS:
                 module.__dict__[option].pop(key, None)
+            del hooks[key]  # last: as long as it is there, another removal finds it
 
 
 def hook_of_kind(module: nn.Module, kind: type) -> Any:

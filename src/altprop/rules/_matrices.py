@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from altprop.rule import Attachment
 from altprop.rules._hooks import remove_hooks
 
 SEED = "direct_seed"
@@ -90,7 +91,9 @@ def draw_matrix(model: nn.Module, module: nn.Module, name: str, shape: tuple[int
 
 def drawer_of(model: nn.Module) -> Any:
     """The rule that is attached."""
-    return model.__dict__["_altprop_attachment"].rule
+    attachment = Attachment.of(model)
+    assert attachment is not None
+    return attachment.rule
 
 
 def seed_of(model: nn.Module) -> int:
@@ -177,7 +180,8 @@ def _follow_loaded_seed(model: nn.Module, _: Any) -> None:
 
 def _save(model: nn.Module, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
     """Put the matrices that the seed does not give into the state dict, behind all else."""
-    for name, module in model.named_modules():
+    attached = Attachment.of(model) is not None  # not while it is being attached or removed
+    for name, module in model.named_modules() if attached else ():
         for own in _own_matrices(model, module):
             state_dict[f"{prefix}{name}.{own}"] = module.__dict__[own]
 

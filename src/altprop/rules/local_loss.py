@@ -112,19 +112,19 @@ class LocalLoss(DirectRule):
         seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
         outputs = self.outputs or size_of_output(model)
         begins = first_layer(model) if self.blocks is None else None
-        for name, module in cuts:
-            # Indices enter an embedding, and indices learn nothing.
-            if module is not begins and not isinstance(module, nn.Embedding | nn.EmbeddingBag):
-                weight = next(p for p in (*module.parameters(), *model.parameters()) if p.is_floating_point())
-                features = self._features(name, module)
-                # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is what it says.
-                P = draw((features, outputs), name, seed, init=self.init, normalize=False, skew=None).t().contiguous()
-                P = P.to(weight.device, weight.dtype)
-                if self.classifier == "trained":
-                    module.register_parameter(_CLASSIFIER, nn.Parameter(P))
-                else:
-                    module.register_buffer(_CLASSIFIER, P)
-                module.register_load_state_dict_pre_hook(_keep)  # type: ignore[no-untyped-call]
+        # Indices enter an embedding, and indices learn nothing.
+        taught = [(n, m) for n, m in cuts if m is not begins and not isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+        sizes = [self._features(name, module) for name, module in taught]
+        for (name, module), features in zip(taught, sizes, strict=True):
+            weight = next(p for p in (*module.parameters(), *model.parameters()) if p.is_floating_point())
+            # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is what it says.
+            P = draw((features, outputs), name, seed, init=self.init, normalize=False, skew=None).t().contiguous()
+            P = P.to(weight.device, weight.dtype)
+            if self.classifier == "trained":
+                module.register_parameter(_CLASSIFIER, nn.Parameter(P))
+            else:
+                module.register_buffer(_CLASSIFIER, P)
+            module.register_load_state_dict_pre_hook(_keep)  # type: ignore[no-untyped-call]
 
     def _clear(self, model: nn.Module) -> None:
         model.__dict__.pop(_NO_PROBABILITIES, None)
