@@ -17,8 +17,8 @@ from altprop.rules._blocks import Cut, DirectRule, Run, share_of, teach_now
 from altprop.rules._hooks import remove_hooks
 from altprop.rules._layers import first_layer, size_of_output
 from altprop.rules._outputs import Reached, tracks_who_is_reached
+from altprop.rules._projecting import When, check_batch_dim, check_choice
 from altprop.rules._projections import draw
-from altprop.rules.direct import When, check_batch_dim, check_choice
 
 _CLASSIFIER = "local_classifier"
 
