@@ -276,7 +276,9 @@ def test_in_place_gives_the_updates_of_its_twin(name, epsilon):
     args = ARGUMENTS.get(name, ())
     before = (lambda h: h.abs() + 0.1) if name in {"sqrt", "log1p"} else (lambda h: h)
     twin = Net(lambda h: out_of_place(name, *args)(before(h)))
-    assert_same(updates(Net(lambda h: in_place(f"{name}_", *args)(before(h))), epsilon=epsilon), updates(twin, epsilon=epsilon))
+    assert_same(
+        updates(Net(lambda h: in_place(f"{name}_", *args)(before(h))), epsilon=epsilon), updates(twin, epsilon=epsilon)
+    )
 
 
 def divided(h):

@@ -262,9 +262,7 @@ class LFPInterceptor(Interceptor):
             self.settings.trace_origin(key, result, args, kwargs)
         return result
 
-    def _takes_weights_alone(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bool:
+    def _takes_weights_alone(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         if getattr(function, "__name__", "") in {"__get__", "__set__"}:
             return False
         reached = reached_by(self.settings, kwargs.values(), reached_by(self.settings, args, 0))

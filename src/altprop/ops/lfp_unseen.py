@@ -196,9 +196,9 @@ class OutputFactor:
         self.version = z._version
         self.epsilon = epsilon
 
-    def __call__(self, g: Tensor) -> Tensor:
+    def __call__(self, g: Tensor | None) -> Tensor | None:
         """The credit with the factor."""
-        return g if self.z._version != self.version else apply_factor(g, self.z, self.epsilon)
+        return g if g is None or self.z._version != self.version else apply_factor(g, self.z, self.epsilon)
 
 
 class Scaling:
@@ -215,7 +215,7 @@ class Scaling:
 class Replaced:
     """A hook on a node: changes what it hands back to one of its sources."""
 
-    def __init__(self, place: int, change: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, place: int, change: Callable[[Tensor], Tensor | None]) -> None:
         self.place, self.change = place, change
 
     def __call__(self, handed: tuple[Any, ...], came: tuple[Any, ...]) -> tuple[Any, ...] | None:
