@@ -1,4 +1,4 @@
-"""Under LFP a weight is what is computed from parameters alone: |w| times the gradient where all is piecewise linear."""
+"""Under LFP, what is computed from parameters alone is a weight: |w| times the gradient in piecewise linear nets."""
 
 import copy
 

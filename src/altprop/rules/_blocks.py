@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
-from altprop.rule import Attachment, Rule
+from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
 from altprop.rules._hooks import hook_of_kind, remove_hooks
 from altprop.rules._in_force import refuse_checkpointing, saving_hooks, warn_of_call_around, warn_of_uncut_weights
@@ -104,7 +104,7 @@ class DirectRule(Rule):
         swap_class(model, _Directed)
 
     def _uninstall(self, model: nn.Module) -> None:
-        for module in model.modules():
+        for module in modules_of(model):
             restore_class(module, _Directed)
             remove_hooks(module, lambda hook: isinstance(hook, Cut | _Output | _Masks))
             for name in (_ROOT, _READY):

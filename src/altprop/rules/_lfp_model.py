@@ -20,7 +20,7 @@ from altprop.ops.lfp_objective import LOSS_TABLE, looks_like_a_loss
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_rules import LFPInterceptor
 from altprop.ops.names import OpRule
-from altprop.rule import Attachment
+from altprop.rule import Attachment, modules_of
 
 _PART = "_altprop_part"
 _STATE = "_altprop_lfp"
@@ -53,7 +53,7 @@ def uninstall(model: nn.Module) -> None:
     state = model.__dict__.pop(_STATE, None)
     if state is not None:
         state.unwatch()
-    for module in model.modules():
+    for module in modules_of(model):
         restore_class(module, PartOfModel)
         module.__dict__.pop(_PART, None)
 
@@ -160,7 +160,7 @@ class _Watch:
 
 def _take_hook_off(parameter: Tensor | None) -> None:
     hooks: Any = None if parameter is None else parameter._backward_hooks
-    if not hooks:
+    if hooks is None:
         return
     for key in [key for key, hook in hooks.items() if isinstance(hook, _Watch)]:
         del hooks[key]
