@@ -89,6 +89,16 @@ def test_functions_that_no_interceptor_sees_are_named():
         altprop.LRP(model, "epsilon", strict=True).attribute(x)
 
 
+def test_what_no_interceptor_sees_is_listed_and_raised_each_time():
+    model, x = Calls(Doubled.apply), torch.randn(3, 4)
+    lrp = altprop.LRP(model, "epsilon", strict=True)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"into Doubled.*strict=True forbids"):
+            lrp.attribute(x)
+    listed = altprop.inspect(model, x, lrp)
+    assert [operation.name for operation in listed.unknown] == ["Doubled, a torch.autograd.Function"]
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpointed_models_are_refused(reentrant):
     model = Calls(lambda z: checkpoint(torch.relu, z, use_reentrant=reentrant))

@@ -47,7 +47,12 @@ def rescaled(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kw
     if run.gradients:
         return ordinary(run, function, *args, **kwargs)
     z = constant(function, *args, **kwargs)
-    return finish(run, function, Pass(x.shape), z, [x], derived([x], use=OTHER))
+    call = Pass(x.shape)
+    if len(args) == 2:
+        other = args[1] if args[0] is x else args[0]
+        is_tensor = isinstance(other, Tensor)
+        call.scale = int(args[0] is not x), other.detach() if is_tensor else other, not depends(other)
+    return finish(run, function, call, z, [x], derived([x], use=OTHER))
 
 
 def _passive(function: Callable[..., Any], z: Any, args: Any, kwargs: Any) -> Any:
@@ -141,7 +146,7 @@ def normalisation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **
 
 _LOSES_SIGN = {
     "sigmoid", "expit", "hardsigmoid", "logsigmoid", "log_sigmoid", "log_softmax", "softplus", "exp", "exp2", "log",
-    "log2", "log10",
+    "log2", "log10", "logit", "ndtr", "log_ndtr", "erfc",
 }  # fmt: skip
 """Activations that are no function of sign: at the end of a model, what comes before them is explained."""
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from altprop.ops.module_kinds import CLASSES
 from altprop.ops.relevance import Call, Moved
-from altprop.ops.relevance_flow import Flow, forget_constants, set_flow
+from altprop.ops.relevance_flow import forget_constants
+from altprop.ops.tokens import Tokens
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
 
 
@@ -25,6 +26,10 @@ class Assignment(Protocol):
     @property
     def attention(self) -> str:
         """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
+
+    @property
+    def seed(self) -> str:
+        """What starts at the explained output: its ``"value"``, or ``"one"``."""
 
     @property
     def stabiliser(self) -> float:
@@ -55,8 +60,7 @@ class Run:
     Attributes:
         inside: the names and modules that are running, the innermost last.
         calls: every operation that hands relevance back, in the order in which they ran.
-        tokens: the integer inputs, whose relevance is asked for.
-        embedded: the tokens that were looked up, each with its vectors.
+        tokens: the integer inputs whose relevance is asked for, and what becomes of them.
     """
 
     explains = True  # by which a layer can tell that it runs for LRP
@@ -80,8 +84,7 @@ class Run:
         parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
-        self.tokens: list[Tensor] = []
-        self.embedded: list[tuple[Tensor, Tensor]] = []
+        self.tokens = Tokens()
 
     @property
     def gradients(self) -> bool:
@@ -148,17 +151,6 @@ class Run:
                 raise ValueError(told)
             warnings.warn(told, stacklevel=2)
 
-    def embed(self, indices: Tensor, vectors: Tensor) -> Tensor:
-        """``vectors``, to which relevance comes back if they were looked up for one of :attr:`tokens`."""
-        source = next((tokens for tokens in self.tokens if _same_memory(tokens, indices)), None)
-        if source is None:
-            return vectors
-        leaf = vectors.detach().requires_grad_()
-        entry = leaf.clone()  # which the model may overwrite
-        set_flow(entry, Flow(beyond_first=False))
-        self.embedded.append((source, leaf))
-        return entry
-
     def finish(self) -> None:
         """The forward pass is over: give each layer with weights its rule."""
         sums = [(layer, call) for layer, call in self.calls if isinstance(call, WeightedSum)]
@@ -173,7 +165,7 @@ class Run:
         for _, call in self.calls:
             vars(call).clear()
         self.calls.clear()
-        self.embedded.clear()
+        self.tokens.close()
         self.inside.clear()
         forget_constants()
 
@@ -212,7 +204,3 @@ class Run:
                 f"every such operation.",
                 stacklevel=2,
             )
-
-
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel()

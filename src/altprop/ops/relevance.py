@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +28,8 @@ class Call:
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
         before: its input, of an activation that does not keep the sign.
-        starts: ``"here"`` if the explanation starts at its input: what arrives is one for each output that is
-            explained; ``"before"`` if it starts at an activation before this one, which that passes.
-        started: the relevance that it started with, once it did.
+        scale: of a product or quotient of an activation and something else, its place among the two, the other, and
+            whether that is a constant.
     """
 
     label = "pass"
@@ -38,8 +37,7 @@ class Call:
     passed: Tensor | None = None
     stabilised: Tensor | None = None
     before: Kept | None = None
-    starts: Literal["", "here", "before"] = ""
-    started: Tensor | None = None
+    scale: tuple[int, Any, bool] | None = None
 
     @property
     def counts(self) -> bool:
@@ -56,9 +54,7 @@ class Call:
 
     def relay(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """:meth:`hand_back`, counted if it is to be."""
-        if self.starts == "here" and self.before is not None:
-            R = self.started = torch.where(R == 0, 0, R * self.before.get())  # where not −∞, a score that is masked
-        handed = (R,) if self.starts else self.hand_back(R)
+        handed = self.hand_back(R)
         if self.received is not None and self.passed is not None:
             self.received = self.received + _total(R)
             self.passed = self.passed + sum(_total(part) for part in handed if part is not None)
@@ -293,6 +289,10 @@ class Sum(Call):
         values = [kept.get() for wanted, kept in self._terms if wanted]
         return tuple((value * s).sum_to_size(value.shape) for value in values)
 
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each term, from that of the output."""
+        return tuple(g.sum_to_size(kept.tensor.shape) for wanted, kept in self._terms if wanted)
+
 
 class Proportion(Call):
     """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
@@ -344,6 +344,12 @@ class Proportion(Call):
         return tuple(
             None if g is None else times(g, value).mul_(part)
             for g, value, part in zip(gradients, values, self._parts, strict=True)
+        )
+
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each input, from that of the one output."""
+        return torch.autograd.grad(
+            self._outputs, self._leaves, g, retain_graph=True, create_graph=torch.is_grad_enabled()
         )
 
     def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
