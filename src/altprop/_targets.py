@@ -93,6 +93,6 @@ def class_targets(rule: object) -> Targets:
         given = f"float targets of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
         raise ValueError(
             f"{type(rule).__name__} needs class targets, got {given}. Use DFA for regression and reconstruction, or "
-            f"pass class indices in altprop.targets(...)."
+            f"pass class indices in altprop.targets(...): of class probabilities (one-hot rows, mixup), y.argmax(1)."
         )
     return found

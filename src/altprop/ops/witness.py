@@ -52,6 +52,11 @@ class Witness:
         """Whether ``node`` was made while a rule answered, or is plumbing of torch's or a node of altprop's own."""
         return bisect_right(self._spans, number_of(node)) % 2 == 1 or _is_plumbing(node)
 
+    def function_of(self, node: Node) -> Any:
+        """The function whose answer made ``node``; None if none did."""
+        place = bisect_right(self._spans, number_of(node))
+        return self._functions[place // 2] if place % 2 == 1 else None
+
     def escapes(self, outputs: Iterable[Tensor], seen: dict[int, list[str]]) -> list[str]:
         """What lies between the outputs and the start of the pass, and no rule answered.
 
