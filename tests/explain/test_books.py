@@ -81,7 +81,7 @@ MOVES = {
     "unpooled": lambda h: F.max_unpool1d(*F.max_pool1d(h[:, None], 2, return_indices=True), 2).flatten(1),
     "dropped": lambda h: torch.cat([h.chunk(2, 1)[1], K.to(h)[:, :3]], 1),
     "out": lambda h: torch.cat([h[:, :3], K.to(h)[:, :3]], 1, out=torch.zeros(2, 6).to(h)),
-    "a probability": lambda h: torch.sigmoid(h),
+    "a probability": torch.sigmoid,
     **{f.__name__: f for f in (part_overwritten, part_filled, through_a_view, a_view_written, in_steps)},
 }
 
