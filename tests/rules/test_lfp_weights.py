@@ -1,4 +1,4 @@
-"""Under LFP a weight is what is computed from parameters alone: |w| times the gradient where all is piecewise linear."""
+"""Under LFP a weight is what is computed from parameters alone, and learns by |w| times its gradient."""
 
 import copy
 
