@@ -196,17 +196,18 @@ class Cut:
             return None
         if run.settled:
             return None
-        if not torch.compiler.is_compiling():
+        compiling = torch.compiler.is_compiling()
+        if not compiling:
             refuse_checkpointing(run.attachment.rule, run.saving)
         if run.entered is None:
             run.entered = module
             if self.by_layer:
                 return None
         if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs:
-            return (self._cut(run, args[0]),), kwargs  # as below: most layers, and trees take their time
-        return tree_map_only(Tensor, lambda h: self._cut(run, h), (args, kwargs))
+            return (self._cut(run, args[0], compiling),), kwargs  # as below: most layers, and trees take their time
+        return tree_map_only(Tensor, lambda h: self._cut(run, h, compiling), (args, kwargs))
 
-    def _cut(self, run: Run, h: Tensor) -> Tensor:
+    def _cut(self, run: Run, h: Tensor, compiling: bool) -> Tensor:
         if not h.requires_grad or any(h is x for x in run.given):
             return h
         for known, constant in run.cut_views:
@@ -222,7 +223,7 @@ class Cut:
             # In place, so that no one who holds this tensor, as a residual connection, carries credit past the cut.
             constant = h.detach_()
         # Not in what is compiled: there a constant that is kept would keep its tensor from its gradient.
-        if (rule._keeps_hidden or run.first) and not torch.compiler.is_compiling():
+        if (rule._keeps_hidden or run.first) and not compiling:
             run.cut.append((constant, live))
         rule._meet(run, self, live)
         return constant

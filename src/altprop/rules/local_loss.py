@@ -177,12 +177,12 @@ class LocalLoss(DirectRule):
         else:
             y = y.unsqueeze(1) if y.dim() == 1 else y
             target = (y.flatten(0, -2) if kind == "cross_entropy" else y.flatten(1)).to(readout)
-        if len(target) != len(readout) or (target.dim() > 1 and target.shape != readout.shape):
+        if target.shape[0] != readout.shape[0] or (target.dim() > 1 and target.shape != readout.shape):
             raise ValueError(
                 f"{self!r} reads {P.shape[0]} values out of {cut.name!r} for each of {len(readout)} samples, but the "
                 f"targets have the shape {tuple(y.shape)}. Pass outputs=, the number of values per sample."
             )
-        if not len(target):  # an empty batch: a mean over nothing is no number
+        if not target.shape[0]:  # an empty batch: a mean over nothing is no number
             return readout.sum()
         return scale * (F.mse_loss(readout, target) if kind == "mse" else F.cross_entropy(readout, target))
 
