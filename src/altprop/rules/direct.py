@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, Skew
 from altprop._targets import class_targets
-from altprop.rules._blocks import Cut, DirectRule, Run, share_of, teach_now
+from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
 from altprop.rules._layers import size_of_output
+from altprop.rules._masks import share_of
 from altprop.rules._outputs import Reached
 from altprop.rules._projecting import (
     NOTHING,

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
 from altprop.rules._batch import Hidden, batch_axis
-from altprop.rules._blocks import Cut, DirectRule, Run, share_of, teach_now
+from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
 from altprop.rules._hooks import remove_hooks
 from altprop.rules._layers import first_layer, size_of_output
+from altprop.rules._masks import share_of
 from altprop.rules._outputs import Reached, tracks_who_is_reached
 from altprop.rules._projecting import When, check_batch_dim, check_choice
 from altprop.rules._projections import draw
