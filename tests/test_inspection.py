@@ -17,7 +17,7 @@ class Net(nn.Module):
 
     def forward(self, x, *, scale=1.0):
         x = F.relu(self.norm(self.convolution(x)))
-        return torch.erfinv(torch.tanh(self.block(x) * scale))
+        return torch.atan2(torch.tanh(self.block(x) * scale), torch.ones(()))
 
 
 def short(inspection):
@@ -35,9 +35,9 @@ def test_every_operation_is_listed_with_its_module_and_rule():
         ("block.2", "linear", "weighted_sum", True),
         ("", "mul", "elementwise_product", True),
         ("", "tanh", "activation", True),
-        ("", "erfinv", "gradient", False),
+        ("", "atan2", "gradient", False),
     ]
-    assert [operation.name for operation in found.unknown] == ["torch.erfinv"]
+    assert [operation.name for operation in found.unknown] == ["torch.atan2"]
     text = str(found)
     assert "! gradient" in text
     assert "1 of 9 operations have no rule" in text
@@ -75,7 +75,7 @@ def test_an_attached_model_can_be_inspected_for_its_own_rule_only():
 
 
 def test_lrp_shows_the_rule_of_each_layer_and_what_has_none():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2), _Bessel())
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2), _Angle())
     lrp = altprop.LRP(model, "epsilon_plus_flat")
     found = altprop.inspect(model, torch.randn(1, 1, 4, 4), lrp)
     named = [(o.module, o.name.rpartition(".")[2], o.rule.partition("(")[0], o.known) for o in found]
@@ -84,7 +84,7 @@ def test_lrp_shows_the_rule_of_each_layer_and_what_has_none():
         ("1", "relu", "pass", True),
         ("2", "flatten", "move", True),
         ("3", "linear", "Epsilon", True),
-        ("4", "bessel_j1", "gradient", False),
+        ("4", "atan2", "gradient", False),
     ]
     assert all(o.summary for o in found)
 
@@ -94,6 +94,6 @@ def test_the_lrp_of_another_model_is_refused():
         altprop.inspect(nn.Linear(2, 2), torch.randn(1, 2), altprop.LRP(nn.Linear(2, 2)))
 
 
-class _Bessel(nn.Module):
+class _Angle(nn.Module):
     def forward(self, x):
-        return torch.special.bessel_j1(x)
+        return torch.atan2(x, torch.ones(()))

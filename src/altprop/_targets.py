@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from altprop._preserve import pushed
+
 
 class Targets(NamedTuple):
     """What one ``with altprop.targets(...)`` holds."""
@@ -50,11 +52,8 @@ def targets(y: Tensor, *, scale: float = 1.0) -> Iterator[None]:
         >>> bool(model[0].weight.grad.any())
         True
     """
-    _stack.entries.append(Targets(y, scale))
-    try:
+    with pushed(_stack.entries, Targets(y, scale)):
         yield
-    finally:
-        _stack.entries.pop()
 
 
 @contextmanager

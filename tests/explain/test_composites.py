@@ -80,7 +80,7 @@ def test_the_box_is_for_the_first_convolution():
         ([(first, Flat()), (last, ZPlus()), (CONVOLUTIONS, Gamma())], [L, G, E, P]),
         ([(both(first, nn.Linear), Flat())], [E, E, E, E]),
         ([(both("features.*", lambda layer: not layer.first), Gamma())], [E, G, E, E]),
-        ([(nn.ReLU, Gamma()), ("head", Flat())], [E, E, E, L]),
+        ([("features.*", Gamma()), ("head", Flat())], [G, G, E, L]),
         (Gamma(), [G, G, G, G]),
     ],
 )

@@ -30,10 +30,14 @@ class Inner(nn.Module):
         return self.function(self.function(z))
 
 
+def angle_to_one(z):
+    return torch.atan2(z, torch.ones(()))
+
+
 def test_operations_without_a_rule_fall_back_to_gradient_times_input_and_warn_once():
-    model, x = Calls(torch.special.bessel_j1).double(), torch.randn(3, 4).double()
+    model, x = Calls(angle_to_one).double(), torch.randn(3, 4).double()
     lrp = altprop.LRP(model, "epsilon")
-    with pytest.warns(UserWarning, match="no rule for torch.special.bessel_j1: its relevance is the gradient") as told:
+    with pytest.warns(UserWarning, match="no rule for torch.atan2: its relevance is the gradient") as told:
         layers = lrp.trace(x, target=0)
     assert len(told) == 1
     lrp.attribute(x, target=0)  # warnings are errors
@@ -48,8 +52,8 @@ def test_operations_without_a_rule_fall_back_to_gradient_times_input_and_warn_on
 
 
 def test_strict_names_the_operation_and_the_module():
-    model = Calls(torch.special.bessel_j1)
-    with pytest.raises(RuntimeError, match=r"no rule for torch\.special\.bessel_j1, called in module 'inner'"):
+    model = Calls(angle_to_one)
+    with pytest.raises(RuntimeError, match=r"no rule for torch\.atan2, called in module 'inner'"):
         altprop.LRP(model, "epsilon", strict=True).attribute(torch.randn(3, 4))
 
 
@@ -79,10 +83,20 @@ class Doubled(torch.autograd.Function):
 
 def test_functions_that_no_interceptor_sees_are_named():
     model, x = Calls(Doubled.apply), torch.randn(3, 4)
-    with pytest.warns(UserWarning, match="calls Doubled, a torch.autograd.Function, which LRP cannot see"):
+    with pytest.warns(UserWarning, match="LRP cannot see into Doubled, a torch.autograd.Function"):
         altprop.LRP(model, "epsilon").attribute(x)
-    with pytest.raises(RuntimeError, match=r"calls Doubled.*strict=True forbids"):
+    with pytest.raises(RuntimeError, match=r"into Doubled.*strict=True forbids"):
         altprop.LRP(model, "epsilon", strict=True).attribute(x)
+
+
+def test_what_no_interceptor_sees_is_listed_and_raised_each_time():
+    model, x = Calls(Doubled.apply), torch.randn(3, 4)
+    lrp = altprop.LRP(model, "epsilon", strict=True)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"into Doubled.*strict=True forbids"):
+            lrp.attribute(x)
+    listed = altprop.inspect(model, x, lrp)
+    assert [operation.name for operation in listed.unknown] == ["Doubled, a torch.autograd.Function"]
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -34,7 +34,7 @@ def test_a_tensor_that_is_overwritten_unseen_is_an_error():
     tensor = torch.arange(3.0)
     kept = Kept(tensor)
     tensor[1:].zero_()
-    with pytest.raises(RuntimeError, match=r"shape \(3,\) .* was overwritten in place, through a view"):
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) .* was overwritten in place, by code that LRP does not see"):
         kept.get()
 
 

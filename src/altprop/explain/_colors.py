@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Colormap
 from torch import Tensor
 
 from altprop.explain._scaling import finite, scaled
@@ -21,7 +22,7 @@ SHAPES = "(height, width), (channels, height, width) or (batch, channels, height
 def colors(
     relevance: Relevance,
     *,
-    cmap: str | None = None,
+    cmap: str | Colormap | None = None,
     symmetric: bool = True,
     percentile: float = 100.0,
     scale: Scale = "image",
@@ -31,7 +32,7 @@ def colors(
 
     Args:
         relevance: of shape (height, width), (channels, height, width) or (batch, channels, height, width).
-        cmap: the name of a colour map of matplotlib, such as ``"seismic"``, ``"bwr"`` or ``"coolwarm"``. Unset:
+        cmap: a colour map of matplotlib or its name, such as ``"seismic"``, ``"bwr"`` or ``"coolwarm"``. Unset:
             ``"RdBu_r"``, or ``"Reds"`` where ``symmetric`` is False.
         symmetric: whether the map's middle stands for zero, and its ends for the same size with either sign. If not,
             its beginning stands for zero, and the relevance must not be negative.
@@ -45,7 +46,7 @@ def colors(
         colour of zero.
 
     Raises:
-        TypeError: the relevance is not made of real numbers.
+        TypeError: the relevance is not made of real numbers, or ``cmap`` is no colour map.
         ValueError: it has another shape, holds NaN, or is negative and ``symmetric`` is False; or an argument is wrong.
 
     Example:
@@ -71,7 +72,9 @@ def pixels(relevance: Relevance, channels: str) -> tuple[Tensor, bool]:
     return flat, values.dim() == 4
 
 
-def painted(values: Tensor, *, cmap: str | None, symmetric: bool, percentile: float, scale: str) -> np.ndarray:
+def painted(
+    values: Tensor, *, cmap: str | Colormap | None, symmetric: bool, percentile: float, scale: str
+) -> np.ndarray:
     """The colours of relevance of shape (batch, height, width): RGB, uint8."""
     if scale not in ("image", "all"):
         raise ValueError(f"scale is 'image' or 'all', got {scale!r}.")
@@ -82,12 +85,16 @@ def painted(values: Tensor, *, cmap: str | None, symmetric: bool, percentile: fl
             "Take symmetric=True, or the absolute value."
         )
     parts = scaled(values, percentile=percentile, together=scale == "all")
-    colormap = _colormap(cmap or ("RdBu_r" if symmetric else "Reds"))
+    colormap = _colormap(("RdBu_r" if symmetric else "Reds") if cmap is None else cmap)
     shades: np.ndarray = colormap(((parts + 1) / 2 if symmetric else parts).numpy(), bytes=True)
     return shades[..., :3]
 
 
-def _colormap(name: str) -> Any:
+def _colormap(name: str | Colormap) -> Colormap:
+    if isinstance(name, Colormap):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"cmap is a colour map of matplotlib, or the name of one, got {type(name).__name__}.")
     known = list(mpl.colormaps)
     if name not in known:
         close = get_close_matches(name, known, n=1, cutoff=0.5)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
@@ -23,7 +24,7 @@ def grid(
     labels: Sequence[str] = (),
     size: float = 1.1,
     across: int | None = None,
-    cmap: str | None = None,
+    cmap: str | Colormap | None = None,
     symmetric: bool = True,
     percentile: float = 100.0,
     scale: Scale = "image",

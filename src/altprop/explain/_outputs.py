@@ -22,6 +22,8 @@ def part_of(target: Any, rows: slice, batch: int) -> Any:
         ValueError: there are more or fewer targets than examples.
     """
     if isinstance(target, list) or (isinstance(target, Tensor) and target.dim() > 0):
+        if len(target) == 1:
+            return target  # one for all
         if len(target) != batch:
             raise ValueError(f"There must be a target for each of the {batch} examples, got {len(target)}.")
         return target[rows]

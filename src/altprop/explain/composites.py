@@ -22,6 +22,7 @@ from altprop.explain.rules import (
     RelevanceRule,
     ZPlus,
 )
+from altprop.ops.module_kinds import kind_of_class
 from altprop.ops.weighted_sums import Layer
 
 Predicate = type[nn.Module] | tuple[type[nn.Module], ...] | str | Callable[[Layer], bool]
@@ -77,7 +78,7 @@ class Composite:
 
     Raises:
         TypeError: a pair is none.
-        ValueError: the stabiliser is negative or not finite.
+        ValueError: the stabiliser is negative or not finite, or a rule is none for the class of modules it is given to.
 
     Example:
         >>> import altprop
@@ -104,12 +105,71 @@ class Composite:
                     f"A predicate is a class of modules, a tuple of them, a name pattern or a function, got "
                     f"{pair[0]!r}."
                 )
+            _check_fits(*pair)
         object.__setattr__(self, "pairs", pairs)
 
     def rule_for(self, layer: Layer, kind: Kind) -> RelevanceRule | None:
         """The rule that the pairs give an operation; None if they give none."""
         pairs = (rule for predicate, rule in self.pairs if kind in rule.applies_to and matches(predicate, layer))
         return next(pairs, None)
+
+    def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
+        """What is to be told of pairs that are meant for something in ``model``, and hold for nothing of it.
+
+        Args:
+            model: what is explained.
+            asked: the operations of a forward pass that can have a rule, and of which kind each is.
+        """
+        ran = {layer.name for layer, _ in asked}
+        told = []
+        for predicate, rule in self.pairs:
+            fitting = [layer for layer, kind in asked if kind in rule.applies_to]
+            if any(matches(predicate, layer) for layer in fitting):
+                continue
+            if isinstance(predicate, str):
+                told += _idle_pattern(predicate, rule, model, ran)
+            elif any(matches(predicate, layer) for layer, _ in asked):
+                told.append(
+                    f"The composite's rule {rule!r} holds for none of the operations that its predicate {predicate!r} "
+                    f"means: it is a rule for {_listed(rule)}."
+                )
+        return told
+
+
+def _idle_pattern(pattern: str, rule: RelevanceRule, model: nn.Module, ran: set[str]) -> list[str]:
+    meant = [name for name, _ in model.named_modules() if fnmatchcase(name, pattern)]
+    if not meant:
+        names = [name for name, _ in model.named_modules() if name]
+        close = difflib.get_close_matches(pattern, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return [f"The pattern {pattern!r} of the composite matches no module of the model.{hint}"]
+    within = [name for name in ran if name.startswith(tuple(f"{outer}." for outer in meant))]
+    if not within and not ran.intersection(meant):
+        return []  # they did not run
+    hint = f" For the modules within: {pattern + '.*'!r}." if within else ""
+    return [
+        f"The composite's rule {rule!r} holds for nothing that the modules {pattern!r} compute: it is a rule for "
+        f"{_listed(rule)}.{hint}"
+    ]
+
+
+def _listed(rule: RelevanceRule) -> str:
+    words = {
+        "layer": "layers with weights", "activation": "activations", "sum": "sums and average pools",
+        "pool": "max pools", "normalisation": "normalisations", "softmax": "softmaxes",
+    }  # fmt: skip
+    return ", ".join(words[kind] for kind in words if kind in rule.applies_to) or "nothing"
+
+
+def _check_fits(predicate: Predicate, rule: RelevanceRule) -> None:
+    """Check that a rule can be one for modules of the classes that it is given to."""
+    classes = [cls for cls in (predicate if isinstance(predicate, tuple) else (predicate,)) if isinstance(cls, type)]
+    for cls in classes:
+        kind = kind_of_class(cls)
+        if kind is not None and kind not in rule.applies_to:
+            raise ValueError(
+                f"{rule!r} cannot be the rule of {cls.__name__}: it is a rule for {_listed(rule)}. Leave the pair out."
+            )
 
 
 def _composite(name: str, pairs: Pairs, **options: Any) -> Composite:

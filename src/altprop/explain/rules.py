@@ -17,7 +17,7 @@ from torch import Tensor
 from altprop.ops.weighted_sums import WeightedSum
 
 Bias = Literal["absorb", "redistribute", "ignore"]
-Kind = Literal["layer", "activation", "sum", "pool", "normalisation"]
+Kind = Literal["layer", "activation", "sum", "pool", "normalisation", "softmax"]
 
 
 class RelevanceRule:
@@ -129,6 +129,7 @@ class Epsilon(_Stabilised):
     """
 
     epsilon: float = 1e-6
+    in_proportion: ClassVar[bool] = True
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """R_i = Σ_j x_i w_ij R_j / z_j."""
@@ -281,7 +282,7 @@ class Gamma(_Stabilised):
 class Pass(LayerRule, ActivationRule):
     """Relevance passes unchanged. For a layer with weights, its input and output must have one shape."""
 
-    applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer", "activation", "normalisation"))
+    applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer", "activation", "normalisation", "softmax"))
     passes: ClassVar[bool] = True
     proportional: ClassVar[bool] = False
 
@@ -300,6 +301,7 @@ class Norm(_Stabilised):
     """In proportion to each input's contribution, like :class:`Epsilon`; also for sums, averages and normalisations."""
 
     epsilon: float = 1e-6
+    in_proportion: ClassVar[bool] = True
     applies_to: ClassVar[frozenset[Kind]] = frozenset(("layer", "sum", "normalisation"))
     relevance = Epsilon.relevance
 

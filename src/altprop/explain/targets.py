@@ -41,7 +41,8 @@ def relevance_at(output: Tensor, target: Target, seed: Literal["value", "one"]) 
         output: (batch, ...), what the model returned.
         target: None for the largest output of each example; one index for all, or one for each example; a tuple of
             indices where an output has more dimensions, or a list of a tuple for each example; or a float tensor of the
-            output's shape, which is the relevance itself.
+            output's shape, which is the relevance itself. Negative indices count from the end, and indices that leave
+            one element may be left out.
         seed: whether the relevance is the output's value there, or one.
 
     Returns:
@@ -71,22 +72,31 @@ def _positions(output: Tensor, target: Target) -> Tensor:
     if not shape:
         raise ValueError("The model returns one number for each example: it is explained with target=None.")
     indices = _as_indices(target, output)
-    if indices.shape not in {(1, len(shape)), (batch, len(shape))}:
+    given = indices.shape[1] if indices.dim() == 2 and len(indices) in {1, batch} else 0
+    if not given or given > len(shape) or torch.Size(shape[given:]).numel() != 1:
         raise ValueError(
             f"The target {_shown(target)} does not fit an output of shape {tuple(output.shape)}: give one index, or "
             f"one for each of the {batch} examples"
             + (f", each a tuple of {len(shape)} indices." if len(shape) > 1 else ".")
         )
-    sizes = torch.tensor(shape, device=indices.device)
-    outside = (indices < 0) | (indices >= sizes)
+    sizes = torch.tensor(shape[:given], device=indices.device)
+    outside = (indices < -sizes) | (indices >= sizes)
     if bool(outside.any()):
         example, dim = outside.nonzero()[0].tolist()
         raise ValueError(
             f"The target {int(indices[example, dim])} is out of range: the model has {shape[dim]} outputs"
-            f"{f' in dimension {dim + 1}' if len(shape) > 1 else ''}, numbered from 0."
+            f"{f' in dimension {dim + 1}' if len(shape) > 1 else ''}, numbered from 0, or from the end by -1, -2, ..."
         )
-    strides = [int(torch.Size(shape[dim + 1 :]).numel()) for dim in range(len(shape))]
+    indices = torch.where(indices < 0, indices + sizes, indices)
+    strides = [int(torch.Size(shape[dim + 1 :]).numel()) for dim in range(given)]
     return (indices * torch.tensor(strides, device=indices.device, dtype=torch.long)).sum(1).expand(batch)
+
+
+def means_one_index(target: Target, output: Tensor) -> bool:
+    """Whether ``target`` says one index, for all examples or for each, whatever dimensions ``output`` has."""
+    if target is None or (isinstance(target, Tensor) and target.is_floating_point()):
+        return False
+    return _as_indices(target, output).shape[1] == 1
 
 
 def _as_indices(target: Any, output: Tensor) -> Tensor:

@@ -13,11 +13,14 @@ from torch import Tensor
 from torch.overrides import (
     TorchFunctionMode,
     _get_current_function_mode_stack,
+    _pop_mode,
     resolve_name,
 )
 from torch.utils._pytree import tree_leaves
 
-from altprop.ops.names import OpRule
+from altprop.ops.names import OpRule, overwrites
+from altprop.ops.operands import by_place
+from altprop.ops.witness import Witness, sequence_number
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,7 +43,12 @@ class Interceptor(TorchFunctionMode):
             function keeps its ordinary gradient, or follows ``fallback``.
         observer: see :data:`Observer`.
         fallback: the rule of such functions, if the ordinary gradient will not do.
+
+    Attributes:
+        witness: knows which nodes of the pass's graph were made by rules.
     """
+
+    witness: Witness
 
     def __init__(
         self,
@@ -58,20 +66,40 @@ class Interceptor(TorchFunctionMode):
         self._fallback = fallback
         self._silenced = 0
         self._outer: list[Interceptor] = []
+        self._depth = 0
+
+    def run(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """Call ``function`` with this interceptor entered, and leave it whatever happens.
+
+        A ``with`` statement does the same but for an interrupt (Ctrl-C) in the very moment in which it ends.
+        """
+        if torch.compiler.is_compiling():
+            with self:
+                return function(*args, **kwargs)
+        self._depth = torch._C._len_torch_function_stack()
+        try:
+            with self:
+                return function(*args, **kwargs)
+        finally:
+            while torch._C._len_torch_function_stack() > self._depth:
+                _pop_mode()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
         self._outer = _entered()
         for mode in self._outer:
             mode._silenced += 1
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
+        if not torch.compiler.is_compiling():
+            self.witness = Witness()
+        return super().__enter__()  # type: ignore[no-untyped-call, no-any-return]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for mode in self._outer:
             mode._silenced -= 1
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+            if not mode._silenced and not torch.compiler.is_compiling():
+                mode.witness.note(type(self), self.witness.start)
 
     def __torch_function__(
         self,
@@ -81,22 +109,30 @@ class Interceptor(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of a torch function: torch calls this, users do not."""
-        if kwargs:
-            args, kwargs = _positional(args, kwargs)
-        else:
+        if kwargs is None:
             kwargs = {}
         if self._silenced:
             return func(*args, **kwargs)
-        if torch.compiler.is_compiling():
-            rule = self.rule_of(func)
-        else:
+        if not torch.compiler.is_compiling():
             _refuse_checkpointing()
-            rule = self._rules.get(func)
         if not torch.is_grad_enabled():
-            return func(*args, **kwargs)
+            return self._without_gradient(func, args, kwargs)
+        if kwargs:
+            args, kwargs = by_place(func, args, kwargs)
+        if torch.compiler.is_compiling():
+            return self._answer(func, self.rule_of(func), func, args, kwargs)
+        before, rule = sequence_number(), self._rules.get(func)
         if rule is not None and self._observer is None:
-            return rule(self.settings, func, *args, **kwargs)
-        return self._answer(func, rule, func, args, kwargs)
+            result = rule(self.settings, func, *args, **kwargs)
+            if result is NotImplemented:
+                result = self._answer(func, None, func, args, kwargs)
+        else:
+            result = self._answer(func, rule, func, args, kwargs)
+        self.witness.note(func, before)
+        return result
+
+    def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return func(*args, **kwargs)
 
     def silence(self) -> None:
         """See nothing until :meth:`resume`; they nest."""
@@ -120,7 +156,12 @@ class Interceptor(TorchFunctionMode):
         """
         self.silence()
         try:
-            return self._answer(key, rule, function, args, kwargs)
+            if torch.compiler.is_compiling():
+                return self._answer(key, rule, function, args, kwargs)
+            before = sequence_number()
+            result = self._answer(key, rule, function, args, kwargs)
+            self.witness.note(key, before)
+            return result
         finally:
             self.resume()
 
@@ -132,15 +173,19 @@ class Interceptor(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        result = function(*args, **kwargs) if rule is None else rule(self.settings, function, *args, **kwargs)
+        # What works in place cannot be done twice: the fallback has to do it, and to find a way.
+        at_once = rule is None and self._fallback is not None and overwrites(key) and _in_graph((args, kwargs))
+        by = self._fallback if at_once else rule
+        result = function(*args, **kwargs) if by is None else by(self.settings, function, *args, **kwargs)
+        if result is NotImplemented:  # the rule knows the function, but not with such operands
+            return self._answer(key, None, function, args, kwargs)
         if (rule is None or self._observer is not None) and _takes_credit(key, result):
             name = _name(key)
             if self._observer is not None:
                 self._observer(name, rule)
             if rule is None and (self._fallback is None or _in_graph((args, kwargs))):
                 self._unknown(name)
-            # What works in place cannot be done twice.
-            if rule is None and self._fallback is not None and not name.endswith("_"):
+            if rule is None and self._fallback is not None and not at_once:
                 result = self._fallback(self.settings, function, *args, **kwargs)
         return result
 
@@ -152,15 +197,6 @@ class Interceptor(TorchFunctionMode):
             if rule is not None:
                 return rule
         return self._rules.get(func)
-
-
-def _positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The operands in their places, if they were given by torch's names: rules call them by the papers' symbols."""
-    given = [name for place, name in enumerate(("input", "other")) if name in kwargs and place >= len(args)]
-    if not given or (given == ["other"] and not args):
-        return args, kwargs
-    rest = {name: value for name, value in kwargs.items() if name not in given}
-    return (*args, *(kwargs[name] for name in given)), rest
 
 
 def active_interceptor() -> Interceptor | None:
@@ -222,9 +258,8 @@ def _refuse_checkpointing() -> None:
     if checkpointed:
         raise RuntimeError(
             "This model uses activation checkpointing (torch.utils.checkpoint), which runs parts of the forward pass "
-            "again during the backward pass, where the attached rule no longer sees them. Switch checkpointing off "
-            "(in Hugging Face models: model.gradient_checkpointing_disable()), or use torch.compile, under which the "
-            "rule is part of what is computed again."
+            "again during the backward pass, where rules no longer see them. Switch checkpointing off (in Hugging Face "
+            "models: model.gradient_checkpointing_disable(); in timm's: model.set_grad_checkpointing(False))."
         )
 
 

@@ -71,6 +71,76 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """``torch.matmul(x, W)``: x is (..., in), the weight (in, out), or one for each of a batch: (..., in, out)."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x W + b."""
+        z = x.matmul(weight)
+        return z if bias is None else z + bias
+
+    def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """s Wᵀ."""
+        return s.matmul(weight.mT).sum_to_size(x.shape)
+
+    def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """(in, out)."""
+        if weight.dim() == 2:
+            return x.reshape(-1, x.shape[-1]).t().mm(s.reshape(-1, s.shape[-1]))
+        return x.mT.matmul(s).sum_to_size(weight.shape)
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """(out), or what was added to the product."""
+        return values
+
+    def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
+        """(out)."""
+        return values
+
+    def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The width of the input."""
+        return x.new_full((), x.shape[-1])
+
+    def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """The sum over the outputs, at each input."""
+        return s.sum(-1, keepdim=True).sum_to_size(*x.shape[:-1], 1).expand_as(x).clone()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """``torch.matmul(W, x)``: the weight is (..., out, in), x (..., in, columns)."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x + b."""
+        z = weight.matmul(x)
+        return z if bias is None else z + bias
+
+    def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ s."""
+        return weight.mT.matmul(s).sum_to_size(x.shape)
+
+    def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Of the weight's shape."""
+        return s.matmul(x.mT).sum_to_size(weight.shape)
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """What was added to the product."""
+        return values
+
+    def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
+        """(out, 1)."""
+        return values[:, None]
+
+    def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The height of the input."""
+        return x.new_full((), x.shape[-2])
+
+    def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """The sum over the outputs, at each input."""
+        return s.sum(-2, keepdim=True).sum_to_size(*x.shape[:-2], 1, x.shape[-1]).expand_as(x).clone()
+
+
+@dataclass(frozen=True)
 class Convolution:
     """``torch.convolution``: x is (batch, channels, ...); the fields are its arguments.
 
@@ -107,7 +177,7 @@ class Convolution:
     def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Of the weight's shape."""
         gradients = torch.ops.aten.convolution_backward.default(
-            s, x, weight, None, *self._geometry(self.groups), [False, True, False]
+            s, self._padded(x), weight, None, *self._geometry(self.groups), [False, True, False]
         )
         result: Tensor = gradients[1]
         return result

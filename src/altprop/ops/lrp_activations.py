@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from altprop.ops import names
-from altprop.ops.lrp_common import constant, depends, finish, mixture, move
+from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, move, ordinary
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import AveragePool, Elementwise, Pass, average_pool, connect
 from altprop.ops.relevance_flow import (
@@ -31,17 +33,41 @@ from altprop.ops.relevance_flow import (
 def activation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
     """a = φ(z): relevance passes unchanged."""
     if not depends(z):
-        return mixture(run, function, z, *args, **kwargs)
-    in_place = _is_in_place(function, args, kwargs)
-    return _activated(run, function, z, args, kwargs, in_place, function.__name__.rstrip("_") in _NONNEGATIVE)
+        inputs = dependent((*args, *kwargs.values()))
+        return rescaled(run, function, inputs[0], z, *args, **kwargs) if inputs else _passive(function, z, args, kwargs)
+    if z.is_complex():
+        # A map of complex numbers mixes their parts; only the modulus is homogeneous.
+        return in_proportion(run, function, (z, *args), kwargs) if function.__name__ == "abs" else NotImplemented
+    nonnegative = function.__name__.rstrip("_") in _NONNEGATIVE
+    return _activated(run, function, z, args, kwargs, _is_in_place(function, args, kwargs), nonnegative)
+
+
+def rescaled(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """An activation times or divided by something, or the exponent of a constant: it keeps its relevance."""
+    if run.gradients:
+        return ordinary(run, function, *args, **kwargs)
+    z = constant(function, *args, **kwargs)
+    call = Pass(x.shape)
+    if len(args) == 2:
+        other = args[1] if args[0] is x else args[0]
+        is_tensor = isinstance(other, Tensor)
+        call.scale = int(args[0] is not x), other.detach() if is_tensor else other, not depends(other)
+    return finish(run, function, call, z, [x], derived([x], use=OTHER))
+
+
+def _passive(function: Callable[..., Any], z: Any, args: Any, kwargs: Any) -> Any:
+    if isinstance(z, Tensor) and _is_in_place(function, args, kwargs):
+        before_overwriting(z)
+    return constant(function, z, *args, **kwargs)
 
 
 def relu(run: Run, function: Callable[..., Any], input: Tensor, inplace: bool = False) -> Any:
     """a = z⁺: relevance passes unchanged."""
-    if not depends(input):
-        return constant(function, input, inplace) if inplace else constant(function, input)
+    args = (inplace,) if inplace else ()
     in_place = inplace or function.__name__.endswith("_")
-    return _activated(run, function, input, (inplace,) if inplace else (), {}, in_place, True)
+    if not depends(input):
+        return _passive(function, input, args, {})
+    return _activated(run, function, input, args, {}, in_place, True)
 
 
 def _activated(
@@ -59,7 +85,8 @@ def _activated(
     if run.gradients and rule is None:
         return _overwriting(function, z, args, kwargs, in_place)
     rectifier = layer.function in {"relu", "relu6"}
-    kept_z = Kept(z) if formula else None
+    loses_sign = rule is None and layer.function.removeprefix("special_") in _LOSES_SIGN
+    kept_z = Kept(z) if formula or loses_sign else None
     flow = Flow(nonnegative, flow_of(z).beyond_first)
     flow_of(z).uses.append(Rectified(flow) if rectifier and not formula else OTHER)
     own = None
@@ -69,6 +96,9 @@ def _activated(
     with torch.no_grad():
         a = function(z.detach(), *args, **kwargs)
     call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
+    if a.shape != z.shape:
+        call = Pass(z.shape) if formula is None else call
+    call.before = kept_z if loses_sign else None
     connected = connect(call, z) if in_place else connect(call, a, z)
     if own is not None:
         own.was_rectified(connected)
@@ -80,7 +110,19 @@ def _activated(
 
 
 def _is_in_place(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:
-    return function.__name__.endswith("_") or bool(args and args[-1] is True) or bool(kwargs.get("inplace"))
+    place = _place_of_inplace(function)
+    return names.overwrites(function) or bool(
+        kwargs.get("inplace") or (place and len(args) >= place and args[place - 1])
+    )
+
+
+@lru_cache(maxsize=512)
+def _place_of_inplace(function: Callable[..., Any]) -> int:
+    """The place of ``inplace`` among the arguments; 0 if there is none (those of C++ have none)."""
+    if not hasattr(function, "__code__"):
+        return 0
+    arguments = list(inspect.signature(function).parameters)
+    return arguments.index("inplace") if "inplace" in arguments else 0
 
 
 def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dict[str, Any], in_place: bool) -> Any:
@@ -93,6 +135,20 @@ def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dic
     set_flow(a, Flow(beyond_first=beyond))
     return a
 
+
+def normalisation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+    """x divided by its size: relevance passes, or goes back in proportion: as the composite says."""
+    rule = run.rule_for(run.layer(function), "normalisation") if depends(z) else None
+    if rule is not None and not rule.passes:
+        return in_proportion(run, function, (z, *args), kwargs)
+    return activation(run, function, z, *args, **kwargs)
+
+
+_LOSES_SIGN = {
+    "sigmoid", "expit", "hardsigmoid", "logsigmoid", "log_sigmoid", "log_softmax", "softplus", "exp", "exp2", "log",
+    "log2", "log10", "logit", "ndtr", "log_ndtr", "erfc",
+}  # fmt: skip
+"""Activations that are no function of sign: at the end of a model, what comes before them is explained."""
 
 _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "relu6"}
 """Activations without negative values."""

@@ -7,17 +7,28 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from altprop.ops import names
 from altprop.ops.linear_maps import LinearMap
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Call, Proportion, SeveralOutputs, connect, connect_all
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, derived, flow_of, set_flow
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.ops.relevance import Call, Homogeneous, Proportion, connect, connect_all
+from altprop.ops.relevance_flow import (
+    OTHER,
+    PROPORTIONAL,
+    Flow,
+    before_overwriting,
+    derived,
+    flow_of,
+    is_followed,
+    set_flow,
+)
+from altprop.ops.weighted_sums import Layer, WeightedSum
 
 
 def depends(value: Any) -> bool:
-    """Whether ``value`` is a tensor that depends on the model's input: unlike parameters, no leaf of the graph."""
-    return isinstance(value, Tensor) and value.requires_grad and not value.is_leaf
+    """Whether ``value`` is a tensor that depends on the model's input: unlike parameters and what is made of them."""
+    return isinstance(value, Tensor) and value.requires_grad and not value.is_leaf and is_followed(value)
 
 
 def dependent(values: Any) -> list[Tensor]:
@@ -51,19 +62,26 @@ def ordinary(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) 
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
         return constant(function, *args, **kwargs)
-    result = function(*args, **kwargs)
+    if names.overwrites(function):
+        before_overwriting(args[0])
+    result = function(*map(_outside_inference, args), **kwargs)
     mark(result, inputs, OTHER)
     return result
 
 
 def mark(result: Any, inputs: list[Tensor], use: Any, *, nonnegative: bool = False) -> None:
     """Note that ``result`` (a tensor or several) was made from ``inputs``, which are used as ``use`` says."""
-    parts = [result] if isinstance(result, Tensor) else [part for part in result if isinstance(part, Tensor)]
-    made = [part for part in parts if part.requires_grad and all(part is not tensor for tensor in inputs)]
+    parts = [result] if isinstance(result, Tensor) else list(tree_leaves(result))
+    made = [part for part in parts if isinstance(part, Tensor) and part.requires_grad]
     if made:
         flow = derived(inputs, nonnegative=nonnegative, use=use)
         for part in made:
             set_flow(part, flow)
+
+
+def _outside_inference(value: Any) -> Any:
+    """A copy of a tensor that was made in inference mode, which autograd can keep for the backward pass."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -72,11 +90,28 @@ def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     if not inputs:
         return _moved_constant(function, *args, **kwargs)
     result = function(*args, **kwargs)
-    if function.__name__ not in {"__set__", "register_hook", "retain_grad"}:
-        keeps = getattr(function, "__name__", "") in _KEEP_SIGN and not any(map(_is_constant, args))
-        nonnegative = keeps and all(flow_of(tensor).nonnegative for tensor in inputs)
-        mark(result, inputs, None, nonnegative=nonnegative)
+    name = function.__name__
+    if name in _UNMOVED or any(result is tensor for tensor in inputs):
+        return result
+    if name in _IDENTITIES and len(inputs) == 1 and getattr(result, "shape", None) == inputs[0].shape:
+        set_flow(result, flow_of(inputs[0]))
+        return result
+    keeps = name in _KEEP_SIGN and not any(map(_is_constant, args))
+    nonnegative = keeps and all(flow_of(tensor).nonnegative for tensor in inputs)
+    mark(result, inputs, None, nonnegative=nonnegative)
+    run.watch_move(function, result, {tensor.grad_fn for tensor in inputs})
     return result
+
+
+_UNMOVED = {"__set__", "register_hook", "retain_grad", "requires_grad_"}
+"""Functions that do nothing to the values."""
+
+_IDENTITIES = {
+    "view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone",
+    "expand", "expand_as", "broadcast_to", "atleast_1d", "atleast_2d", "atleast_3d", "float", "double", "half",
+    "bfloat16", "to", "type", "type_as", "ravel", "alias_copy", "view_copy", "positive", "__pos__", "nan_to_num",
+}  # fmt: skip
+"""Functions whose output is their input, if it has its shape: what is known of the one is known of the other."""
 
 
 _KEEP_SIGN = {
@@ -104,21 +139,20 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and not depends(value)
 
 
-def fallback(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """No rule is known: the gradient times the input."""
-    inputs = dependent((*args, *kwargs.values()))
-    if not inputs:
-        return constant(function, *args, **kwargs)
-    return in_proportion(run, function, args, kwargs)
-
-
 def mixture(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """z = Σ c_i x_i: in proportion to each input's contribution, R_i = c_i x_i R / (z + ε·sign z)."""
     if not dependent((*args, *kwargs.values())):
         return constant(function, *args, **kwargs)
-    if run.gradients:
+    if run.gradients and run.rule_for(run.layer(function), "sum") is None:
         return ordinary(run, function, *args, **kwargs)
     return in_proportion(run, function, args, kwargs)
+
+
+def homogeneous(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A function of some degree in its inputs together, such as a variance: its relevance, divided up as x·∂z/∂x."""
+    if run.gradients or not dependent((*args, *kwargs.values())):
+        return ordinary(run, function, *args, **kwargs)
+    return in_proportion(run, function, args, kwargs, node=Homogeneous)
 
 
 def in_proportion(
@@ -128,6 +162,7 @@ def in_proportion(
     kwargs: dict[str, Any],
     parts: Sequence[float] = (),
     surrogate: Callable[..., Any] | None = None,
+    node: type[Proportion] = Proportion,
 ) -> Any:
     """The result of ``function``, with :class:`Proportion` as its way back.
 
@@ -137,28 +172,49 @@ def in_proportion(
         args: its arguments.
         kwargs: its arguments by name.
         parts: the part of the relevance that each tensor which depends on the input gets; by default all of it.
-        surrogate: what is differentiated in place of ``function``, and has the same value.
+        surrogate: what is differentiated in place of ``function``, and has the same value but for rounding.
+        node: :class:`Proportion`, or a kind of it.
     """
     inputs = dependent((*args, *kwargs.values()))
     hollow_args, hollow_kwargs = _hollow(args), {name: _hollow(value) for name, value in kwargs.items()}
+    differentiated = surrogate or function
 
     def f(leaves: Sequence[Tensor]) -> Any:
         left = iter(leaves)
         positional = _filled(hollow_args, left)
-        return (surrogate or function)(*positional, **{name: _filled(v, left) for name, v in hollow_kwargs.items()})
+        return differentiated(*positional, **{name: _filled(v, left) for name, v in hollow_kwargs.items()})
+
+    def outputs_of(leaves: Sequence[Tensor]) -> list[Tensor]:
+        return _differentiable(f(leaves))
 
     leaves = [value.detach().requires_grad_() for value in inputs]
     with torch.enable_grad():
-        z = f(leaves)
+        made = f(leaves)
+    outputs = _differentiable(made)
+    if any(value.layout != torch.strided for value in (*leaves, *outputs)):
+        raise NotImplementedError(
+            f"LRP has no rule for {run.layer(function).function} of sparse tensors: write it with dense ones "
+            f"(tensor.to_dense())."
+        )
     rule = run.rule_for(run.layer(function), "sum")
     epsilon = run.epsilon if rule is None else rule.epsilon
-    if isinstance(z, Tensor):
-        call = Proportion(f, z, leaves, inputs, parts or [1.0] * len(leaves), epsilon)
-        # A copy: the backward pass of function may need its own output, which the model may overwrite.
-        return finish(run, function, call, z.detach().clone(), inputs, derived(inputs, use=PROPORTIONAL))
-    if not isinstance(z, tuple | list):
-        raise RuntimeError(f"LRP has no rule for {function}, which returns {type(z).__name__}: write it with tensors.")
-    return _several(z, leaves, inputs, epsilon)
+    call = node(outputs_of, outputs, leaves, inputs, parts or [1.0] * len(leaves), epsilon)
+    # Copies: the backward pass of function may need its own output, which the model may overwrite.
+    if isinstance(made, Tensor):
+        z = made.detach().clone() if surrogate is None else constant(function, *args, **kwargs)
+        return finish(run, function, call, z, inputs, derived(inputs, use=PROPORTIONAL)) if outputs else z
+    flat, structure = tree_flatten(made)
+    connected = iter(connect_all(call, [z.detach().clone() for z in outputs], *inputs) if outputs else ())
+    result = tree_unflatten([next(connected) if _differentiable(value) else value for value in flat], structure)
+    mark(result, inputs, PROPORTIONAL)
+    run.add(run.layer(function), call)
+    return result
+
+
+def _differentiable(made: Any) -> list[Tensor]:
+    """The tensors in a result that depend on what is differentiated."""
+    leaves = [made] if isinstance(made, Tensor) else tree_leaves(made)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
 
 
 _HOLE = object()
@@ -170,7 +226,7 @@ def _hollow(value: Any) -> Any:
         return type(value)(map(_hollow, value))
     if depends(value):
         return _HOLE
-    return value.detach() if isinstance(value, Tensor) else value
+    return _outside_inference(value).detach() if isinstance(value, Tensor) else value
 
 
 def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:
@@ -180,33 +236,35 @@ def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:
     return next(tensors) if value is _HOLE else value
 
 
-def _several(results: Any, leaves: list[Tensor], inputs: list[Tensor], epsilon: float) -> Any:
-    outputs = [part for part in results if isinstance(part, Tensor) and part.requires_grad]
-    connected = iter(
-        connect_all(SeveralOutputs(outputs, leaves, epsilon), [z.detach().clone() for z in outputs], *inputs)
-    )
-    derived(inputs, use=PROPORTIONAL)
-    parts = [next(connected) if isinstance(part, Tensor) and part.requires_grad else part for part in results]
-    return tuple(parts)
-
-
 def weighted_sum(
     run: Run,
-    function: Callable[..., Any],
+    layer: Layer,
     linear_map: LinearMap,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
+    operands: tuple[Tensor, Tensor, Tensor | None],
+    function: Callable[..., Any],
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """The value of ``function(*args, **kwargs)`` which is W x + b, with the rule of the layer as its way back."""
-    if not depends(x):
-        return constant(function, *args, **kwargs)
-    layer = run.layer(function)
+    """The value of ``function(*args, **kwargs)``, which is W x + b, with the rule of the layer as its way back.
+
+    Args:
+        run: the forward pass.
+        layer: the operation.
+        linear_map: x ↦ W x + b.
+        operands: x, which depends on the input, W and b, which do not.
+        function: what is computed.
+        *args: its arguments.
+        **kwargs: its arguments by name.
+    """
+    x, weight, bias = operands
     layer.first = not flow_of(x).beyond_first
-    if run.gradients and run.rule_for(layer, "layer") is None:
-        return ordinary(run, function, *args, **kwargs)
+    rule = run.rule_for(layer, "layer")
+    if run.gradients and rule is None:
+        z = ordinary(run, function, *args, **kwargs)
+        flow_of(z).beyond_first = True
+        return z
+    if x.is_complex() or weight.is_complex():
+        return _complex_sum(run, layer, rule, function, args, kwargs)
     z = constant(function, *args, **kwargs)
     call = WeightedSum(layer, linear_map, x, weight, bias, run.parts)
     connected = connect(call, z, x)
@@ -216,7 +274,18 @@ def weighted_sum(
     return connected
 
 
-def transposed_weight(weight: Tensor) -> Tensor:
-    """(out, in) from (in, out), as a constant."""
-    with torch.no_grad():
-        return weight.t()
+def _complex_sum(
+    run: Run, layer: Layer, rule: Any, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+) -> Any:
+    """A layer of complex numbers: in proportion, each real and imaginary part by itself, or not at all.
+
+    Raises:
+        ValueError: the composite gives it another rule than that.
+    """
+    if rule is not None and not getattr(rule, "in_proportion", False):
+        raise ValueError(
+            f"The layer {layer.name!r} computes with complex numbers, for which there is no {rule!r}: give it Epsilon."
+        )
+    z = in_proportion(run, function, args, kwargs)
+    flow_of(z).beyond_first = True
+    return z

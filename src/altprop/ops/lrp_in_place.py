@@ -8,25 +8,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from altprop.ops.lrp_common import constant, dependent, depends, finish, move
+from altprop.ops import names
+from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, mixture, move
 from altprop.ops.lrp_products import add, sum_epsilon
 from altprop.ops.lrp_run import Run
 from altprop.ops.names import OpRule
 from altprop.ops.relevance import Sum
-from altprop.ops.relevance_flow import PROPORTIONAL, Kept, before_overwriting, derived, flow_of, set_flow
+from altprop.ops.relevance_flow import PROPORTIONAL, Flow, Kept, before_overwriting, derived, flow_of, set_flow
 
 
 def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
     """Values written into ``target`` take their relevance along."""
-    if not dependent((target, *args, *kwargs.values())):
-        return constant(function, target, *args, **kwargs)
     if function.__name__ == "__setitem__" and _is_written(target, *args):
         return None
     sources = dependent((target, *args, *kwargs.values()))
     before_overwriting(target)
+    if not sources:
+        return constant(function, target, *args, **kwargs)
+    nodes = {source.grad_fn for source in sources}
     result = function(target, *args, **kwargs)
     set_flow(target, derived(sources))
+    run.watch_move(function, target, nodes)
     return result
 
 
@@ -40,31 +44,92 @@ def _is_written(target: Tensor, index: Any, value: Any) -> bool:
     return same and part._is_view()
 
 
-def in_place(twin: str, rule: OpRule) -> OpRule:
-    """A rule for ``x.twin_(y)``: out of place from a copy of x, which is about to be lost; then written into x."""
-    function = getattr(torch, twin)
+def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The function that does out of place what ``function`` does in place; None if there is none.
 
-    def in_place_rule(run: Run, original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not dependent((x, *args)):
-            return constant(original, x, *args, **kwargs)
+    Example:
+        >>> twin_of(torch.Tensor.index_add_).__name__, twin_of(torch.Tensor.__ipow__).__name__
+        ('index_add', '__pow__')
+    """
+    name = function.__name__
+    name = f"__{name[3:]}" if name in names.IN_PLACE_OPERATORS else name.rstrip("_")
+    name = _TWINS.get(name, name)
+    return next((getattr(place, name) for place in (Tensor, torch, F) if hasattr(place, name)), None)
+
+
+_TWINS = {"__div__": "__truediv__"}
+
+
+def in_place(rule: OpRule) -> OpRule:
+    """``rule``, for the functions that do the same in place: out of place from a copy of x, and then written into x."""
+
+    @wraps(rule)
+    def in_place_rule(run: Run, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+        twin = twin_of(function)
+        if twin is None:
+            raise RuntimeError(
+                f"LRP cannot follow {function.__name__}, which works in place and has no form that does not: write it "
+                f"out of place."
+            )
         before_overwriting(x)
+        if not dependent((x, *args, *kwargs.values())):
+            return constant(function, x, *args, **kwargs)
         old = move(run, torch.clone, x)
         args = tuple(old if value is x else value for value in args)
-        result = rule(run, function, old, *args, **kwargs)
+        result = rule(run, twin, old, *args, **kwargs)
+        if result is NotImplemented:
+            return result
+        if result.shape != x.shape or not torch.can_cast(result.dtype, x.dtype):
+            function(x, *args, **kwargs)  # gives x another shape, or raises torch's own error
         x.copy_(result)
-        set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative))
+        set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative) if depends(result) else Flow())
         return x
 
     return in_place_rule
+
+
+def fallback(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """No rule is known: the gradient times the input."""
+    if names.overwrites(function):
+        return _fallback_in_place(run, function, *args, **kwargs)
+    if not dependent((*args, *kwargs.values())):
+        return constant(function, *args, **kwargs)
+    return in_proportion(run, function, args, kwargs)
+
+
+_fallback_in_place = in_place(mixture)
+
+
+def reshaped_in_place(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Another shape for the same values: nothing is overwritten."""
+    if not depends(x):
+        return _as_it_was(function, x, *args, **kwargs)
+    flow = derived([x], nonnegative=flow_of(x).nonnegative)
+    _as_it_was(function, x, *args, **kwargs)
+    set_flow(x, flow)
+    return x
+
+
+def _as_it_was(function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    # Autograd counts a change of shape as one of values, which it is not.
+    with torch.autograd.grad_mode._unsafe_preserve_version_counter(x):
+        return function(x, *args, **kwargs)
+
+
+RESHAPES_IN_PLACE = ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_")
 
 
 def with_out(rule: OpRule) -> OpRule:
     """``rule``, for calls with ``out=`` too: the result is written into that tensor."""
 
     @wraps(rule)
-    def written_out(run: Run, function: Callable[..., Any], *args: Any, out: Tensor | None = None, **kw: Any) -> Any:
-        result = rule(run, function, *args, **kw)
-        return result if out is None else overwrite(run, Tensor.copy_, out, result)
+    def written_out(run: Run, function: Callable[..., Any], *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = rule(run, function, *args, **kwargs)
+        if out is None or result is NotImplemented:
+            return result
+        if isinstance(out, Tensor):
+            return overwrite(run, Tensor.copy_, out, result)
+        return type(result)([overwrite(run, Tensor.copy_, *pair) for pair in zip(out, result, strict=True)])
 
     return written_out
 
@@ -73,8 +138,9 @@ def add_in_place(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: 
     """a += b: as :func:`add`, with one copy less than the other in-place operations."""
     inputs = dependent((a, b))
     simple = isinstance(b, Tensor) and b.is_floating_point() and b is not a and not args and not kwargs
-    if not inputs or not simple or run.gradients or not a.is_floating_point():
-        return in_place("add", add)(run, function, a, b, *args, **kwargs)
+    part_of_a_constant = a._is_view() and not depends(a)
+    if not inputs or not simple or part_of_a_constant or run.gradients or not a.is_floating_point():
+        return _added_in_place(run, function, a, b, *args, **kwargs)
     old = before_overwriting(a, copy=True)
     assert old is not None
     call = Sum([(depends(a), Kept(old)), (depends(b), Kept(b))], sum_epsilon(run, function))
@@ -84,3 +150,6 @@ def add_in_place(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: 
     connected = finish(run, function, call, a, [b] if depends(b) else [], flow)
     call.set_output(connected)
     return connected
+
+
+_added_in_place = in_place(add)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops.linear_maps import Matrix, convolution
-from altprop.ops.lrp_activations import activation
+from altprop.ops.lrp_activations import activation, normalisation
 from altprop.ops.lrp_common import constant, depends, finish, in_proportion, move, ordinary, weighted_sum
-from altprop.ops.lrp_products import add, matrix_product
+from altprop.ops.lrp_products import product_with_bias
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance_flow import Flow, flow_of
 from altprop.ops.weighted_sums import BatchNorm
@@ -22,26 +22,26 @@ from altprop.ops.weighted_sums import BatchNorm
 
 def linear(run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """The rule that the composite gives the layer; a product of two activations where the weight is one."""
-    if depends(weight):
-        product = matrix_product(run, torch.matmul, input, move(run, torch.t, weight))
-        return product if bias is None else add(run, torch.add, product, bias)
+    if depends(weight) or depends(bias) or not depends(input):
+        return product_with_bias(run, function, input, weight, bias)
     if input.dim() == 1:
         one = linear(run, function, move(run, torch.unsqueeze, input, 0), weight, bias)
         return move(run, torch.squeeze, one, 0)
-    return weighted_sum(run, function, Matrix(), input, weight, bias, input, weight, bias)
+    return weighted_sum(run, run.layer(function), Matrix(), (input, weight, bias), function, input, weight, bias)
 
 
 def convolved(
     run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """The rule that the composite gives the layer; a product of two activations where the weight is one."""
-    if depends(weight):
-        return matrix_product(run, function, input, weight, bias, *args, **kwargs)
+    if depends(weight) or depends(bias) or not depends(input):
+        return product_with_bias(run, function, input, weight, bias, *args, **kwargs)
     if input.dim() < weight.dim():
         one = convolved(run, function, move(run, torch.unsqueeze, input, 0), weight, bias, *args, **kwargs)
         return move(run, torch.squeeze, one, 0)
     linear_map = convolution(function.__name__, weight, *args, **kwargs)
-    return weighted_sum(run, function, linear_map, input, weight, bias, input, weight, bias, *args, **kwargs)
+    operands = (input, weight, bias)
+    return weighted_sum(run, run.layer(function), linear_map, operands, function, *operands, *args, **kwargs)
 
 
 def batch_norm(
@@ -58,11 +58,11 @@ def batch_norm(
 ) -> Any:
     """One with the layer before it, if nothing else uses that; else relevance passes, or by the composite's rule."""
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if not depends(input) or run.gradients:
+    rule = run.rule_for(run.layer(function), "normalisation") if depends(input) else None
+    if not depends(input) or (run.gradients and rule is None):
         return ordinary(run, function, *args)
-    rule = run.rule_for(run.layer(function), "normalisation")
     if running_mean is None or running_var is None or training:
-        return activation(run, function, *args)
+        return normalisation(run, function, *args)
     if rule is not None and not rule.passes:
         return in_proportion(run, function, args, {})
     y = constant(function, *args)
@@ -83,9 +83,10 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Any:
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
-    if not depends(input) or run.gradients:
+    rule = _rule(run, function, input)
+    if not depends(input) or (run.gradients and rule is None):
         return ordinary(run, function, input, normalized_shape, weight, bias, eps)
-    if _passes(run, function):
+    if rule is not None and rule.passes:
         return activation(run, function, input, normalized_shape, weight, bias, eps)
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
 
@@ -107,9 +108,10 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Any:
     """As :func:`layer_norm`, over each group of channels."""
-    if not depends(input) or run.gradients:
+    rule = _rule(run, function, input)
+    if not depends(input) or (run.gradients and rule is None):
         return ordinary(run, function, input, num_groups, weight, bias, eps)
-    if _passes(run, function):
+    if rule is not None and rule.passes:
         return activation(run, function, input, num_groups, weight, bias, eps)
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
@@ -135,9 +137,10 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(run, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-    if not depends(input) or run.gradients:
+    rule = _rule(run, function, input)
+    if not depends(input) or (run.gradients and rule is None):
         return ordinary(run, function, input, *args)
-    if _passes(run, function):
+    if rule is not None and rule.passes:
         return activation(run, function, input, *args)
 
     def linear_in_x(x: Tensor, *_: Any) -> Tensor:
@@ -146,9 +149,8 @@ def instance_norm(
     return in_proportion(run, function, (input, *args), {}, surrogate=linear_in_x)
 
 
-def _passes(run: Run, function: Callable[..., Any]) -> bool:
-    rule = run.rule_for(run.layer(function), "normalisation")
-    return rule is not None and bool(rule.passes)
+def _rule(run: Run, function: Callable[..., Any], input: Tensor) -> Any:
+    return run.rule_for(run.layer(function), "normalisation") if depends(input) else None
 
 
 def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:

@@ -8,38 +8,47 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from altprop.ops.linear_maps import Matrix
-from altprop.ops.lrp_activations import activation
+from altprop.ops.linear_maps import Columns, LinearMap, Matrix, Rows
+from altprop.ops.lrp_activations import rescaled
 from altprop.ops.lrp_common import (
     constant,
     dependent,
     depends,
     finish,
+    homogeneous,
     in_proportion,
     mixture,
     move,
     ordinary,
-    transposed_weight,
     weighted_sum,
 )
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Halves, Pass, Softmax, Sum
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of
+from altprop.ops.names import OpRule
+from altprop.ops.relevance import Call, Elementwise, Halves, Pass, Softmax, Sum, connect
+from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of, set_flow
+from altprop.ops.weighted_sums import Layer
 
 
 def add(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
     """z = a + b: a :func:`mixture`, in fewer steps because residual networks are made of it."""
     inputs = dependent((a, b))
+    if len(inputs) == 1 and is_number(b, 0.0) and depends(a):
+        return move(run, torch.clone, a)
     simple = all(isinstance(term, Tensor) and term.is_floating_point() for term in (a, b)) and not args and not kwargs
     if not inputs or not simple or run.gradients:
         return mixture(run, function, a, b, *args, **kwargs)
-    terms = [(depends(term), Kept(term)) for term in (a, b)]
-    call = Sum(terms, sum_epsilon(run, function))
+    return _sum_of(run, function, a, b, constant(function, a, b))
+
+
+def _sum_of(run: Run, function: Callable[..., Any], a: Tensor, b: Tensor, z: Tensor) -> Tensor:
+    """z = a + b, with its way back."""
+    inputs = dependent((a, b))
+    call = Sum([(depends(term), Kept(term)) for term in (a, b)], sum_epsilon(run, function))
     nonnegative = all(depends(term) and flow_of(term).nonnegative for term in (a, b))
     flow = derived(inputs, use=PROPORTIONAL, nonnegative=nonnegative)
-    connected = finish(run, function, call, constant(function, a, b), inputs, flow)
+    connected = finish(run, function, call, z, inputs, flow)
     call.set_output(connected)
     return connected
 
@@ -50,16 +59,29 @@ def sum_epsilon(run: Run, function: Callable[..., Any]) -> float:
     return run.epsilon if rule is None else float(rule.epsilon)
 
 
+def is_number(value: Any, number: float) -> bool:
+    """Whether ``value`` is that number, and no tensor."""
+    return isinstance(value, int | float) and value == number
+
+
 def elementwise_product(run: Run, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
     """a · b: half of the relevance to each of two activations; all of it to one activation times a constant."""
     inputs = dependent((a, b))
     if not inputs or run.gradients:
         return ordinary(run, function, a, b, **kwargs)
+    if any(isinstance(factor, Tensor | complex) and _is_complex(factor) for factor in (a, b)):
+        return in_proportion(run, function, (a, b), kwargs, parts=[1.0 / len(inputs)] * len(inputs))
+    if len(inputs) == 1 and is_number(b, 1.0):
+        return move(run, torch.clone, inputs[0])
     if len(inputs) == 1 or a is b:
-        return _rescaled(run, function, inputs[0], a, b, **kwargs)
+        return rescaled(run, function, inputs[0], a, b, **kwargs)
     z = constant(function, a, b, **kwargs)
     call = Halves([a.shape, b.shape])
     return finish(run, function, call, z, inputs, derived(inputs, use=OTHER))
+
+
+def _is_complex(factor: Tensor | complex) -> bool:
+    return factor.is_complex() if isinstance(factor, Tensor) else isinstance(factor, complex)
 
 
 def quotient(run: Run, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
@@ -67,73 +89,211 @@ def quotient(run: Run, function: Callable[..., Any], a: Any, b: Any, **kwargs: A
     inputs = dependent((a, b))
     if not inputs or run.gradients:
         return ordinary(run, function, a, b, **kwargs)
-    return _rescaled(run, function, inputs[0], a, b, **kwargs)
+    if any(isinstance(term, Tensor | complex) and _is_complex(term) for term in (a, b)):
+        b = b.detach() if depends(a) and isinstance(b, Tensor) else b
+        return in_proportion(run, function, (a, b), kwargs) if depends(a) else NotImplemented
+    if is_number(b, 1.0) and not kwargs:
+        return move(run, torch.clone, a)
+    return rescaled(run, function, inputs[0], a, b, **kwargs)
 
 
-def _rescaled(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """An activation times or divided by something: it keeps its relevance."""
-    z = constant(function, *args, **kwargs)
-    return finish(run, function, Pass(x.shape), z, [x], derived([x], use=OTHER))
+def matrix_quotient(place: int) -> OpRule:
+    """The rule of A⁻¹ B, where B is the operand at ``place``: all to B, A is taken as a constant; to A if B is one."""
+
+    def matrix_quotient_rule(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if len(args) > place and depends(args[place]):
+            args = tuple(a if i == place else a.detach() if isinstance(a, Tensor) else a for i, a in enumerate(args))
+        return homogeneous(run, function, *args, **kwargs)
+
+    return matrix_quotient_rule
 
 
 def matrix_product(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A B: half of the relevance to each of two activations, in proportion (AttnLRP, eq. 15); x W is a linear layer."""
     inputs = dependent((*args, *kwargs.values()))
-    if not inputs or run.gradients:
+    if not inputs:
+        return constant(function, *args, **kwargs)
+    if len(inputs) == 1 and function.__name__ in _PRODUCTS and not kwargs:
+        a, b = (args[1], args[0]) if function.__name__ == "__rmatmul__" else args
+        product = _layer_product(run, function, a, b, None, function, args, {})
+        if product is not None:
+            return product
+    if run.gradients:
         return ordinary(run, function, *args, **kwargs)
-    if function.__name__ in {"matmul", "__matmul__", "mm"} and not kwargs:
-        x, w = args
-        if depends(x) and not depends(w) and w.dim() == 2:
-            return weighted_sum(run, function, Matrix(), x, transposed_weight(w), None, x, w)
     return in_proportion(run, function, args, kwargs, parts=[1.0 / len(inputs)] * len(inputs))
 
 
-def added_product(run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
-    """a + x y: a linear layer where y is a weight, else a sum and a product."""
-    if scales or function.__name__ == "addbmm" or not dependent((x, y)):
-        return mixture(run, function, a, x, y, **scales)
-    if not depends(a) and depends(x) and not depends(y) and y.dim() == 2 and x.dim() == 2 and a.dim() == 1:
-        return weighted_sum(run, function, Matrix(), x, transposed_weight(y), a, a, x, y)
-    return add(run, torch.add, a, matrix_product(run, torch.matmul, x, y))
+_PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv"}
 
 
-def gated_linear_unit(run: Run, function: Callable[..., Any], z: Tensor, dim: int = -1) -> Any:
-    """GLU: a · σ(b), a product of two activations."""
-    if not depends(z) or run.gradients:
-        return ordinary(run, function, z, dim)
-    a, b = move(run, torch.chunk, z, 2, dim)
-    return elementwise_product(run, torch.mul, a, activation(run, torch.sigmoid, b))
+def _layer_product(
+    run: Run, called: Callable[..., Any], a: Tensor, b: Tensor, bias: Tensor | None, function: Callable[..., Any],
+    args: tuple[Any, ...], kwargs: dict[str, Any],
+) -> Any:  # fmt: skip
+    """a b + bias, the value of ``function``, as a linear layer, if one of the two is a weight; None if none is."""
+    x, weight, on_the_left = (a, b, False) if depends(a) else (b, a, True)
+    if weight.dim() < 2 or not is_weight(weight):
+        return None
+    layer = run.layer(called)
+    layer.kind = nn.Linear
+    if x.dim() == 1:
+        rows = move(run, torch.unsqueeze, x, 0)
+        linear_map: LinearMap = Matrix() if on_the_left else Columns()
+
+        def one_row(*args: Any, **kwargs: Any) -> Tensor:
+            made: Tensor = function(*args, **kwargs)
+            return made.unsqueeze(0)
+
+        one = weighted_sum(run, layer, linear_map, (rows, weight, bias), one_row, *args, **kwargs)
+        return move(run, torch.squeeze, one, 0)
+    linear_map = Rows() if on_the_left else Columns()
+    return weighted_sum(run, layer, linear_map, (x, weight, bias), function, *args, **kwargs)
+
+
+def is_weight(factor: Tensor) -> bool:
+    """Whether a factor that does not depend on the input is a weight: a matrix, or any parameter or part of one."""
+    root = factor if factor._base is None else factor._base
+    of_parameters = isinstance(root, nn.Parameter) or root.requires_grad
+    return of_parameters or (factor.dim() == 2 and not hasattr(factor, _ATTENTION))
+
+
+_ATTENTION = "_altprop_attention"
+"""Marks attention weights that are taken as constants, with what they are of: they are no weights of a layer."""
+
+
+def followed(run: Run, output: Tensor, model: nn.Module) -> Tensor:
+    """A model's output; with its way back, if it is a softmax that was taken for constant attention weights."""
+    scores, z = getattr(output, _ATTENTION, (None, None))
+    if scores is None or output.requires_grad:
+        return output
+    call = Pass()
+    call.before = z
+    connected = connect(call, output.clone(), scores)
+    set_flow(connected, derived([scores], use=OTHER))
+    run.add(Layer("", model, "softmax", nn.Softmax), call)
+    return connected
+
+
+def added_product(
+    run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1
+) -> Any:
+    """β a + α x y: a linear layer where one factor is a weight, else a sum of a and a product."""
+    inputs, factors = dependent((a, x, y)), dependent((x, y))
+    scales = {"beta": beta, "alpha": alpha}
+    if not inputs:
+        return constant(function, a, x, y, **scales)
+    if len(factors) == 1 and function.__name__.rstrip("_") in {"addmm", "addmv", "baddbmm"}:
+        layer = _added_layer(run, function, a, x, y, beta, alpha)
+        if layer is not None:
+            return layer
+    if run.gradients:
+        return ordinary(run, function, a, x, y, **scales)
+    parts = [1.0] * (len(inputs) - len(factors)) + [1.0 / max(len(factors), 1)] * len(factors)
+    return in_proportion(run, function, (a, x, y), scales, parts)
+
+
+def _added_layer(
+    run: Run, function: Callable[..., Any], a: Tensor, x: Tensor, y: Tensor, beta: float, alpha: float
+) -> Any:
+    if depends(a):
+        # A sum of two: the product's part of it goes through the layer.
+        layer = None if run.gradients else _layer_product(run, function, x, y, None, torch.matmul, (x, y), {})
+        if layer is None:
+            return None
+        terms = [rescaled(run, torch.mul, t, t, s) if s != 1 else t for t, s in ((a, beta), (layer, alpha))]
+        z = constant(function, a, x, y, beta=beta, alpha=alpha)
+        return _sum_of(run, function, terms[0], terms[1], z)
+    with torch.no_grad():
+        bias = None if not beta else a if beta == 1 else a * beta
+        if alpha != 1:
+            x, y = (x, y * alpha) if depends(x) else (x * alpha, y)
+    scales = {"beta": beta, "alpha": alpha}
+    original = (a, x, y)
+    return _layer_product(run, function, x, y, bias, function, original, scales)
+
+
+def product_with_bias(
+    run: Run, function: Callable[..., Any], x: Any, weight: Any, bias: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """x W + b where W or b depends on the input: half of the product's part to each of two activations."""
+    inputs, factors = dependent((x, weight, bias)), dependent((x, weight))
+    if not inputs or run.gradients:
+        return ordinary(run, function, x, weight, bias, *args, **kwargs)
+    parts = [1.0 / max(len(factors), 1)] * len(factors) + [1.0] * (len(inputs) - len(factors))
+    return in_proportion(run, function, (x, weight, bias, *args), kwargs, parts)
+
+
+def product_added(run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
+    """a + v x y, entry by entry, or an outer product: a sum, and half of the product's part to each factor."""
+    inputs, factors = dependent((a, x, y)), dependent((x, y))
+    if not inputs or run.gradients:
+        return ordinary(run, function, a, x, y, **scales)
+    parts = [1.0] * (len(inputs) - len(factors)) + [1.0 / max(len(factors), 1)] * len(factors)
+    return in_proportion(run, function, (a, x, y), scales, parts)
+
+
+def quotient_added(run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
+    """a + v x / y: a sum, of which the quotient's part goes to x; to y if x is constant."""
+    if not dependent((a, x, y)) or run.gradients:
+        return ordinary(run, function, a, x, y, **scales)
+    if depends(x):
+        return in_proportion(run, function, (a, x, y.detach()), scales)
+    # y ∂z/∂y is minus the quotient.
+    return in_proportion(run, function, (a, x, y), scales, parts=[*[1.0] * depends(a), *[-1.0] * depends(y)])
+
+
+def bilinear(run: Run, function: Callable[..., Any], x: Any, y: Any, weight: Any, bias: Any = None) -> Any:
+    """Σ x_i W_ij y_j + b: the sum in proportion, the product's part in equal parts to the factors."""
+    inputs, factors = dependent((x, y, weight, bias)), dependent((x, y, weight))
+    if not inputs or run.gradients:
+        return ordinary(run, function, x, y, weight, bias)
+    parts = [1.0 / max(len(factors), 1)] * len(factors) + [1.0] * (len(inputs) - len(factors))
+    return in_proportion(run, function, (x, y, weight, bias), {}, parts)
 
 
 def softmax(run: Run, function: Callable[..., Any], input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
     """A softmax a hands back R_x = x (R − a Σ R) (AttnLRP, eq. 13); in CP-LRP it is a constant."""
-    if not depends(input) or run.gradients:
+    rule = run.rule_for(run.layer(function), "softmax") if depends(input) else None
+    if not depends(input) or (run.gradients and rule is None):
         return ordinary(run, function, input, dim, *args, **kwargs)
     a = constant(function, input, dim, *args, **kwargs)
-    if run.constant_attention:
+    if run.constant_attention and rule is None:
+        setattr(a, _ATTENTION, (input, Kept(input)))
         return a
     # Without a dim torch takes the first for outputs of 0, 1 and 3 dimensions, else the second.
-    call = Softmax(Kept(input), dim if dim is not None else int(input.dim() not in {0, 1, 3}))
+    call: Call = Softmax(Kept(input), dim if dim is not None else int(input.dim() not in {0, 1, 3}))
+    if rule is not None:
+        call = Pass() if rule.passes else Elementwise(rule.relevance, Kept(input), repr(rule))
     connected = finish(run, function, call, a, [input], derived([input], use=OTHER, nonnegative=True))
-    call.set_output(connected)
+    if isinstance(call, Softmax | Elementwise):
+        call.set_output(connected)
+    call.before = Kept(input) if isinstance(call, Softmax) else None
     return connected
 
 
 def attention(
-    run: Run, function: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+    run: Run,
+    function: Callable[..., Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
-    """softmax(q kᵀ) v: half to v; of the other half, which the softmax passes on, half to each of q and k.
+    """softmax(q kᵀ + mask) v: half to v; of the other half, which the softmax passes on, half to each of q and k.
 
-    In CP-LRP all to v. The function's own backward pass does the rest, so that fused kernels stay in use.
+    What does not depend on the input takes nothing. In CP-LRP all is v's. The function's own backward pass does the
+    rest, so that fused kernels stay in use.
     """
-    if run.gradients or not dependent((query, key, value)):
-        return ordinary(run, function, query, key, value, *args, **kwargs)
-    if run.constant_attention:
-        return in_proportion(run, function, (query.detach(), key.detach(), value, *args), kwargs)
-    parts = [part for tensor, part in ((query, 0.25), (key, 0.25), (value, 0.5)) if depends(tensor)]
-    args, kwargs = _constants(args), {name: _constants((value,))[0] for name, value in kwargs.items()}
-    return in_proportion(run, function, (query, key, value, *args), kwargs, parts)
-
-
-def _constants(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.detach() if isinstance(value, Tensor) else value for value in values)
+    if run.constant_attention and not run.gradients:
+        query, key = query.detach(), key.detach()
+        attn_mask = None if attn_mask is None else attn_mask.detach()
+    tensors = (query, key, value, attn_mask)
+    if not dependent(tensors) or run.gradients:
+        return ordinary(run, function, *tensors, *args, **kwargs)
+    scores = [*map(depends, (query, key)), depends(attn_mask)]
+    half = 1.0 / (any(scores) + depends(value))
+    factor = half / max(sum(scores[:2]), 1)
+    parts = [factor] * sum(scores[:2]) + [half] * depends(value) + [half] * scores[2]
+    return in_proportion(run, function, (*tensors, *args), kwargs, parts)

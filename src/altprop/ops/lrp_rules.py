@@ -7,83 +7,241 @@ part as constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lrp_activations import MAX_POOLS, activation, dropout, max_pool, relu
-from altprop.ops.lrp_common import constant, fallback, mixture, move, ordinary
-from altprop.ops.lrp_in_place import add_in_place, in_place, overwrite, with_out
+from altprop.ops.lrp_activations import MAX_POOLS, activation, dropout, max_pool, normalisation, relu
+from altprop.ops.lrp_common import constant, dependent, depends, homogeneous, in_proportion, mixture, move, ordinary
+from altprop.ops.lrp_in_place import (
+    RESHAPES_IN_PLACE,
+    add_in_place,
+    fallback,
+    in_place,
+    overwrite,
+    reshaped_in_place,
+    twin_of,
+    with_out,
+)
 from altprop.ops.lrp_layers import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
 from altprop.ops.lrp_products import (
     add,
     added_product,
     attention,
+    bilinear,
     elementwise_product,
-    gated_linear_unit,
     matrix_product,
+    matrix_quotient,
+    product_added,
     quotient,
+    quotient_added,
     softmax,
 )
 from altprop.ops.lrp_run import Run
+from altprop.ops.lrp_written_out import (
+    cosine_similarity,
+    cross_entropy,
+    gated_linear_unit,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    lerp,
+    mse_loss,
+    product_with_log,
+    product_with_log1p,
+    smooth_l1_loss,
+    softmin,
+)
 from altprop.ops.multi_head_attention import multi_head_attention_parts
-from altprop.ops.names import OpRule
+from altprop.ops.names import Key, OpRule
+
+Groups = list[tuple[Iterable[Key], OpRule]]
 
 
-def _table() -> dict[str | Callable[..., Any], OpRule]:
-    return {
+def _out_of_place() -> Groups:
+    """Every function that works out of place."""
+    return [
         # z = W x + b: the rule of the layer
-        "linear": linear,
-        **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolved),
-        **dict.fromkeys(names.TRANSPOSED_CONVOLUTIONS, convolved),
-        "addmm": added_product,
-        **dict.fromkeys(("addbmm", "baddbmm", "addmv"), added_product),
+        (("linear",), linear),
+        (("conv1d", "conv2d", "conv3d", *names.TRANSPOSED_CONVOLUTIONS), convolved),
+        # sums with a product in them: a linear layer where one factor is a weight
+        (("addmm", "addbmm", "baddbmm", "addmv"), added_product),
+        (("addr", "addcmul"), product_added),
+        (("addcdiv",), quotient_added),
+        (("lerp",), lerp),
         # activations
-        **dict.fromkeys(names.ACTIVATIONS, activation),
-        **dict.fromkeys((f"{name}_" for name in names.ACTIVATIONS if hasattr(Tensor, f"{name}_")), activation),
-        step: activation,
-        sign: activation,
-        "prelu": activation,
-        "log_softmax": activation,
-        "relu": relu,
-        "relu_": relu,
-        "glu": gated_linear_unit,
+        ((*names.ACTIVATIONS, *names.SECOND_OPERAND_ACTIVATIONS, step, sign, "prelu", "log_softmax"), activation),
+        (("relu", "relu_"), relu),
+        (("glu",), gated_linear_unit),
         # values that only move; the winner of a contest takes all
-        **dict.fromkeys(names.MOVES, move),
-        **dict.fromkeys(names.MOVING_ATTRIBUTES, move),
-        **dict.fromkeys((name for name in names.CONTESTS if "relu" not in name), move),
-        **dict.fromkeys(MAX_POOLS, max_pool),
-        **dict.fromkeys(names.DROPOUTS, dropout),
-        **dict.fromkeys(names.OVERWRITES, overwrite),
+        ((*names.MOVES, *names.COMPLEX_MOVES, *_but(names.MOVING_ATTRIBUTES, *names.COMPLEX_MOVES)), move),
+        (_but(names.CONTESTS, "relu", "relu_", *MAX_POOLS), move),
+        (MAX_POOLS, max_pool),
+        (names.DROPOUTS, dropout),
+        (("embedding",), embedding),
         # mixtures: in proportion to contributions
-        **dict.fromkeys(names.MIXTURES, mixture),
-        "bilinear": matrix_product,
-        **dict.fromkeys(("add", "__add__", "__radd__"), add),
+        (_but(names.MIXTURES, "add", "__add__", "__radd__", "index_put", *_ALPHA_DROPOUTS), mixture),
+        (names.FOURIER, mixture),
+        (("add", "__add__", "__radd__"), add),
+        (("index_put",), index_put),
+        (_ALPHA_DROPOUTS, alpha_dropout),
+        (names.SAMPLERS, sampler),
+        (("embedding_bag",), embedding_bag),
+        # homogeneous of another degree
+        *(((name,), of_degree(degree)) for name, degree in _DEGREES.items()),
+        (_but(names.HOMOGENEOUS, *_DEGREES, *_PRODUCTS, "scatter_reduce", "segment_reduce"), homogeneous),
+        (("scatter_reduce",), scatter_reduce),
+        (("segment_reduce",), segment_reduce),
         # normalisations
-        "batch_norm": batch_norm,
-        "layer_norm": layer_norm,
-        "group_norm": group_norm,
-        "instance_norm": instance_norm,
-        **dict.fromkeys(("rms_norm", "normalize", "local_response_norm"), activation),
-        # products of two activations
-        **dict.fromkeys(names.ELEMENTWISE_PRODUCTS, elementwise_product),
-        **dict.fromkeys(names.QUOTIENTS, quotient),
-        **dict.fromkeys(names.MATRIX_PRODUCTS, matrix_product),
-        "softmax": softmax,
-        "scaled_dot_product_attention": attention,
-        "multi_head_attention_forward": multi_head_attention,
-        "embedding": embedding,
-        # in-place arithmetic, as its out-of-place twin
-        **{name: in_place(twin, mixture) for name, twin in names.IN_PLACE_MIXTURES.items()},
-        **dict.fromkeys(("add_", "__iadd__"), add_in_place),
-        **{name: in_place(twin, elementwise_product) for name, twin in names.IN_PLACE_PRODUCTS.items()},
-        **{name: in_place(twin, quotient) for name, twin in names.IN_PLACE_QUOTIENTS.items()},
-        **dict.fromkeys(names.OBJECTIVES, ordinary),
-    }
+        (("batch_norm",), batch_norm),
+        (("layer_norm",), layer_norm),
+        (("group_norm",), group_norm),
+        (("instance_norm",), instance_norm),
+        (("rms_norm", "normalize", "local_response_norm"), normalisation),
+        # products and quotients
+        (names.ELEMENTWISE_PRODUCTS, elementwise_product),
+        ((*names.MATRIX_PRODUCTS, *_PRODUCTS), matrix_product),
+        (("bilinear",), bilinear),
+        (("xlogy",), product_with_log),
+        (("xlog1py",), product_with_log1p),
+        (names.QUOTIENTS, quotient),
+        # (triangular_solve returns its divisor too, and has no rule)
+        *(
+            ((name,), matrix_quotient(place))
+            for name, place in names.MATRIX_QUOTIENTS.items()
+            if place or "tri" not in name
+        ),
+        # attention
+        (("softmax",), softmax),
+        (("softmin",), softmin),
+        (names.SOFT_MAXIMA, ordinary),
+        (("scaled_dot_product_attention",), attention),
+        (("multi_head_attention_forward",), multi_head_attention),
+        # distances and losses, which are functions like any other
+        (("pairwise_distance", "nll_loss"), mixture),
+        (("cosine_similarity",), cosine_similarity),
+        (("mse_loss",), mse_loss),
+        (("l1_loss",), l1_loss),
+        (("smooth_l1_loss",), smooth_l1_loss),
+        (("huber_loss",), huber_loss),
+        (("cross_entropy",), cross_entropy),
+        (("kl_div",), kl_div),
+    ]
+
+
+_DEGREES = {
+    "var": 2, "cov": 2, "inv": -1, "inverse": -1, "inv_ex": -1, "pinv": -1, "pinverse": -1, "tensorinv": -1,
+    "cholesky": 0.5, "cholesky_ex": 0.5, "cholesky_inverse": -2,
+}  # fmt: skip
+"""Of functions of one tensor."""
+_PRODUCTS = ("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul")
+"""Of tensors, each of which has its part."""
+
+
+def _in_place(table: Mapping[Key, OpRule]) -> Groups:
+    """Every function that works in place, by the rule of its twin."""
+    own: Groups = [
+        (("add_", "__iadd__"), add_in_place),
+        # these work in place by themselves
+        ((*_with_in_place_forms(names.ACTIVATIONS), "__ipow__"), activation),
+        (RESHAPES_IN_PLACE, reshaped_in_place),
+        ((*_but(names.OVERWRITES, "index_put_"), *_RANDOM), overwrite),
+        (("index_put_",), index_put_in_place),
+        (("detach_",), detach_in_place),
+    ]
+    taken = {*names.joined(own), *table}
+    for name in (*_in_place_names(), *names.IN_PLACE_OPERATORS):
+        twin = twin_of(getattr(Tensor, name)) if name not in taken and hasattr(Tensor, name) else None
+        rule = None if twin is None else table.get(twin.__name__)
+        if rule is not None:
+            own.append(((name,), in_place(rule)))
+    return own
+
+
+def _in_place_names() -> list[str]:
+    return [name for name in dir(Tensor) if name.endswith("_") and not name.startswith("_")]
+
+
+def _but(listed: Iterable[str], *others: str) -> list[str]:
+    return [name for name in listed if name not in others]
+
+
+def _with_in_place_forms(listed: Iterable[str]) -> list[str]:
+    """The in-place forms of these functions that are not listed themselves."""
+    forms = [f"{name}_" for name in listed if not name.endswith("_")]
+    return [form for form in forms if form not in names.ACTIVATIONS and hasattr(Tensor, form)]
+
+
+_ALPHA_DROPOUTS = ("alpha_dropout", "feature_alpha_dropout")
+_RANDOM = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_")
+
+
+def of_degree(degree: float) -> OpRule:
+    """The rule of a function of one tensor that is homogeneous of this degree: x·∂z/∂x sums to ``degree`` times z."""
+
+    def homogeneous_of_degree(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if len(dependent((*args, *kwargs.values()))) != 1 or run.gradients:
+            return homogeneous(run, function, *args, **kwargs)
+        return in_proportion(run, function, args, kwargs, parts=[1 / degree])
+
+    return homogeneous_of_degree
+
+
+def sampler(run: Run, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Values of x between its entries: in proportion to them; the places to look are constants."""
+    if run.gradients or not depends(x):
+        return ordinary(run, function, x, grid, *args, **kwargs)
+    return in_proportion(run, function, (x, grid.detach(), *args), kwargs)
+
+
+def scatter_reduce(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A sum or mean in proportion; the winner of a contest takes all; a product shares."""
+    reduce = kwargs.get("reduce", args[4] if len(args) > 4 else None)
+    rules = {"sum": mixture, "mean": mixture, "amax": move, "amin": move}
+    return rules.get(str(reduce), homogeneous)(run, function, *args, **kwargs)
+
+
+def segment_reduce(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """As :func:`scatter_reduce`, but for products."""
+    reduce = str(args[1] if len(args) > 1 else kwargs.get("reduce"))
+    rules = {"sum": mixture, "mean": mixture, "max": move, "min": move}
+    return rules[reduce](run, function, *args, **kwargs) if reduce in rules else NotImplemented
+
+
+def alpha_dropout(
+    run: Run, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Any:
+    """In evaluation mode nothing happens; a dropout of the model's own shares in proportion."""
+    if not training or not p:
+        return a
+    made = mixture(run, function, move(run, torch.clone, a) if inplace else a, p, training)
+    return overwrite(run, Tensor.copy_, a, made) if inplace else made
+
+
+def index_put(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Values that are moved to places, or added to what is there."""
+    rule = mixture if _accumulates(args, kwargs) else move
+    return rule(run, function, *args, **kwargs)
+
+
+def index_put_in_place(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """As :func:`index_put`."""
+    rule = in_place(mixture) if _accumulates(args, kwargs) else overwrite
+    return rule(run, function, *args, **kwargs)
+
+
+def _accumulates(args: Any, kwargs: Any) -> bool:
+    return bool(kwargs.get("accumulate", len(args) > 3 and args[3]))
+
+
+def detach_in_place(run: Run, function: Callable[..., Any], x: Tensor) -> Tensor:
+    """From here on a constant."""
+    return function(x)  # type: ignore[no-any-return]
 
 
 def multi_head_attention(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -94,10 +252,28 @@ def multi_head_attention(run: Run, function: Callable[..., Any], *args: Any, **k
         return multi_head_attention_parts(*args, **kwargs)
 
 
-def embedding(run: Run, function: Callable[..., Any], indices: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The relevance of tokens is asked for at their vectors."""
-    vectors = constant(function, indices, *args, **kwargs)
-    return run.embed(indices, vectors)
+def embedding(
+    run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """The vectors of tokens, at which their relevance arrives."""
+    if depends(weight):
+        return move(run, function, indices, weight, *args, **kwargs)
+    return constant(function, indices, weight, *args, **kwargs)
+
+
+def embedding_bag(
+    run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """Sums of vectors: in proportion; half of a product with weights for each to the two."""
+    inputs = dependent((weight, *args, *kwargs.values()))
+    if not inputs or run.gradients:
+        return ordinary(run, function, indices, weight, *args, **kwargs)
+    return in_proportion(run, function, (indices, weight, *args), kwargs, parts=[1 / len(inputs)] * len(inputs))
+
+
+def _table() -> dict[Key, OpRule]:
+    groups = _out_of_place()
+    return names.joined([*groups, *_in_place(names.joined(groups))])
 
 
 LRP_TABLE = names.resolve({name: with_out(rule) for name, rule in _table().items()})

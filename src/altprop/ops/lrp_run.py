@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from altprop.ops.relevance import Call
-from altprop.ops.relevance_flow import Flow, set_flow
+from altprop.ops.module_kinds import CLASSES
+from altprop.ops.relevance import Call, Moved
+from altprop.ops.relevance_flow import forget_constants
+from altprop.ops.tokens import Tokens
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
-
-_KINDS: dict[str, type[nn.Module]] = {
-    "linear": nn.Linear, "conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d,
-    "conv_transpose1d": nn.ConvTranspose1d, "conv_transpose2d": nn.ConvTranspose2d,
-    "conv_transpose3d": nn.ConvTranspose3d,
-    "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "selu": nn.SELU, "celu": nn.CELU,
-    "gelu": nn.GELU, "silu": nn.SiLU, "mish": nn.Mish, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid,
-    "hardtanh": nn.Hardtanh, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "softplus": nn.Softplus, "prelu": nn.PReLU,
-    "avg_pool1d": nn.AvgPool1d, "avg_pool2d": nn.AvgPool2d, "avg_pool3d": nn.AvgPool3d,
-    "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
-    "adaptive_avg_pool3d": nn.AdaptiveAvgPool3d,
-    "max_pool1d": nn.MaxPool1d, "max_pool2d": nn.MaxPool2d, "max_pool3d": nn.MaxPool3d,
-    "adaptive_max_pool1d": nn.AdaptiveMaxPool1d, "adaptive_max_pool2d": nn.AdaptiveMaxPool2d,
-    "adaptive_max_pool3d": nn.AdaptiveMaxPool3d,
-    "batch_norm": nn.modules.batchnorm._BatchNorm, "layer_norm": nn.LayerNorm, "group_norm": nn.GroupNorm,
-    "softmax": nn.Softmax,
-}  # fmt: skip
 
 
 class Assignment(Protocol):
@@ -43,11 +28,21 @@ class Assignment(Protocol):
         """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
 
     @property
+    def seed(self) -> str:
+        """What starts at the explained output: its ``"value"``, or ``"one"``."""
+
+    @property
     def stabiliser(self) -> float:
         """ε of sums, normalisations and products that are given no rule."""
 
     def rule_for(self, layer: Layer, kind: Any) -> Any:
         """The rule that an operation of a kind is given; None if it is given none."""
+
+    def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
+        """What is to be told of rules that no operation is given, of those that were asked for."""
+
+
+_PAIRS = "pairs"
 
 
 class Run:
@@ -59,12 +54,13 @@ class Run:
         parts: the weights' parts, kept from run to run.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
+        warned: what the user was warned of already.
+        seen: what no rule answered, in the structures of the graph that were looked through already.
 
     Attributes:
         inside: the names and modules that are running, the innermost last.
         calls: every operation that hands relevance back, in the order in which they ran.
-        tokens: the integer inputs, whose relevance is asked for.
-        embedded: the tokens that were looked up, each with its vectors.
+        tokens: the integer inputs whose relevance is asked for, and what becomes of them.
     """
 
     explains = True  # by which a layer can tell that it runs for LRP
@@ -78,14 +74,17 @@ class Run:
         strict: bool = False,
         report: bool = False,
         warned: set[str] | None = None,
+        seen: dict[int, list[str]] | None = None,
     ) -> None:
         self.composite, self.parts = composite, parts
         self._default, self._strict, self._report = default, strict, report
         self._warned = set() if warned is None else warned
+        self.seen = {} if seen is None else seen
+        self._asked: list[tuple[Layer, str]] | None = None if _PAIRS in self._warned else []
+        parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
-        self.tokens: list[Tensor] = []
-        self.embedded: list[tuple[Tensor, Tensor]] = []
+        self.tokens = Tokens()
 
     @property
     def gradients(self) -> bool:
@@ -105,8 +104,9 @@ class Run:
     def layer(self, function: Callable[..., Any]) -> Layer:
         """The operation that calls ``function`` now."""
         name, module = self.inside[-1]
-        called = getattr(function, "__name__", type(function).__name__).rstrip("_")
-        return Layer(name, module, called, _KINDS.get(called))
+        called = getattr(function, "__name__", type(function).__name__)
+        called = called.strip("_") if called.endswith("__") else called.rstrip("_")
+        return Layer(name, module, called, CLASSES.get(called))
 
     def add(self, layer: Layer, call: Call) -> None:
         """Take note of an operation that hands relevance back."""
@@ -114,20 +114,42 @@ class Run:
         if self._report:
             call.watch()
 
+    def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
+        """Count what values that only move lose to constants among them; in a report.
+
+        Args:
+            function: what moved them.
+            result: where they are now.
+            sources: the nodes of autograd's graph that they come from.
+        """
+        if not self._report:
+            return
+        parts = [result] if isinstance(result, Tensor) else [part for part in result if isinstance(part, Tensor)]
+        for node in {part.grad_fn for part in parts if part.grad_fn is not None}:
+            call = Moved([before in sources for before, _ in node.next_functions])
+            call.watch()
+            node.register_hook(call.count)
+            self.calls.append((self.layer(function), call))
+
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
+        if self._asked is not None:
+            self._asked.append((layer, kind))
         return self.composite.rule_for(layer, kind)
 
-    def embed(self, indices: Tensor, vectors: Tensor) -> Tensor:
-        """``vectors``, to which relevance comes back if they were looked up for one of :attr:`tokens`."""
-        source = next((tokens for tokens in self.tokens if _same_memory(tokens, indices)), None)
-        if source is None:
-            return vectors
-        leaf = vectors.detach().requires_grad_()
-        entry = leaf.clone()  # which the model may overwrite
-        set_flow(entry, Flow(beyond_first=False))
-        self.embedded.append((source, leaf))
-        return entry
+    def check_pairs(self, model: nn.Module) -> None:
+        """Tell, once for each explainer, of pairs of the composite that hold for nothing in ``model``.
+
+        Raises:
+            ValueError: there is one, and ``strict`` is set.
+        """
+        if self._asked is None:
+            return
+        self._warned.add(_PAIRS)
+        for told in self.composite.idle_pairs(model, self._asked):
+            if self._strict:
+                raise ValueError(told)
+            warnings.warn(told, stacklevel=2)
 
     def finish(self) -> None:
         """The forward pass is over: give each layer with weights its rule."""
@@ -143,23 +165,21 @@ class Run:
         for _, call in self.calls:
             vars(call).clear()
         self.calls.clear()
-        self.embedded.clear()
+        self.tokens.close()
         self.inside.clear()
+        forget_constants()
 
     def unseen(self, name: str) -> None:
-        """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.
+        """Something in the model has a way back that no rule can take the place of.
 
         Raises:
             RuntimeError: that is forbidden.
         """
         if self.gradients:
             return
-        told = (
-            f"The model calls {name}, a torch.autograd.Function, which LRP cannot see: it hands relevance back as it "
-            f"would a gradient."
-        )
+        told = f"LRP cannot see into {name}: it hands relevance back as it would a gradient."
         if self._strict:
-            raise RuntimeError(f"{told} strict=True forbids that.")
+            raise RuntimeError(f"{told} strict=True forbids that. Write it with torch's functions.")
         if name not in self._warned:
             self._warned.add(name)
             warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
@@ -184,7 +204,3 @@ class Run:
                 f"every such operation.",
                 stacklevel=2,
             )
-
-
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel()

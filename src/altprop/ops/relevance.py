@@ -27,12 +27,22 @@ class Call:
         received: the relevance that reached its output, once it was asked for with :meth:`watch`.
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
+        before: its input, of an activation that does not keep the sign.
+        scale: of a product or quotient of an activation and something else, its place among the two, the other, and
+            whether that is a constant.
     """
 
     label = "pass"
     received: Tensor | None = None
     passed: Tensor | None = None
     stabilised: Tensor | None = None
+    before: Kept | None = None
+    scale: tuple[int, Any, bool] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has a line in the books."""
+        return True
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """The relevance of each input, of its shape, from the relevance of the output."""
@@ -63,12 +73,15 @@ class Call:
         s = divide(R, z, epsilon, nonnegative=nonnegative)
         if self.stabilised is not None:
             # Where z is infinite (a masked score, say) s is zero, and all of R is gone.
-            self.stabilised = self.stabilised + part * (_total(R) - _total((s * z).masked_fill(z.isinf(), 0.0)))
+            self.stabilised = self.stabilised + part * (_total(R) - _total(times(s, z).masked_fill(z.isinf(), 0.0)))
         return s
 
 
 def divide(R: Tensor, z: Tensor, epsilon: float, *, nonnegative: bool = False) -> Tensor:
-    """R / (z + ε·sign z), with sign 0 := 1; 0 where z is, if ε is."""
+    """R / (z + ε·sign z), with sign 0 := 1; 0 where z is, if ε is. Of complex numbers, each part by itself."""
+    if z.is_complex():
+        R_parts, z_parts = _parts(R, z)
+        return torch.view_as_complex(divide(R_parts, z_parts, epsilon))
     if not epsilon:
         return R / z.masked_fill(z == 0, torch.inf)
     if nonnegative:
@@ -82,7 +95,21 @@ def _over(R: Tensor, denominator: Tensor) -> Tensor:
     return torch.div(R, denominator, out=denominator) if R.shape == denominator.shape else R / denominator
 
 
+def times(s: Tensor, x: Tensor) -> Tensor:
+    """s · x; of complex numbers, each part by itself: a complex number is two values, and has two relevances."""
+    if x.is_complex() or s.is_complex():
+        return torch.view_as_complex(torch.mul(*_parts(s, x)))
+    return s * x
+
+
+def _parts(*tensors: Tensor) -> list[Tensor]:
+    """The real and the imaginary parts of each, in a last dimension."""
+    return [torch.view_as_real(tensor.resolve_conj().contiguous()) for tensor in tensors]
+
+
 def _total(values: Tensor) -> Tensor:
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
     return values.detach().sum(dtype=torch.float64).cpu()
 
 
@@ -114,7 +141,7 @@ class _Node(Function):
         return (None, *handed) if ctx.needs_input_grad[1] else (None, None, *handed)
 
 
-def connect_all(call: SeveralOutputs, outputs: Sequence[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
+def connect_all(call: Proportion, outputs: Sequence[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
     """:func:`connect` for an operation with several outputs."""
     connected: tuple[Tensor, ...] = _Nodes.apply(call, len(outputs), *outputs, *inputs)
     return connected
@@ -122,29 +149,14 @@ def connect_all(call: SeveralOutputs, outputs: Sequence[Tensor], *inputs: Tensor
 
 class _Nodes(Function):
     @staticmethod
-    def forward(ctx: Any, call: SeveralOutputs, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: Proportion, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.call, ctx.count = call, count
         ctx.mark_dirty(*tensors[:count])
         return tensors[:count]
 
     @staticmethod
     def backward(ctx: Any, *relevances: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *(None,) * ctx.count, *ctx.call.hand_back_all(relevances))
-
-
-def own_functions(output: Tensor) -> list[str]:
-    """The names of the ``torch.autograd.Function`` of the model's own on the way back from ``output``."""
-    seen, reached, found = set(), [output.grad_fn], []
-    while reached:
-        node = reached.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        reached += [before for before, _ in node.next_functions]
-        function = getattr(type(node), "_forward_cls", None)
-        if function not in (None, _Node, _Nodes):
-            found.append(function.__qualname__)
-    return sorted(set(found))
+        return (None, None, *(None,) * ctx.count, *ctx.call.relay_all(relevances))
 
 
 class Pass(Call):
@@ -156,6 +168,29 @@ class Pass(Call):
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """R, in the shape of the input."""
         return (R if self._shape is None or R.shape == self._shape else R.sum_to_size(self._shape),)
+
+
+class Moved(Call):
+    """Values that only move: autograd hands back their relevance, and none to constants among them."""
+
+    label = "move"
+
+    def __init__(self, explained: Sequence[bool]) -> None:
+        self._explained = explained
+
+    def count(self, handed: tuple[Tensor | None, ...], arrived: tuple[Tensor | None, ...]) -> None:
+        """A hook on autograd's node, called after each use."""
+        if self.received is not None and self.passed is not None:
+            self.received = self.received + sum(_total(R) for R in arrived if R is not None)
+            self.passed = self.passed + sum(
+                _total(R) for R, wanted in zip(handed, self._explained, strict=False) if wanted and R is not None
+            )
+
+    @property
+    def counts(self) -> bool:
+        """Whether more came than went, beyond rounding."""
+        assert self.received is not None and self.passed is not None
+        return bool((self.received - self.passed).abs() > 1e-6 * self.received.abs().clamp(min=1e-12))
 
 
 class Halves(Call):
@@ -254,57 +289,90 @@ class Sum(Call):
         values = [kept.get() for wanted, kept in self._terms if wanted]
         return tuple((value * s).sum_to_size(value.shape) for value in values)
 
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each term, from that of the output."""
+        return tuple(g.sum_to_size(kept.tensor.shape) for wanted, kept in self._terms if wanted)
+
 
 class Proportion(Call):
     """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
 
-    Exact for any f that is linear in its inputs together; with c_i = 1/2 for a product of two. For any other f this is
-    the gradient times the input.
+    Exact for any f that is homogeneous of degree one in its inputs together (linear ones above all), by Euler's
+    theorem; with c_i = 1/2 for a product of two. For any other f this is the gradient times the input.
     """
 
     label = "proportion"
 
     def __init__(
         self,
-        f: Callable[[Sequence[Tensor]], Tensor],
-        z: Tensor,
+        f: Callable[[Sequence[Tensor]], list[Tensor]],
+        outputs: Sequence[Tensor],
         leaves: Sequence[Tensor],
         inputs: Sequence[Tensor],
         parts: Sequence[float],
         epsilon: float,
     ) -> None:
-        self._f, self._z, self._leaves, self._parts, self._epsilon = f, z, leaves, parts, epsilon
+        self._f, self._outputs, self._leaves, self._parts, self._epsilon = f, outputs, leaves, parts, epsilon
         self._versions = [leaf._version for leaf in leaves]
         self._kept = [Kept(value) for value in inputs]
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """By the ordinary backward pass of f, from the inputs as they were."""
+        return self.hand_back_all([R])
+
+    def relay_all(self, relevances: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """:meth:`relay` for several outputs."""
+        handed = self.hand_back_all(relevances)
+        if self.received is not None and self.passed is not None:
+            self.received = self.received + sum(map(_total, relevances))
+            self.passed = self.passed + sum(_total(part) for part in handed if part is not None)
+        return handed
+
+    def hand_back_all(self, relevances: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """The sum over the outputs of what each hands back."""
         values = [kept.get() for kept in self._kept]
         if any(leaf._version != version for leaf, version in zip(self._leaves, self._versions, strict=True)):
             # An input was overwritten, which the backward pass of f may need: once more, from the copies.
             self._leaves = [value.detach().requires_grad_() for value in values]
             self._versions = [leaf._version for leaf in self._leaves]
             with torch.enable_grad():
-                self._z = self._f(self._leaves)
-        s = self.share(R, self._z.detach(), self._epsilon)
-        gradients = torch.autograd.grad(self._z, self._leaves, s, allow_unused=True)
+                self._outputs = self._f(self._leaves)
+        s = [
+            self.share(R, total, self._epsilon) for R, total in zip(relevances, self._contributed(values), strict=True)
+        ]
+        gradients = torch.autograd.grad(self._outputs, self._leaves, s, allow_unused=True)
         return tuple(
-            None if g is None else g.mul(value).mul_(part)
+            None if g is None else times(g, value).mul_(part)
             for g, value, part in zip(gradients, values, self._parts, strict=True)
         )
 
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each input, from that of the one output."""
+        return torch.autograd.grad(
+            self._outputs, self._leaves, g, retain_graph=True, create_graph=torch.is_grad_enabled()
+        )
 
-class SeveralOutputs:
-    """:class:`Proportion` for an operation with several outputs."""
+    def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """What all inputs together contribute to each output: itself, by Euler's theorem."""
+        return [z.detach() for z in self._outputs]
 
-    def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], epsilon: float) -> None:
-        self._outputs, self._inputs, self._epsilon = outputs, inputs, epsilon
 
-    def hand_back_all(self, relevances: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """The sum over the outputs of what each hands back."""
-        shares = [divide(R, z.detach(), self._epsilon) for R, z in zip(relevances, self._outputs, strict=True)]
-        gradients = torch.autograd.grad(self._outputs, self._inputs, shares, allow_unused=True)
-        return tuple(None if g is None else g * x.detach() for g, x in zip(gradients, self._inputs, strict=True))
+class Homogeneous(Proportion):
+    """z = f(x₁, x₂, …), homogeneous of any degree k: R_i = x_i · (∂z/∂x_i)ᵀ (R / (e + ε·sign e)), e = Σ x_i ∂z/∂x_i.
+
+    By Euler's theorem e = k z, so that products of k factors hand 1/k to each, quotients too, and all add up to R.
+    """
+
+    def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Σ x_i ∂z/∂x_i: the derivative along x, as that of a backward pass by its seed."""
+        with torch.enable_grad():
+            seeds = [torch.zeros_like(z, requires_grad=True) for z in self._outputs]
+            back = torch.autograd.grad(self._outputs, self._leaves, seeds, create_graph=True, allow_unused=True)
+            parts = [times(g, value) for g, value in zip(back, values, strict=True) if g is not None]
+            real = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
+            total = torch.stack([part.sum() for part in real]).sum() if real else torch.zeros(())
+            along = torch.autograd.grad(total, seeds, allow_unused=True) if total.requires_grad else [None] * len(seeds)
+        return [torch.zeros_like(z) if e is None else e for e, z in zip(along, self._outputs, strict=True)]
 
 
 class Softmax(Call):

@@ -3,17 +3,21 @@
 Two facts make LRP's rules cheaper by half: that a tensor has no negative entries (it comes out of a ReLU), and that no
 relevance will come back to it where it is not positive (it goes into a ReLU and nowhere else, and the rules behind hand
 relevance back in proportion to values). The first is known at once; the second is asked for in the backward pass, when
-all that uses the tensor is known. Both hang on the tensor as an attribute, a :class:`Flow`.
+all that uses the tensor is known. Both hang on the tensor as an attribute, a :class:`Flow`, and on its node in
+autograd's graph, where they can be found again when the tensor has passed through something that LRP does not see.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
-_FLOW = "_altprop_flow"
+_FLOW, _KEPT = "_altprop_flow", "_altprop_kept"
 
 
 class Use(Protocol):
@@ -53,17 +57,15 @@ class Flow:
         beyond_first: that a layer with weights lies between it and the input.
         producer: the layer that made it, as long as nothing has changed it since.
         uses: what takes it in.
-        kept: where it is held for the backward pass.
     """
 
-    __slots__ = ("beyond_first", "kept", "nonnegative", "producer", "uses")
+    __slots__ = ("beyond_first", "nonnegative", "producer", "uses")
 
     def __init__(self, nonnegative: bool = False, beyond_first: bool = True) -> None:
         self.nonnegative = nonnegative
         self.beyond_first = beyond_first
         self.producer: Any = None
         self.uses: list[Use] = []
-        self.kept: list[Kept] = []
 
     def vanishes_at_zero(self) -> bool:
         """See :class:`Use`: a tensor that was only moved uses its source as it is used itself."""
@@ -90,23 +92,88 @@ class Rectified:
 
 
 def flow_of(tensor: Tensor) -> Flow:
-    """What is known of ``tensor``; if nothing is any more, a new :class:`Flow` that says so."""
-    known: tuple[Flow | None, int] = getattr(tensor, _FLOW, (None, 0))
-    flow, version = known
-    if flow is not None and version == tensor._version:
-        return flow
-    new = Flow()
-    if flow is not None:
-        # It was overwritten through another tensor that shares its memory.
-        flow.uses.append(OTHER)
-        new.beyond_first = flow.beyond_first
-    set_flow(tensor, new)
-    return new
+    """What is known of ``tensor``; what it was made from, if it passed through code that LRP does not see."""
+    known: _Known | None = getattr(tensor, _FLOW, None)
+    if known is not None and known[0] is not None and known[1] == version_of(tensor):
+        return known[0]
+    return _recovered(tensor, known) or Flow()
 
 
 def set_flow(tensor: Tensor, flow: Flow) -> None:
     """Let ``flow`` be what is known of ``tensor``, until something is written over it."""
-    setattr(tensor, _FLOW, (flow, tensor._version))
+    setattr(tensor, _FLOW, (flow, version_of(tensor)))
+    node = tensor.grad_fn
+    if node is not None:
+        _metadata(node)[_FLOW] = flow
+
+
+def is_followed(tensor: Tensor) -> bool:
+    """Whether ``tensor``, which is in the graph and no leaf, was made from what is explained: not from parameters."""
+    known: _Known | None = getattr(tensor, _FLOW, None)
+    if known is not None and (known[0] is not None or known[1] == version_of(tensor)):
+        return known[0] is not None
+    return _recovered(tensor, known) is not None
+
+
+_Known = tuple[Flow | None, int]
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often it was overwritten; tensors made in inference mode do not know."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1
+
+
+def _recovered(tensor: Tensor, known: _Known | None) -> Flow | None:
+    """What the graph says of a tensor that code made which LRP does not see; None if no input reaches it."""
+    sources = _sources(tensor.grad_fn)
+    stale = known[0] if known is not None else None
+    if stale is not None and stale not in sources:
+        sources.append(stale)
+    if not sources:
+        setattr(tensor, _FLOW, (None, version_of(tensor)))
+        return None
+    if stale is None and len(sources) == 1 and _is_unchanged(tensor, sources[0]):
+        flow = sources[0]
+    else:
+        flow = Flow(beyond_first=any(source.beyond_first for source in sources))
+        for source in sources:
+            source.uses.append(OTHER)
+    set_flow(tensor, flow)
+    return flow
+
+
+def _sources(node: Node | None) -> list[Flow]:
+    """What is known of the tensors that are nearest on the way back from ``node``."""
+    found: list[Flow] = []
+    reached, seen = [node], set()
+    while reached:
+        node = reached.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        flow = _metadata(node).get(_FLOW)
+        if flow is None:
+            reached += [before for before, _ in node.next_functions]
+        elif flow not in found:
+            found.append(flow)
+    return found
+
+
+def _metadata(node: Node) -> dict[str, Any]:
+    metadata: Any = node.metadata  # a property, which torch declares as a method
+    return metadata  # type: ignore[no-any-return]
+
+
+def _is_unchanged(tensor: Tensor, flow: Flow) -> bool:
+    """Whether the values are those that a layer returned: what lies between was an identity."""
+    output: Kept | None = getattr(flow.producer, "output", None)
+    if output is None or output.tensor.shape != tensor.shape or version_of(output.tensor) != output.version:
+        return False
+    same = output.tensor.data_ptr() == tensor.data_ptr() and output.tensor.stride() == tensor.stride()
+    return same or torch.equal(output.tensor, tensor)
 
 
 class Kept:
@@ -116,46 +183,86 @@ class Kept:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor.detach()
-        self.version = tensor._version
+        self.version = version_of(tensor)
         self.rectified = False
-        flow_of(tensor).kept.append(self)
+        _holders(tensor).append(self)
 
     def was_rectified(self, tensor: Tensor) -> None:
         """Take note that the negative entries were set to zero, and nothing else changed."""
-        self.rectified, self.version = True, tensor._version
+        self.rectified, self.version = True, version_of(tensor)
+        _holders(tensor).append(self)
 
     def get(self) -> Tensor:
         """The tensor as it was, or with its negative entries at zero if :attr:`rectified` says so.
 
         Raises:
-            RuntimeError: it was overwritten through another tensor that shares its memory.
+            RuntimeError: it was overwritten by code that LRP does not see.
         """
-        if self.tensor._version != self.version:
+        if version_of(self.tensor) != self.version:
             raise RuntimeError(
                 f"A tensor of shape {tuple(self.tensor.shape)} that its relevance depends on was overwritten in place, "
-                f"through a view of it. Write that operation of the model out of place."
+                f"by code that LRP does not see (a C++ extension, or under torch.no_grad()). Write that operation of "
+                f"the model out of place."
             )
         return self.tensor
 
 
+class _Constants(threading.local):
+    """The tensors that do not depend on the input and bear a list of what holds them: it is not to stay on them."""
+
+    def __init__(self) -> None:
+        self.marked: list[Tensor] = []
+
+
+_constants = _Constants()
+
+
+def _holders(tensor: Tensor) -> list[Kept]:
+    """What holds the memory of ``tensor`` for the backward pass, be it by this tensor or by another view of it."""
+    root = tensor if tensor._base is None else tensor._base
+    holders: list[Kept] | None = getattr(root, _KEPT, None)
+    if holders is None:
+        holders = []
+        setattr(root, _KEPT, holders)
+        if root.is_leaf:
+            _constants.marked.append(root)
+    return holders
+
+
+def forget_constants() -> None:
+    """Leave nothing on tensors that outlive the forward pass: parameters above all."""
+    while _constants.marked:
+        tensor = _constants.marked.pop()
+        if hasattr(tensor, _KEPT):
+            delattr(tensor, _KEPT)
+
+
 def before_overwriting(tensor: Tensor, *, copy: bool = False) -> Tensor | None:
-    """Let all that holds ``tensor`` for the backward pass keep a copy, because it is about to be overwritten.
+    """Let all that holds the memory of ``tensor`` for the backward pass keep a copy: it is about to be overwritten.
 
     Args:
         tensor: what is about to be overwritten.
         copy: whether a copy is wanted in any case.
 
     Returns:
-        The copy, if one was made.
+        The copy, if it was wanted.
     """
-    holders = flow_of(tensor).kept
-    if not holders and not copy:
-        return None
-    saved = tensor.detach().clone()
+    holders = _holders(tensor)
+    saved = tensor.detach().clone() if copy else None
+    copies = {} if saved is None else {_place(tensor): saved}
     for kept in holders:
-        kept.tensor, kept.version = saved, saved._version
+        if version_of(kept.tensor) != kept.version:
+            continue  # too late
+        place = _place(kept.tensor)
+        if place not in copies:
+            copies[place] = kept.tensor.clone()
+        kept.tensor, kept.version = copies[place], copies[place]._version
     holders.clear()
     return saved
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def before_rectifying(tensor: Tensor) -> Kept | None:
@@ -164,10 +271,10 @@ def before_rectifying(tensor: Tensor) -> Kept | None:
     Returns:
         What that layer holds, if it does: to be told :meth:`Kept.was_rectified`.
     """
-    flow = flow_of(tensor)
-    own: Kept | None = getattr(flow.producer, "output", None)
-    if own in flow.kept:
-        flow.kept.remove(own)
+    holders = _holders(tensor)
+    own: Kept | None = getattr(flow_of(tensor).producer, "output", None)
+    if own in holders and _place(own.tensor) == _place(tensor):
+        holders.remove(own)
     else:
         own = None
     before_overwriting(tensor)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from altprop.ops.linear_maps import LinearMap, Matrix
+from altprop.ops.fingerprint import fingerprint
+from altprop.ops.linear_maps import Columns, Convolution, LinearMap, Matrix
 from altprop.ops.relevance import Call, divide
-from altprop.ops.relevance_flow import Kept, flow_of
+from altprop.ops.relevance_flow import Kept, flow_of, version_of
 
 
 @dataclass
@@ -58,28 +59,50 @@ Part = Callable[[Tensor], Tensor]
 class Parts:
     """What rules make of weights (their positive part, say), made once for each version of each weight.
 
-    Writing to ``weight.data`` does not count as a new version, as for autograd: :meth:`clear` after that.
+    Autograd does not count what is written through ``weight.data`` or a numpy array as a new version: :meth:`check`
+    looks at the weights themselves, once for each explanation.
     """
 
     def __init__(self) -> None:
-        self._made: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: what was made can be made again."""
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start anew."""
+        self.clear()
 
     def get(self, name: str, make: Callable[[], Tensor], sources: tuple[Tensor, ...]) -> Tensor:
         """The part called ``name`` of the first of ``sources``; made anew if one of them has changed."""
-        if not sources[0].is_leaf:
-            return make()
-        versions = tuple((id(source), source._version, source.data_ptr()) for source in sources)
+        if not isinstance(sources[0], nn.Parameter):
+            return make()  # it may not outlive this pass
+        versions = tuple((id(source), version_of(source), source.data_ptr()) for source in sources)
         made = self._made.get(sources[0])  # type: ignore[no-untyped-call]
         if made is None:
             made = self._made[sources[0]] = {}
         if name not in made or made[name][0] != versions:
             made[name] = versions, make()
+            for source in sources:
+                self._prints[source] = fingerprint(source)
         part: Tensor = made[name][1]
         return part
+
+    def check(self) -> None:
+        """Forget all if a weight is not what it was when its parts were made."""
+        prints = list(self._prints.items())  # type: ignore[no-untyped-call]
+        if prints:
+            device = prints[0][1].device
+            before = torch.stack([taken.to(device) for _, taken in prints])
+            now = torch.stack([fingerprint(source).to(device) for source, _ in prints])
+            if not before.equal(now):
+                self.clear()
 
     def clear(self) -> None:
         """Forget all."""
         self._made = WeakIdKeyDictionary()
+        self._prints = WeakIdKeyDictionary()
 
 
 class WeightedSum(Call):
@@ -126,12 +149,13 @@ class WeightedSum(Call):
         if not isinstance(use, BatchNorm) or not use.may_fold:
             return None
         # A linear layer's outputs are its last dimension, a batch norm's channels the second.
-        fits = not isinstance(self._map, Matrix) or self.output.tensor.dim() == 2
-        return use if fits else None
+        last = isinstance(self._map, Matrix | Columns) and self.output.tensor.dim() == 2 == self._weight.dim()
+        return use if last or isinstance(self._map, Convolution) else None
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:
         """By the rule."""
         self._norm = self.folded()
+        R = R.to(self._weight.dtype)  # under autocast the output is of another
         self.vanishes = (self._norm or self)._flow.vanishes_below()
         if self.weighs:
             s = divide(R, self.z, getattr(self.rule, "epsilon", 1e-6))
@@ -143,13 +167,15 @@ class WeightedSum(Call):
     @property
     def x(self) -> Tensor:
         """The input, (batch, ...)."""
-        return self._input.get()
+        return self._input.get().to(self._weight.dtype)
 
     @property
     def z(self) -> Tensor:
         """The output. Negative entries may be zero instead where :attr:`vanishes`: no relevance comes to them."""
         kept = (self._norm or self).output
-        return self.forward(self.x, self.weight, self.bias) if kept.rectified and not self.vanishes else kept.get()
+        if kept.rectified and not self.vanishes:
+            return self.forward(self.x, self.weight, self.bias)
+        return kept.get().to(self._weight.dtype)
 
     @property
     def z_is_nonnegative(self) -> bool:

@@ -14,7 +14,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
-from altprop.rule import Attachment, Rule
+from altprop._preserve import pushed
+from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
 from altprop.rules._hooks import hook_of_kind, remove_hooks
 from altprop.rules._in_force import (
@@ -101,7 +102,7 @@ class DirectRule(Rule):
         swap_class(model, _Directed)
 
     def _uninstall(self, model: nn.Module) -> None:
-        for module in model.modules():
+        for module in modules_of(model):
             restore_class(module, _Directed)
             remove_hooks(module, lambda hook: isinstance(hook, Cut | _Output | _Masks))
             for name in (_ROOT, _READY):
@@ -290,7 +291,7 @@ class _Directed:
 
             return run_eagerly(self, args, kwargs)
         run = Run(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)], first=not ready)
-        with _running(model, run):
+        with pushed(_runs.current, (model, run)):
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         if not run.settled:
             output = _settled(run, output)
@@ -361,16 +362,6 @@ class _Runs(threading.local):
 
 
 _runs = _Runs()
-
-
-@contextmanager
-def _running(model: nn.Module, run: Run) -> Iterator[None]:
-    depth = len(_runs.current)
-    try:
-        _runs.current.append((model, run))  # within the block, for an interrupt may come between any two lines
-        yield
-    finally:
-        del _runs.current[depth:]
 
 
 def _current_run(model: nn.Module) -> Run | None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
+from altprop.rule import modules_of
 from altprop.rules._batch import Hidden, batch_axis
 from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
 from altprop.rules._hooks import remove_hooks
@@ -129,7 +130,7 @@ class LocalLoss(DirectRule):
 
     def _clear(self, model: nn.Module) -> None:
         model.__dict__.pop(_NO_PROBABILITIES, None)
-        for module in model.modules():
+        for module in modules_of(model):
             remove_hooks(module, lambda hook: hook is _keep)
             for table in (module._parameters, module._buffers):
                 table.pop(_CLASSIFIER, None)

@@ -1,0 +1,115 @@
+"""Operands that a model gives by torch's keyword names, in their places: rules call them by the papers' symbols."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# What the tracer of torch.compile can follow: it can look neither into signatures nor into schemas.
+_COMPILED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), ("input", "weight", "bias")),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), ("input", "weight", "bias")),
+    "prelu": ("input", "weight"),
+    "embedding": ("input", "weight"),
+    "scaled_dot_product_attention": ("query", "key", "value"),
+    "bmm": ("input", "mat2"),
+    "mm": ("input", "mat2"),
+    "addmm": ("input", "mat1", "mat2"),
+    "pow": ("input", "exponent"),
+    "lerp": ("input", "end", "weight"),
+    "where": ("condition", "input", "other"),
+    "cat": ("tensors",),
+    "stack": ("tensors",),
+}
+_ANY = ("input", "other")
+
+
+def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The arguments with every operand by its place, as far as tensors were given by name.
+
+    Args:
+        function: the torch function that is called.
+        args: its arguments by place.
+        kwargs: its arguments by name, by torch's names.
+
+    Returns:
+        The same call: more arguments by place (with torch's defaults where one between was left out), fewer by name.
+
+    Example:
+        >>> from torch.nn import functional as F
+        >>> x, w = torch.ones(1, 2), torch.ones(3, 2)
+        >>> [len(part) for part in by_place(F.linear, (x,), {"weight": w})]
+        [2, 0]
+    """
+    if torch.compiler.is_compiling():
+        return _moved(_COMPILED.get(getattr(function, "__name__", ""), _ANY), (), args, kwargs)
+    if not any(map(_is_operand, kwargs.values())):
+        return args, kwargs
+    operands = {name for name, value in kwargs.items() if _is_operand(value)}
+    for names, defaults in _orders(function):
+        if operands <= set(names[len(args) :]):
+            return _moved(names, defaults, args, kwargs)
+    return args, kwargs
+
+
+def _is_operand(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, Tensor) for item in value)
+    return isinstance(value, Tensor)
+
+
+def _moved(
+    names: tuple[str, ...], defaults: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Move by name to by place, up to the last tensor and as long as nothing without a default is missing."""
+    wanted = [place for place, name in enumerate(names) if place >= len(args) and _is_operand(kwargs.get(name))]
+    if not wanted:
+        return args, kwargs
+    places, rest = list(args), dict(kwargs)
+    for place in range(len(args), wanted[-1] + 1):
+        if names[place] in rest:
+            places.append(rest.pop(names[place]))
+        elif place < len(defaults) and defaults[place] is not _NONE:
+            places.append(defaults[place])
+        else:
+            return args, kwargs
+    return tuple(places), rest
+
+
+_NONE = object()
+
+
+@lru_cache(maxsize=1024)
+def _orders(function: Callable[..., Any]) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
+    """The orders in which ``function`` takes its arguments by place: names and defaults, one pair for each form."""
+    own = _of_python(function)
+    return [own] if own else [*_of_schemas(getattr(function, "__name__", "").rstrip("_"))]
+
+
+def _of_python(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
+    """The order of a function that is written in Python (many of torch.nn.functional)."""
+    if not hasattr(function, "__code__"):
+        return None
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    defaults = tuple(_NONE if p.default is p.empty else p.default for p in parameters)
+    return tuple(p.name for p in parameters), defaults
+
+
+def _of_schemas(name: str) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
+    """The orders of a function that is written in C++, from its schemas; ``self`` is ``input`` in Python."""
+    for prefix in ("aten::", "aten::linalg_", "aten::special_", "aten::fft_"):
+        schemas = torch._C._jit_get_schemas_for_operator(prefix + name)
+        if schemas:
+            break
+    forms = []
+    for schema in schemas:
+        arguments = [argument for argument in schema.arguments if not argument.kwarg_only]
+        names = tuple("input" if argument.name == "self" else argument.name for argument in arguments)
+        defaults = tuple(a.default_value if a.has_default_value() else _NONE for a in arguments)
+        forms.append((names, defaults))
+    return forms
