@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import altprop
-from altprop.rules.direct import When
+from altprop.rules._projecting import When
 
 
 def _quiet_drtp(when: When = "backward") -> altprop.DRTP:

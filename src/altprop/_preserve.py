@@ -1,15 +1,20 @@
-"""Run a model without a trace: what it holds is as before when the block ends, so that looking changes nothing."""
+"""Leave no trace on a model: what it holds is as before when a block ends, and how it is made when a change fails."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+T = TypeVar("T")
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -42,30 +47,121 @@ def preserved(model: nn.Module) -> Iterator[None]:
         yield
 
 
-_evaluated: WeakKeyDictionary[nn.Module, tuple[bool, int]] = WeakKeyDictionary()
-"""The modules in evaluation mode for a block: the mode they were in, and how many blocks there are, of all threads."""
-_lock = threading.Lock()
+class Structure:
+    """How modules are made: each module's class, attributes, tables, hooks; each parameter's hooks and requires_grad.
+
+    Nothing is said of the values of tensors.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._modules = [(module, type(module), vars(module).copy()) for module in modules]
+        self._tables = [
+            (table, table.copy())
+            for _, _, attributes in self._modules
+            for table in attributes.values()
+            if type(table) in (dict, OrderedDict, set)
+        ]
+        own = (module.parameters(recurse=False) for module, _, _ in self._modules)
+        self._parameters = [(p, p.requires_grad, _hooks(p)) for parameters in own for p in parameters]
+
+    def restore(self) -> None:
+        """Make modules and parameters so again, the same objects in the same order."""
+        self.restore_modules()
+        for parameter, learns, hooks in self._parameters:
+            if parameter.requires_grad is not learns:
+                parameter.requires_grad_(learns)
+            for name, (table, entries) in hooks.items():
+                if table is not None:
+                    _refill(table, entries)
+                if getattr(parameter, name) is not table:
+                    setattr(parameter, name, table)
+
+    def restore_modules(self) -> None:
+        """Make the modules so again, and leave the parameters as they are now."""
+        for module, kind, attributes in self._modules:
+            if type(module) is not kind:
+                module.__class__ = kind
+            _refill(vars(module), attributes)
+        for table, entries in self._tables:
+            _refill(table, entries)
+
+
+def _hooks(parameter: Tensor) -> dict[str, tuple[Any, Any]]:
+    tables = {name: getattr(parameter, name) for name in ("_backward_hooks", "_post_accumulate_grad_hooks")}
+    return {name: (table, None if table is None else table.copy()) for name, table in tables.items()}
+
+
+def _refill(table: Any, entries: Any) -> None:
+    """Put back what a dict or a set held, if it holds something else."""
+    if isinstance(table, set):
+        same = table == entries
+    else:
+        same = list(table) == list(entries) and all(table[name] is value for name, value in entries.items())
+    if not same:
+        table.clear()
+        table.update(entries)
+
+
+_evaluated: WeakKeyDictionary[nn.Module, tuple[bool, set[object]]] = WeakKeyDictionary()
+"""The modules in evaluation mode for a block: the mode they were in, and the blocks there are, of all threads."""
+_lock = threading.RLock()
 
 
 @contextmanager
 def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put every module of ``model`` in evaluation mode, and each back in its own when the last such block ends."""
-    modules = list(model.modules())
-    with _lock:
-        for module in modules:
-            training, blocks = _evaluated.get(module, (module.training, 0))
-            _evaluated[module] = training, blocks + 1
-        model.eval()
+    modules, block = list(model.modules()), object()
     try:
+        locked(partial(_enter_evaluation, model, modules, block))
         yield
-    finally:
-        with _lock:
-            for module in modules:
-                training, blocks = _evaluated.pop(module)
-                if blocks > 1:
-                    _evaluated[module] = training, blocks - 1
-                else:
-                    module.training = training
+        locked(partial(_leave_evaluation, modules, block))
+    except BaseException:
+        locked(partial(_leave_evaluation, modules, block))
+        raise
+
+
+def _enter_evaluation(model: nn.Module, modules: list[nn.Module], block: object) -> None:
+    for module in modules:
+        training, blocks = _evaluated.get(module, (module.training, set()))
+        _evaluated[module] = training, {*blocks, block}
+    model.eval()
+
+
+def _leave_evaluation(modules: list[nn.Module], block: object) -> None:
+    for module in modules:
+        training, blocks = _evaluated.get(module, (module.training, set()))
+        if blocks == {block}:
+            module.training = training
+            del _evaluated[module]
+        else:
+            blocks.discard(block)
+
+
+def locked(work: Callable[[], None]) -> None:
+    """Do ``work`` in one thread at a time."""
+    try:
+        _lock.acquire()
+        work()
+        _lock.release()
+    except BaseException:
+        # Not a with block: an interrupt on its way out would leave the lock locked.
+        if _lock._is_owned():  # type: ignore[attr-defined]
+            _lock.release()
+        raise
+
+
+@contextmanager
+def pushed(stack: list[T], entry: T) -> Iterator[None]:
+    """Have ``entry`` on top of ``stack`` within the block."""
+    depth = len(stack)
+    try:
+        stack.append(entry)
+        yield
+        del stack[depth:]
+    except BaseException:
+        # Not in a finally alone, which an interrupt can leave before its first line.
+        del stack[depth:]
+        raise
 
 
 def _check_not_lazy(model: nn.Module) -> None:
@@ -100,9 +196,7 @@ def _tables(module: nn.Module) -> list[dict[str, object]]:
 def _restore_tables(before: list[tuple[nn.Module, list[dict[str, object]]]]) -> None:
     for module, tables in before:
         for table, entries in zip(_TABLES, tables, strict=True):
-            current = getattr(module, table)
-            current.clear()
-            current.update(entries)
+            _refill(getattr(module, table), entries)
 
 
 def _restore_values(before: list[tuple[Tensor, Tensor]]) -> None:

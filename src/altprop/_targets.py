@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from altprop._preserve import pushed
+
 
 class Targets(NamedTuple):
     """What one ``with altprop.targets(...)`` holds."""
@@ -50,11 +52,8 @@ def targets(y: Tensor, *, scale: float = 1.0) -> Iterator[None]:
         >>> bool(model[0].weight.grad.any())
         True
     """
-    _stack.entries.append(Targets(y, scale))
-    try:
+    with pushed(_stack.entries, Targets(y, scale)):
         yield
-    finally:
-        _stack.entries.pop()
 
 
 @contextmanager
@@ -94,6 +93,6 @@ def class_targets(rule: object) -> Targets:
         given = f"float targets of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
         raise ValueError(
             f"{type(rule).__name__} needs class targets, got {given}. Use DFA for regression and reconstruction, or "
-            f"pass class indices in altprop.targets(...)."
+            f"pass class indices in altprop.targets(...): of class probabilities (one-hot rows, mixup), y.argmax(1)."
         )
     return found

@@ -145,7 +145,7 @@ def _calls_tracked(model: nn.Module, inside: list[str]) -> Iterator[None]:
     """Keep the name of the module that is running at the end of ``inside``."""
 
     def track(name: str) -> tuple[Any, Any]:
-        return (lambda module, args: inside.append(name)), (lambda module, args, output: inside.pop() and None)
+        return (lambda module, args: inside.append(name)), (lambda module, args, output: (inside.pop(), None)[1])
 
     handles = []
     for name, module in model.named_modules():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from inspect import signature
 from types import TracebackType
 from typing import Any, Self
@@ -12,12 +14,20 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from altprop._preserve import Structure, locked
 from altprop._quantised import quantised_layers
 
 _ATTACHMENT = "_altprop_attachment"
+_NO_MODEL = nn.Module()
+
+_new: dict[int, weakref.ref[Attachment]] = {}
+"""Attachments, copies among them, whose modules are not in ``_owners`` yet: a dict, whose single steps need no lock."""
+_owners: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
+"""The last attachment of a model that each module was found in."""
 
 
-class Attachment:
+# __enter__ is the base class's: it returns self, with no line of ours between attach() and the block.
+class Attachment(AbstractContextManager["Attachment"]):
     """A rule at work on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
 
     It is a context manager too: leaving the ``with`` block removes the rule, also after an exception. It lives on
@@ -28,7 +38,17 @@ class Attachment:
         model: the module it is attached to.
         warned: what the user was warned of already.
         observer: told of each operation of the model and of its rule, for :func:`altprop.inspect`.
+        traced: whether ``torch.compile`` has traced a layer with feedback weights.
     """
+
+    traced = False
+    _modules: Iterable[nn.Module] = ()
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:  # noqa: D102 - copies come here, too
+        attachment = super().__new__(cls)
+        key = id(attachment)
+        _new[key] = weakref.ref(attachment, partial(_new.pop, key))
+        return attachment
 
     def __init__(self, rule: Rule, model: nn.Module) -> None:
         self.rule = rule
@@ -36,6 +56,7 @@ class Attachment:
         self.warned: set[str] = set()
         self.observer: Callable[[str, Any], None] | None = None
         self._suspended = 0
+        self._modules = weakref.WeakSet(model.modules())
 
     @staticmethod
     def of(model: nn.Module) -> Attachment | None:
@@ -51,29 +72,59 @@ class Attachment:
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Within this block the model is trained by plain backprop; the rule's state stays where it is."""
-        self._suspended += 1  # a count: several threads may be within such a block
+        entered = False
         try:
+            # A count, as several threads may be within such a block. In one step, which an interrupt cannot divide.
+            self._suspended, entered = self._suspended + 1, True
             yield
-        finally:
-            self._suspended -= 1
+            self._suspended, entered = self._suspended - 1, False
+        except BaseException:
+            self._suspended -= entered
+            raise
 
     def remove(self) -> None:
-        """Take the rule off. The model is bit for bit what it was; a second call does nothing."""
+        """Take the rule off. The model is bit for bit what it was; a second call does nothing.
+
+        If it is interrupted it does its work before it raises, or has not begun and can be called again.
+        """
         if Attachment.of(self.model) is not self:
             return
+        attached = Structure(modules_of(self.model))
+        try:
+            self._take_off()
+        except BaseException:
+            # What was taken off the parameters need not be put back: taking off what is not there does nothing.
+            attached.restore_modules()
+            self._take_off()
+            raise
+
+    def _take_off(self) -> None:
         self.rule._uninstall(self.model)
-        del self.model.__dict__[_ATTACHMENT]
+        self.model.__dict__.pop(_ATTACHMENT, None)
 
-    def __enter__(self) -> Self:
-        return self
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is outside of the block within which the original is suspended, and would never leave it.
+        return {**vars(self), "_suspended": 0, "_modules": ()}
 
+    # fmt: off
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove()
+        try: self.remove()  # noqa: E701 - in one line: an interrupt before the first is within the try
+        except BaseException:
+            self.remove()
+            raise
+    # fmt: on
 
     def __repr__(self) -> str:
         return f"Attachment({self.rule!r} on {type(self.model).__name__})"
+
+
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """The modules of an attached model, and those that were in it when the rule was attached, if they are alive."""
+    now = list(model.modules())
+    attachment = Attachment.of(model)
+    return now if attachment is None else [*now, *(set(attachment._modules) - set(now))]
 
 
 class Rule(ABC):
@@ -85,6 +136,7 @@ class Rule(ABC):
     """
 
     _takes_quantised_layers = False
+    _keeps_state_on_layers = False
 
     @abstractmethod
     def _install(self, model: nn.Module) -> None:
@@ -105,7 +157,7 @@ class Rule(ABC):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def attach(self, model: nn.Module) -> Attachment:
-        """Attach this rule to ``model``, in place.
+        """Attach this rule to ``model``, in place. If that fails or is interrupted, the model is as it was.
 
         Args:
             model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and their kin wrap it, and
@@ -116,8 +168,8 @@ class Rule(ABC):
 
         Raises:
             TypeError: ``model`` is not a module.
-            ValueError: a rule is attached already, the model is wrapped in a way that hides it, or it has quantised
-                layers.
+            ValueError: a rule is attached already, also to a model that has modules in common with this one, or in
+                another thread; the model is wrapped in a way that hides it, or it has quantised layers.
 
         Example:
             >>> import altprop, torch
@@ -126,17 +178,32 @@ class Rule(ABC):
             ...     print(attachment)
             Attachment(Backprop() on Sequential)
         """
-        _check_attachable(self, model)
-        self._install(model)
-        attachment = Attachment(self, model)
-        model.__dict__[_ATTACHMENT] = attachment
-        return attachment
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{self!r} attaches to a torch.nn.Module, got {type(model).__name__}.")
+        attachment, plain = Attachment(self, model), None
+        try:
+            locked(partial(_claim, attachment))  # of several threads one is the first
+            plain = Structure(model.modules())
+            self._install(model)
+            return attachment
+        except BaseException:
+            if plain is not None:
+                plain.restore()
+            if Attachment.of(model) is attachment:
+                del model.__dict__[_ATTACHMENT]
+            raise
 
 
-def _check_attachable(rule: Rule, model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{rule!r} attaches to a torch.nn.Module, got {type(model).__name__}.")
-    for name, module in model.named_modules():
+def _claim(attachment: Attachment) -> None:
+    """Mark the model as this attachment's, unless another has it."""
+    _check_free(attachment.rule, attachment.model)
+    _check_attachable(attachment.rule, attachment.model)
+    attachment.model.__dict__[_ATTACHMENT] = attachment
+
+
+def _check_free(rule: Rule, model: nn.Module) -> None:
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
         attachment = Attachment.of(module)
         if attachment is not None:
             where = f"its submodule {name!r}" if name else "this model"
@@ -144,6 +211,45 @@ def _check_attachable(rule: Rule, model: nn.Module) -> None:
                 f"Cannot attach {rule!r}: {where} already has {attachment.rule!r}. One rule at a time: call "
                 f"remove() on that attachment first (altprop.Attachment.of(module) finds it)."
             )
+    _find_owners()
+    for name, module in modules.items():
+        owner = _owner(module)
+        # Activations may be shared: what counts is who trains the weights.
+        if owner is not None and (module is model or module._parameters):
+            where = f"its submodule {name!r}" if name else "this model"
+            raise ValueError(
+                f"Cannot attach {rule!r}: {where} is part of a {type(owner.model).__name__} that already has "
+                f"{owner.rule!r}. One rule at a time: call remove() on that attachment first."
+            )
+
+
+def _find_owners() -> None:
+    """Enter the modules of new attachments in ``_owners``."""
+    for key, reference in list(_new.items()):
+        attachment = reference()
+        # One that is being copied has no model yet; one that is being attached has no claim to it.
+        if attachment is None or Attachment.of(vars(attachment).get("model", _NO_MODEL)) is not attachment:
+            continue
+        for module in attachment.model.modules():
+            _owners[module] = reference
+        _new.pop(key, None)
+
+
+def owner_of(module: nn.Module) -> Attachment | None:
+    """The attachment that ``module`` is under now, its own or that of a model which it is part of."""
+    _find_owners()
+    return _owner(module)
+
+
+def _owner(module: nn.Module) -> Attachment | None:
+    reference = _owners.get(module)
+    owner = None if reference is None else reference()
+    if owner is None or Attachment.of(owner.model) is not owner:
+        return None
+    return owner if any(part is module for part in owner.model.modules()) else None
+
+
+def _check_attachable(rule: Rule, model: nn.Module) -> None:
     wrapper = wrapper_of(model)
     if wrapper:
         raise ValueError(

@@ -83,10 +83,20 @@ class Doubled(torch.autograd.Function):
 
 def test_functions_that_no_interceptor_sees_are_named():
     model, x = Calls(Doubled.apply), torch.randn(3, 4)
-    with pytest.warns(UserWarning, match="calls Doubled, a torch.autograd.Function, which LRP cannot see"):
+    with pytest.warns(UserWarning, match="LRP cannot see into Doubled, a torch.autograd.Function"):
         altprop.LRP(model, "epsilon").attribute(x)
-    with pytest.raises(RuntimeError, match=r"calls Doubled.*strict=True forbids"):
+    with pytest.raises(RuntimeError, match=r"into Doubled.*strict=True forbids"):
         altprop.LRP(model, "epsilon", strict=True).attribute(x)
+
+
+def test_what_no_interceptor_sees_is_listed_and_raised_each_time():
+    model, x = Calls(Doubled.apply), torch.randn(3, 4)
+    lrp = altprop.LRP(model, "epsilon", strict=True)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"into Doubled.*strict=True forbids"):
+            lrp.attribute(x)
+    listed = altprop.inspect(model, x, lrp)
+    assert [operation.name for operation in listed.unknown] == ["Doubled, a torch.autograd.Function"]
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -92,7 +92,7 @@ def test_targets_of_hugging_face_and_of_tuples_are_their_logits():
 
 MISTAKEN = {
     "out of range": (CLASSES, 12, "target 12 is out of range: the model has 12 outputs, numbered from 0"),
-    "negative": (CLASSES, -1, "target -1 is out of range"),
+    "negative": (CLASSES, -20, "target -20 is out of range"),
     "out of range in one example": (CLASSES, [1, 99, 2], "target 99 is out of range"),
     "out of range in a dimension": (TOKENS, (1, 3), "target 3 is out of range: the model has 3 outputs in dimension 2"),
     "too few": (CLASSES, [1, 2], "does not fit an output of shape .3, 12.: give one index, or one for each of the 3"),

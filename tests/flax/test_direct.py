@@ -30,7 +30,7 @@ def loss(logits, y):
 
 def projections_of(model):
     """The projections of a torch network, named as :func:`network` names its cuts."""
-    found = [b for name, b in model.named_buffers() if name.endswith("feedback_projection")]
+    found = [module.feedback_projection for module in model.modules() if hasattr(module, "feedback_projection")]
     return {f"layer{number}": array(B) for number, B in enumerate(found, 1)}
 
 

@@ -31,6 +31,11 @@ except ModuleNotFoundError as error:
 
 Inputs = Tensor | tuple[Tensor, ...]
 
+# Of each rule of quadrature, where its place lies if there is one alone; the trapezoid rule needs both ends.
+_ONE_PLACE = {
+    "gausslegendre": 0.5, "riemann_right": 1.0, "riemann_left": 0.0, "riemann_middle": 0.5, "riemann_trapezoid": None,
+}  # fmt: skip
+
 
 class _Attributor:
     """What the attributors around composites have in common.
@@ -190,13 +195,17 @@ class IntegratedGradients(_Attributor):
             additional_forward_args: what the model is called with after the inputs, and is not explained. Tensors have
                 the batch first.
             baselines: x', a number or a tensor for each of the inputs. Default: zero.
-            n_steps: how many places there are.
+            n_steps: how many places there are. With one the gradient is that at the input (``"riemann_right"``), at
+                the baseline (``"riemann_left"``) or half way between them.
             method: the rule: ``"gausslegendre"``, ``"riemann_right"`` (as in zennit), ``"riemann_left"``,
-                ``"riemann_middle"`` or ``"riemann_trapezoid"``.
+                ``"riemann_middle"`` or ``"riemann_trapezoid"``, which needs two places.
             batch_size: how many inputs run at a time. Default: all, ``n_steps`` times the batch.
 
         Returns:
             A tensor of the inputs' shape for each of them.
+
+        Raises:
+            ValueError: there is no such method, or ``n_steps`` is too small for it.
 
         Example:
             >>> import torch
@@ -207,7 +216,11 @@ class IntegratedGradients(_Attributor):
             >>> torch.allclose(shares.sum(1), (model(x) - model(0 * x))[:, 1], atol=1e-4)     # complete
             True
         """
+        _check_steps(n_steps, method)
         parts, extra = _checked(inputs), _as_tuple(additional_forward_args)
+        place = _ONE_PLACE[method]
+        if n_steps == 1 and place is not None:
+            return _like(inputs, self._at_one_place(place, parts, baselines, target, extra))
         wanted = _as_tensor(_settled(self.model, parts, target, extra), parts[0])
 
         def gradient(forward_fn: Any, inputs: Any, target_ind: Any, additional_forward_args: Any) -> Any:
@@ -225,6 +238,20 @@ class IntegratedGradients(_Attributor):
             internal_batch_size=batch_size,
         )
         return _like(inputs, tuple(part.detach() for part in found))
+
+    def _at_one_place(
+        self, place: float, parts: tuple[Tensor, ...], baselines: Any, target: Any, extra: tuple[Any, ...]
+    ) -> tuple[Tensor, ...]:
+        """What captum leaves out: quadrature with the gradient at x' + α (x − x') alone."""
+        target = _settled(self.model, parts, target, extra)
+        given = baselines if isinstance(baselines, tuple) else (baselines,) * len(parts)
+        starts = [torch.as_tensor(0.0 if start is None else start).to(x) for start, x in zip(given, parts, strict=True)]
+        ways = [x.detach() - start for x, start in zip(parts, starts, strict=True)]
+        points = tuple(start + place * way for start, way in zip(starts, ways, strict=True))
+        gradients = self._modified_gradient(points, target, extra)
+        if not self.multiply_by_inputs:
+            return gradients
+        return tuple(g * way for g, way in zip(gradients, ways, strict=True))
 
 
 class Occlusion:
@@ -295,6 +322,14 @@ class Occlusion:
         return found.view_as(inputs).to(inputs.dtype)
 
 
+def _check_steps(n_steps: int, method: str) -> None:
+    if method not in _ONE_PLACE:
+        raise ValueError(f"There is no method {method!r}. There are: {', '.join(_ONE_PLACE)}.")
+    least = 1 if _ONE_PLACE[method] is not None else 2
+    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < least:
+        raise ValueError(f"n_steps is a whole number from {least} for {method!r}, got {n_steps!r}.")
+
+
 def _settled(model: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Any:
     if target is not None:
         return target
@@ -333,10 +368,11 @@ def _range_of_each_example(x: Tensor) -> Tensor:
 
 def _as_tensor(target: Any, x: Tensor) -> Tensor | None:
     """A target as a tensor with the batch first, which :func:`_as_target` reads."""
-    if target is None or (isinstance(target, Tensor) and target.dim()):
+    if target is None or (isinstance(target, Tensor) and len(target.shape) and len(target) == len(x)):
         return target
-    if isinstance(target, list):
-        return torch.tensor(target, device=x.device)
+    if isinstance(target, list) or (isinstance(target, Tensor) and target.dim()):
+        places = torch.as_tensor(target, device=x.device)
+        return places.expand(len(x), *places.shape[1:]) if len(places) == 1 else places
     place = torch.as_tensor(target, device=x.device)
     return place.expand(len(x), *place.shape)
 

@@ -5,22 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass
+from functools import partial
+from itertools import count
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from altprop._preserve import in_evaluation_mode
+from altprop.explain.preactivation import Tail
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
 from altprop.ops.lrp_common import depends
 from altprop.ops.lrp_in_place import fallback
+from altprop.ops.lrp_products import followed
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Pass, connect, own_functions
+from altprop.ops.relevance import Call, Pass, connect
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
+from altprop.ops.tokens import TokenInterceptor
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment
 
@@ -52,14 +57,21 @@ class ForwardPass:
     entries: list[tuple[Tensor, list[Tensor]]] = field(default_factory=list)
     recorded: dict[str, Recorded] = field(default_factory=dict)
 
-    def hand_back(
-        self, source: Tensor | GradientEdge, seed: Tensor, to: Sequence[Tensor | GradientEdge]
-    ) -> tuple[Tensor | None, ...]:
-        """The relevance at ``to`` when ``source`` has the relevance ``seed``; None where nothing arrives."""
+    def hand_back(self, start: Start, to: Sequence[Tensor | GradientEdge]) -> tuple[Tensor | None, ...]:
+        """The relevance at ``to`` when the explanation starts at ``start``; None where nothing arrives."""
         if not to:
             return ()
-        arrived: tuple[Tensor | None, ...] = torch.autograd.grad([source], list(to), [seed], allow_unused=True)  # type: ignore[arg-type]
-        return arrived
+        sources = [(source, R) for source, R in start.ends if R is not None]
+        if not sources:
+            return (None,) * len(to)
+        arrived: tuple[Tensor | None, ...] = torch.autograd.grad(
+            [source for source, _ in sources],  # type: ignore[arg-type]
+            list(to),  # type: ignore[arg-type]
+            [R for _, R in sources],
+            allow_unused=True,
+            retain_graph=bool(start.calls),
+        )
+        return tuple(R if before is None else before for R, before in zip(arrived, start.within(to), strict=True))
 
     def explained_as_given(self) -> None:
         """The explanation starts with any relevance, which need not vanish where the output does."""
@@ -67,16 +79,48 @@ class ForwardPass:
 
     def relevance_of_inputs(self, arrived: Sequence[Tensor | None]) -> list[Tensor | None]:
         """From the relevance at all :attr:`entries`, that of each input: for tokens, summed over their vectors."""
-        parts = iter(arrived)
-        return [self._of_input(value, [next(parts) for _ in places]) for value, places in self.entries]
+        parts, number = iter(arrived), count()
+        return [self._of_input(value, number, [next(parts) for _ in places]) for value, places in self.entries]
 
-    def _of_input(self, value: Tensor, arrived: list[Tensor | None]) -> Tensor | None:
-        if value.is_floating_point():
-            return torch.zeros_like(value) if arrived[0] is None else arrived[0]
-        if not arrived:
-            return None
-        tokens = [R.sum(-1).view(value.shape) for R in arrived if R is not None]
-        return torch.stack(tokens).sum(0) if tokens else torch.zeros(value.shape, device=value.device)
+    def _of_input(self, value: Tensor, number: Iterator[int], arrived: list[Tensor | None]) -> Tensor | None:
+        if not value.is_floating_point():
+            return self.run.tokens.relevance(next(number), arrived)
+        return torch.zeros_like(value) if arrived[0] is None else arrived[0]
+
+
+@dataclass
+class Start:
+    """Where an explanation starts.
+
+    Attributes:
+        seed: the explained value at the target, elsewhere zero.
+        ends: where relevance starts, and how much: at the output, or at its :class:`pre-activations <Tail>`.
+        within: the relevance at those of these edges that lie between the output and its pre-activations.
+        calls: the operations that lie there.
+    """
+
+    seed: Tensor
+    ends: Sequence[tuple[Tensor | GradientEdge, Tensor | None]]
+    within: Callable[[Sequence[Tensor | GradientEdge]], Sequence[Tensor | None]]
+    calls: Sequence[Call] = ()
+
+    @classmethod
+    def at(cls, source: Tensor | GradientEdge, seed: Tensor) -> Self:
+        """At the output, or what took its place."""
+        return cls(seed, [(source, seed)], lambda edges: [None] * len(edges))
+
+    @classmethod
+    def behind(cls, tail: Tail, mask: Tensor, output: Tensor) -> Self:
+        """At the pre-activations of an output.
+
+        Args:
+            tail: what lies between.
+            mask: one at the target, elsewhere zero.
+            output: the value of the output.
+        """
+        seed, relevances = tail.relevance(mask, output)
+        within = partial(tail.within, mask=mask, output=output)
+        return cls(seed, list(zip(tail.ends, relevances, strict=True)), within, tail.calls)
 
 
 @contextmanager
@@ -135,18 +179,42 @@ def forward_pass(
         args, kwargs, entries = _entered(run, inputs, additional_forward_args)
         # An observer lists what has no rule, so that there is no need for a warning.
         unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown
-        interceptor = Interceptor(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
-        with _followed(model, run, interceptor, note), interceptor:
-            output = output_of(model(*args, **kwargs))
+        intercepting = TokenInterceptor if run.tokens else Interceptor
+        interceptor = intercepting(LRP_TABLE, run, unknown, observer, None if run.gradients else fallback)
+        with _followed(model, run, interceptor, note):
+            output = output_of(interceptor.run(model, tuple(args), kwargs))
+        output = output if run.gradients else followed(run, output, model)
+        _check_depends(run, output)
+        for name in interceptor.witness.escapes([output], run.seen if observer is None else {}):
+            if observer is None:
+                run.unseen(name)
+            else:
+                observer(name, None)
         run.finish()
         run.check_pairs(model)
-        _check_depends(output)
-        for name in own_functions(output):
-            run.unseen(name)
         flow_of(output).uses.append(PROPORTIONAL)
-        for value, places in entries:
-            places += [vectors for tokens, vectors in run.embedded if tokens is value]
+        of_tokens = [places for value, places in entries if not value.is_floating_point()]
+        for number, arriving in enumerate(of_tokens):
+            arriving.extend(run.tokens.vectors_of(number))
         yield ForwardPass(run, output, entries, recorded)
+
+
+def like_inputs(inputs: Inputs, relevances: list[Tensor | None], run: Run) -> Any:
+    """The relevances in the structure of the inputs.
+
+    Raises:
+        ValueError: one of several inputs can have none.
+    """
+    if isinstance(inputs, Mapping):
+        names = [name for name, value in inputs.items() if isinstance(value, Tensor)]
+        return {name: R for name, R in zip(names, relevances, strict=True) if R is not None}
+    if any(R is None for R in relevances):
+        told = run.tokens.account()
+        raise ValueError(
+            f"No relevance can reach an integer input: {told}. Give it in additional_forward_args, or as floats if it "
+            f"is a number."
+        )
+    return relevances[0] if isinstance(inputs, Tensor) else tuple(relevances)
 
 
 def _detach_buffers(model: nn.Module) -> None:
@@ -174,17 +242,16 @@ def _device_type(model: nn.Module) -> str:
 def _first_tensor(output: Any) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
+    if is_dataclass(output) and not isinstance(output, Mapping):
+        output = vars(output) if hasattr(output, "__dict__") else {}
     values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
     return next((value for value in values if isinstance(value, Tensor)), None)
 
 
-def _check_depends(output: Tensor) -> None:
+def _check_depends(run: Run, output: Tensor) -> None:
     if not output.requires_grad:
-        raise ValueError(
-            "The model's output does not depend on the inputs in a way that can be followed: it may compute under "
-            "torch.no_grad(), detach its activations, or look tokens up otherwise than with "
-            "torch.nn.functional.embedding."
-        )
+        why = run.tokens.account() or "it may compute under torch.no_grad(), or detach its activations"
+        raise ValueError(f"The model's output does not depend on the inputs in a way that can be followed: {why}.")
 
 
 def _entered(
@@ -197,9 +264,8 @@ def _entered(
         if not isinstance(value, Tensor):
             return value
         if not value.is_floating_point():
-            run.tokens.append(value)
             entries.append((value, []))
-            return value
+            return run.tokens.enter(value)
         leaf = (value.clone() if value.is_inference() else value.detach()).requires_grad_()
         # A copy, so that a model that works in place on its input does not work on the caller's.
         entry = leaf.clone()

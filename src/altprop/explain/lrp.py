@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
+from altprop._quantised import quantised_layers
 from altprop.explain.composites import Composite, Pairs, as_composite
 from altprop.explain.conservation import Conservation, LayerConservation
-from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass
+from altprop.explain.forward_pass import ForwardPass, Inputs, Start, forward_pass, like_inputs
+from altprop.explain.preactivation import Tail
 from altprop.explain.rules import Epsilon, LayerRule
-from altprop.explain.targets import Target, relevance_at
+from altprop.explain.targets import Target, means_one_index, relevance_at
 from altprop.ops.lrp_run import Run
 from altprop.ops.names import OpRule
 from altprop.ops.relevance import Call
@@ -84,11 +86,27 @@ class LRP:
                 raise ValueError(
                     f"LRP cannot look into a {type(module).__name__}: {wrapper} hides the model. Give the inner one."
                 )
+        quantised = quantised_layers(model)
+        if quantised:
+            more = f", and {len(quantised) - 1} more of its layers" if len(quantised) > 1 else ""
+            raise ValueError(
+                f"LRP cannot explain this {type(model).__name__}: {quantised[0]} is quantised{more}. Its weights are "
+                f"codes, among which relevance cannot be shared. Load the model with floating-point weights."
+            )
         self.model = model
         self.composite = as_composite(composite)
         self.strict = strict
         self._parts = Parts()
         self._warned: set[str] = set()
+        self._seen: dict[int, list[str]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the parts of weights, which a copy makes anew."""
+        kept = {name: value for name, value in vars(self).items() if name not in {"_parts", "_seen"}}
+        return kept | {"_warned": set(self._warned)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _parts=Parts(), _seen={})
 
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
@@ -139,7 +157,11 @@ class LRP:
                 whose relevance is summed over their embedding vectors.
             target: which output is explained. None: the largest of each example; an int or a tensor or list of ints
                 (batch): its index; a tuple, or a list of a tuple for each example: its indices, where outputs have more
-                dimensions; a float tensor of the output's shape: the relevance to start with.
+                dimensions; a float tensor of the output's shape: the relevance to start with. Negative indices count
+                from the end, and the last ones may be left out where they leave one element. Of an activation at the
+                model's end that does not keep the sign (a softmax or its logarithm, a sigmoid, an exponential), the
+                value before it is explained: the logit, with its sign. A rule that the composite gives the activation
+                prevails, and so does a tensor of floats.
             additional_forward_args: further arguments of the model, which are not explained: one, a tuple of them, or
                 with keyword inputs a dict.
             return_convergence_delta: whether to return what is lost on the way too.
@@ -160,16 +182,16 @@ class LRP:
         """
         masks = self._masks(concepts)
         run = self._run()
-        start = None if layer is None else self._checked(layer)
-        with forward_pass(self.model, run, inputs, additional_forward_args, values_of=start, masks=masks) as done:
-            source, seed = self._start(done, target, layer)
-            arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
+        within = None if layer is None else self._checked(layer)
+        with forward_pass(self.model, run, inputs, additional_forward_args, values_of=within, masks=masks) as done:
+            start = self._start(done, target, layer)
+            arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-        result = _like(inputs, relevances)
+        result = like_inputs(inputs, relevances, run)
         if not return_convergence_delta:
             return result
         total = sum(_per_example(R) for R in relevances if R is not None)
-        return result, _per_example(seed) - total
+        return result, _per_example(start.seed) - total
 
     def trace(
         self,
@@ -193,29 +215,47 @@ class LRP:
 
         Returns:
             From the module's name to the relevance of its output (the first tensor of it), in the order in which they
-            ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on.
+            ran. A module that runs more than once has an entry for each, ``"relu"``, ``"relu#2"`` and so on. There is
+            none for a call whose output does not depend on the inputs that are explained, such as an embedding of
+            ``additional_forward_args``: it is a constant, to which no relevance is handed back. Zeros are relevance: of
+            what the explained output does not use.
 
         Raises:
-            ValueError: as for :meth:`attribute`.
+            ValueError: one of ``modules`` did not run, or returned nothing that depends on the inputs; or as for
+                :meth:`attribute`.
         """
         names = None if modules is None else {self._checked(name) for name in modules}
+        found = self._traced(inputs, target, additional_forward_args, names, layer, concepts)
+        for name in names or ():
+            if not any(call.partition("#")[0] == name for call in found):
+                raise ValueError(
+                    f"The module {name!r} did not run, or returned nothing that depends on the inputs that are "
+                    f"explained: it has no relevance. Explain its input too, or leave it out of modules."
+                )
+        return found
+
+    def _traced(
+        self, inputs: Inputs, target: Target, more: Any, names: Collection[str] | None, layer: str | None = None,
+        concepts: Concepts | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """As :meth:`trace`, of those of the modules that have any."""
         run = self._run()
         with forward_pass(
             self.model,
             run,
             inputs,
-            additional_forward_args,
+            more,
             record=_any_but_the_model if names is None else names,
             values_of=None if layer is None else self._checked(layer),
             masks=self._masks(concepts),
         ) as done:
-            source, seed = self._start(done, target, layer)
+            start = self._start(done, target, layer)
             edges = {name: recorded.edge for name, recorded in done.recorded.items() if recorded.edge is not None}
-            arrived = dict(zip(edges, done.hand_back(source, seed, list(edges.values())), strict=True))
+            arrived = dict(zip(edges, done.hand_back(start, list(edges.values())), strict=True))
             layers = {}
-            for name, recorded in done.recorded.items():
-                R = arrived.get(name)
-                layers[name] = torch.zeros_like(recorded.like, device=seed.device) if R is None else R
+            for name in edges:
+                like, R = done.recorded[name].like, arrived[name]
+                layers[name] = torch.zeros_like(like, device=start.seed.device) if R is None else R
         if layer is not None and (names is None or layer not in names):
             layers.pop(layer, None)
         return layers
@@ -237,12 +277,16 @@ class LRP:
         self._check_conserves()
         run = self._run(report=True)
         with forward_pass(self.model, run, inputs, additional_forward_args) as done:
-            source, seed = self._start(done, target, None)
-            arrived = done.hand_back(source, seed, [place for _, places in done.entries for place in places])
+            start = self._start(done, target, None)
+            for _, call in run.calls:
+                call.watch()  # from zero, whatever was handed back to find the start
+            arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-            records = [LayerConservation.of(layer, call) for layer, call in reversed(run.calls)]
+            skipped = set(map(id, start.calls))
+            counted = [(layer, call) for layer, call in reversed(run.calls) if call.counts and id(call) not in skipped]
+            records = [LayerConservation.of(layer, call) for layer, call in counted]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
-        return Conservation(records, float(seed.double().sum()), reached)
+        return Conservation(records, float(start.seed.double().sum()), reached)
 
     def weight_relevance(
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
@@ -273,8 +317,8 @@ class LRP:
             layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
             for call in layers:
                 call.weighs = True
-            seed = relevance_at(done.output, target, self.composite.seed)
-            done.hand_back(done.output, seed, [place for _, places in done.entries for place in places])
+            start = self._start(done, target, None)
+            done.hand_back(start, [place for _, places in done.entries for place in places])
             for call in layers:
                 if call.weight_relevance is not None:
                     name = names[id(call.parameter)]
@@ -305,7 +349,8 @@ class LRP:
         def observe(name: str, op_rule: OpRule | None) -> None:
             nonlocal told
             made, told = run.calls[told:], len(run.calls)
-            seen.append((name, run.inside[-1][0], op_rule, made[0][1] if len(made) == 1 else None))
+            where = run.inside[-1][0] if run.inside else ""
+            seen.append((name, where, op_rule, made[0][1] if len(made) == 1 else None))
 
         with forward_pass(self.model, run, inputs, observer=observe):
             return [self._told(*operation) for operation in seen]
@@ -322,19 +367,33 @@ class LRP:
 
     def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
         strict = self.strict if strict is None else strict
-        return Run(self.composite, Epsilon(), self._parts, strict=strict, report=report, warned=self._warned)
+        return Run(
+            self.composite,
+            Epsilon(),
+            self._parts,
+            strict=strict,
+            report=report,
+            warned=self._warned,
+            seen=self._seen,
+        )
 
-    def _start(self, done: ForwardPass, target: Target, layer: str | None) -> tuple[Any, Tensor]:
+    def _start(self, done: ForwardPass, target: Target, layer: str | None) -> Start:
         """Where the explanation starts, and with how much relevance."""
         if layer is None:
-            given = isinstance(target, Tensor) and target.is_floating_point()
-            if given or self.composite.seed == "one":
+            if done.run.gradients or self.composite.seed == "one" or _is_relevance(target):
                 done.explained_as_given()
-            return done.output, relevance_at(done.output, target, self.composite.seed)
+            return self._start_at(done, done.output, done.output.detach(), target, relevance_at)
         recorded = done.recorded.get(layer)
         if recorded is None or recorded.edge is None or recorded.value is None:
             raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
-        return recorded.edge, _relevance_within(recorded.value, target, self.composite.seed)
+        return self._start_at(done, recorded.edge, recorded.value, target, _relevance_within)
+
+    def _start_at(self, done: ForwardPass, source: Any, value: Tensor, target: Target, relevance: Any) -> Start:
+        """At a tensor of the graph; at its pre-activations, unless the relevance to start with is given."""
+        tail = None if _is_relevance(target) else Tail(done.run, source)
+        if not tail:
+            return Start.at(source, relevance(value, target, self.composite.seed))
+        return Start.behind(tail, relevance(value, target, "one"), value)
 
     def _checked(self, name: str) -> str:
         """The name of a module, if there is one of that name."""
@@ -352,6 +411,11 @@ class LRP:
         }
 
 
+def _is_relevance(target: Target) -> bool:
+    """Whether the target is the relevance to start with."""
+    return isinstance(target, Tensor) and target.is_floating_point()
+
+
 def _any_but_the_model(name: str) -> bool:
     return bool(name)
 
@@ -361,21 +425,9 @@ def _per_example(R: Tensor) -> Tensor:
     return R.reshape(len(R), -1).sum(1)
 
 
-def _like(inputs: Inputs, relevances: list[Tensor | None]) -> Any:
-    if isinstance(inputs, Mapping):
-        names = [name for name, value in inputs.items() if isinstance(value, Tensor)]
-        return {name: R for name, R in zip(names, relevances, strict=True) if R is not None}
-    if any(R is None for R in relevances):
-        raise ValueError(
-            "An integer input was not looked up in an embedding, so that no relevance can reach it. Give it in "
-            "additional_forward_args, or convert it to floats."
-        )
-    return relevances[0] if isinstance(inputs, Tensor) else tuple(relevances)
-
-
 def _relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
-    """As :func:`relevance_at`, where an index alone means a channel with all positions."""
-    if isinstance(target, int) and value.dim() > 2:
+    """As :func:`relevance_at`, where one index means a channel with all positions."""
+    if value.dim() > 2 and means_one_index(target, value):
         channels = value.flatten(2)
         picked = relevance_at(torch.ones_like(channels[..., 0]), target, "one")[..., None].expand_as(channels)
         return (picked * channels if seed == "value" else picked.clone()).view_as(value)
@@ -386,7 +438,7 @@ def _only(name: str, channels: list[int]) -> Callable[[Tensor], Tensor]:
     """Lets relevance pass through these channels alone."""
 
     def mask(R: Tensor) -> Tensor:
-        if any(not 0 <= channel < R.shape[1] for channel in channels):
+        if any(not -R.shape[1] <= channel < R.shape[1] for channel in channels):
             raise ValueError(f"The concepts {channels} of {name!r} are out of range: it has {R.shape[1]} channels.")
         kept = torch.zeros_like(R)
         kept[:, channels] = R[:, channels]

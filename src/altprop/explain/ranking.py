@@ -54,7 +54,7 @@ def rank_channels(lrp: LRP, loader: Iterable[tuple[Tensor, Tensor]]) -> dict[str
 
     def of_channels(x: Tensor, y: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for call, R in lrp.trace(x, y, modules=layers).items():
+        for call, R in lrp._traced(x, y, None, layers).items():
             name = call.partition("#")[0]
             last = -1 if "Linear" in type(layers[name]).__name__ else 1
             total = R.movedim(last, 0).flatten(1).sum(1)

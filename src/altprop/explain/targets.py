@@ -41,7 +41,8 @@ def relevance_at(output: Tensor, target: Target, seed: Literal["value", "one"]) 
         output: (batch, ...), what the model returned.
         target: None for the largest output of each example; one index for all, or one for each example; a tuple of
             indices where an output has more dimensions, or a list of a tuple for each example; or a float tensor of the
-            output's shape, which is the relevance itself.
+            output's shape, which is the relevance itself. Negative indices count from the end, and indices that leave
+            one element may be left out.
         seed: whether the relevance is the output's value there, or one.
 
     Returns:
@@ -89,6 +90,13 @@ def _positions(output: Tensor, target: Target) -> Tensor:
     indices = torch.where(indices < 0, indices + sizes, indices)
     strides = [int(torch.Size(shape[dim + 1 :]).numel()) for dim in range(given)]
     return (indices * torch.tensor(strides, device=indices.device, dtype=torch.long)).sum(1).expand(batch)
+
+
+def means_one_index(target: Target, output: Tensor) -> bool:
+    """Whether ``target`` says one index, for all examples or for each, whatever dimensions ``output`` has."""
+    if target is None or (isinstance(target, Tensor) and target.is_floating_point()):
+        return False
+    return _as_indices(target, output).shape[1] == 1
 
 
 def _as_indices(target: Any, output: Tensor) -> Tensor:

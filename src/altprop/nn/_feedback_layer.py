@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
 from altprop.nn._operations import Operation, fans, weight_names
+from altprop.nn._witness import UNSEEN, trained_weights, unwatch, watch, watch_again
 from altprop.ops.interceptor import active_interceptor
 from altprop.ops.redrawn import draw_for, first_draw, magnitudes
 from altprop.rule import Attachment
@@ -24,7 +25,8 @@ SignMode = Literal["uniform", "batchwise", "fixed"]
 Shared = dict[Any, dict[str, Tensor]]
 """The state that was made for each weight parameter: layers that share a weight share its feedback weights."""
 
-_MODEL, _OPERATION, _VERSIONS = "_altprop_model", "_altprop_operation", "_altprop_versions"
+_MODEL, _OPERATION = "_altprop_model", "_altprop_operation"
+_VERSIONS, _FROZEN = "_altprop_versions", "_altprop_frozen"
 _STATE = ("feedback_weight", "feedback_magnitude", "feedback_scale", "feedback_draws")
 
 
@@ -35,9 +37,17 @@ class FeedbackLayer:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; the error goes back through the feedback weights."""
-        if not torch.is_grad_enabled() or self._suspended() or _explained():
+        try:
+            operation = self._altprop_operation
+        except AttributeError:  # The rule is off, and someone has kept this method of the layer.
+            return type(self).forward(self, *args, **kwargs)
+        if not torch.is_grad_enabled():
             return self.plain_forward(*args, **kwargs)
-        return self._altprop_operation(self, *args, **kwargs)
+        if UNSEEN in self.__dict__:
+            self._seen()
+        if self._suspended() or explained():
+            return self.plain_forward(*args, **kwargs)
+        return operation(self, *args, **kwargs)
 
     def plain_forward(self, *args: Any, **kwargs: Any) -> Any:
         """The forward pass of the class below: backprop."""
@@ -47,6 +57,10 @@ class FeedbackLayer:
         """What carries the error of the weight ``name`` back to ``a``; None if nothing has to."""
         return self.feedback(name) if a.requires_grad else None
 
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        watch_again(self)  # type: ignore[arg-type]
+
     @abstractmethod
     def feedback(self, name: str) -> Tensor:
         """The feedback weights B of the weight called ``name``, of its shape."""
@@ -54,6 +68,17 @@ class FeedbackLayer:
     def feedback_pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Each weight matrix of the layer with its feedback weights."""
         return [(getattr(self, name), self.feedback(name)) for name in weight_names(self)]  # type: ignore[arg-type]
+
+    def _seen(self) -> None:
+        if not torch.compiler.is_compiling():
+            unwatch(self)  # type: ignore[arg-type]
+        elif (attachment := self.attachment()) is not None:
+            # Noted there and not on the layer, which would have to be compiled again.
+            attachment.traced = True
+
+    def attachment(self) -> Attachment | None:
+        model = self.__dict__.get(_MODEL)
+        return None if model is None else Attachment.of(model)
 
     def _suspended(self) -> bool:
         model = self.__dict__.get(_MODEL)
@@ -81,7 +106,7 @@ class FeedbackLayer:
         return init_feedback_(drawn, init, fan_in=fan_in, fan_out=fan_out, generator=generator)
 
 
-def _explained() -> bool:
+def explained() -> bool:
     """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
     interceptor = active_interceptor()
     return interceptor is not None and getattr(interceptor.settings, "explains", False)
@@ -92,12 +117,14 @@ def begin(module: Any, operation: Operation) -> None:
     module.__dict__[_OPERATION] = operation
 
 
-def follow(module: FeedbackLayer, model: nn.Module | None) -> None:
-    """Let a layer be suspended with the attachment of ``model``, or with none."""
+def follow(module: Any, model: nn.Module | None) -> None:
+    """Let a layer be suspended with the attachment of ``model``, and told of if it never acts; or neither."""
+    unwatch(module)
     if model is None:
         module.__dict__.pop(_MODEL, None)
-    else:
-        module.__dict__[_MODEL] = model
+        return
+    module.__dict__[_MODEL] = model
+    watch(module)
 
 
 def end(module: nn.Module) -> None:
@@ -107,7 +134,7 @@ def end(module: nn.Module) -> None:
             full_name = name.removesuffix("weight") + kind
             module._buffers.pop(full_name, None)
             module._parameters.pop(full_name, None)
-    for name in (_OPERATION, _VERSIONS, "feedback_mode", "feedback_distribution"):
+    for name in (_OPERATION, _VERSIONS, _FROZEN, "feedback_mode", "feedback_distribution"):
         module.__dict__.pop(name, None)
 
 
@@ -190,11 +217,16 @@ class LearnedFeedback(FeedbackLayer):
             trained = getattr(self, name).requires_grad
             value = nn.Parameter(self._drawn(name, init, generator), requires_grad=trained)
             self._keep("feedback_weight", name, value, shared)
+            if not trained:
+                self._frozen().add(name)
 
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
         """B. It learns with the weight also where no error has to go back; without it if the weight is frozen."""
         weight, B = getattr(self, name), self._kept("feedback_weight", name)
-        if not weight.requires_grad:
+        learns = weight.requires_grad
+        if learns is not B.requires_grad:
+            self._freeze_with(name, weight, B)
+        if not learns:
             return B.detach() if a.requires_grad else None
         if not torch.compiler.is_compiling():
             self._check_that_feedback_moves(name, weight, B)
@@ -204,15 +236,34 @@ class LearnedFeedback(FeedbackLayer):
         """B."""
         return self._kept("feedback_weight", name)
 
+    def _frozen(self) -> set[str]:
+        """The weights whose B is frozen because they are."""
+        frozen: set[str] = self.__dict__.setdefault(_FROZEN, set())
+        return frozen
+
+    def _freeze_with(self, name: str, weight: Tensor, B: Tensor) -> None:
+        """Let B learn when the weight does, unless it was frozen by itself."""
+        if not weight.requires_grad:
+            if not torch.compiler.is_compiling():
+                B.requires_grad_(False)
+                self._frozen().add(name)
+        elif name in self._frozen():
+            B.requires_grad_()
+            self._frozen().discard(name)
+
+    def _version_of_sources(self) -> int:
+        versions: list[int] = [source._version for source in trained_weights(self)]  # type: ignore[arg-type]
+        return sum(versions)
+
     def _check_that_feedback_moves(self, name: str, weight: Tensor, B: Tensor) -> None:
-        model = self.__dict__.get(_MODEL)
-        attachment = None if model is None else Attachment.of(model)
+        attachment = self.attachment()
         if attachment is None or _VERSIONS in attachment.warned or not B.requires_grad:
             return
-        seen = self.__dict__.setdefault(_VERSIONS, {})
-        before, seen[name] = seen.get(name), (weight._version, B._version)
         # A tensor's version counts the changes in place, an optimizer's among them.
-        if before is not None and before[0] != weight._version and before[1] == B._version:
+        version = weight._version if weight.is_leaf else self._version_of_sources()
+        seen = self.__dict__.setdefault(_VERSIONS, {})
+        before, seen[name] = seen.get(name), (version, B._version)
+        if before is not None and before[0] != version and before[1] == B._version:
             attachment.warned.add(_VERSIONS)
             warnings.warn(
                 f"{attachment.rule!r}: the weights have changed since the last pass and the feedback weights have not. "

@@ -61,6 +61,8 @@ class SpikingSequential(nn.Sequential):
         self.steps = steps
         self.encoder = ENCODERS[encoder] if isinstance(encoder, str) else encoder
 
+    _batch_dim = 1  # of the outputs, for the rules that project them
+
     def forward(self, x: Tensor) -> Tensor:
         """Run over all steps of time.
 

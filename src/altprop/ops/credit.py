@@ -15,59 +15,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
-
-_DEFERRED = "_altprop_deferred_epsilon"
 
 SPIKES = -1.0
 """In place of ε, the mark of a neuron's spikes s, whose deferred factor is s itself: what takes them in hands back the
 reward R = g·s, which is what the neuron divides. Spikes that leave the model never take it: there, R = g."""
 
 
-def defer(z: Any, epsilon: float) -> Any:
-    """Mark ``z`` (a tensor or a sequence of them) as lacking its factor |z| / (|z| + ε)."""
-    if isinstance(z, tuple | list):
-        for part in z:
-            defer(part, epsilon)
-    elif isinstance(z, Tensor) and z.requires_grad:
-        setattr(z, _DEFERRED, epsilon)
-    return z
-
-
-def deferred(z: Tensor) -> float:
-    """The ε of the factor that ``z`` still lacks; 0 if it lacks none."""
-    epsilon: float = getattr(z, _DEFERRED, 0.0)
-    return epsilon
-
-
-def settle(z: Tensor) -> Tensor:
-    """``z`` with its deferred factor applied to the credit that comes back."""
-    epsilon = deferred(z)
-    if not epsilon:
-        return z
-    settled: Tensor = _Settle.apply(z, epsilon)
-    return settled
-
-
-def settle_spikes(a: Tensor) -> Tensor:
-    """:func:`settle` for spikes alone: for operations that deal with the factor of a weighted sum in their own way."""
-    return settle(a) if deferred(a) == SPIKES else a
-
-
-def settle_output(z: Tensor) -> Tensor:
-    """Like :func:`settle` for a tensor that leaves the model, which its user may overwrite in place.
-
-    A view made inside an autograd node may not be overwritten, and a copy would cost memory; a hook does neither.
-    """
-    epsilon = deferred(z)
-    if not epsilon or epsilon == SPIKES:
-        return z
-    if torch.compiler.is_compiling():
-        return settle(z)
-    setattr(z, _DEFERRED, 0.0)
-    z.register_hook(_OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
-    return z
+def settled(z: Tensor, epsilon: float) -> Tensor:
+    """``z``, to whose credit the factor |z| / (|z| + ε) will be applied."""
+    result: Tensor = _Settle.apply(z, epsilon)
+    return result
 
 
 def scale(parameter: Tensor, minimum: float) -> Tensor:
@@ -76,26 +35,30 @@ def scale(parameter: Tensor, minimum: float) -> Tensor:
     return scaled
 
 
-def enter(a: Tensor, w: Tensor, b: Tensor | None, minimum: float) -> tuple[Tensor, Tensor, Tensor | None]:
-    """:func:`settle` the input and :func:`scale` the weight and bias of a layer, in one node: the hot path."""
-    epsilon = deferred(a)
-    to_settle = a if epsilon else None
-    w_to_scale = w if w.requires_grad and w.is_leaf else None
-    b_to_scale = b if b is not None and b.requires_grad and b.is_leaf else None
-    if to_settle is None and w_to_scale is None and b_to_scale is None:
-        return a, settle(w), b
-    settled, w_scaled, b_scaled = _Enter.apply(to_settle, w_to_scale, b_to_scale, epsilon, minimum)
-    return (
-        a if settled is None else settled,
-        settle(w) if w_scaled is None else w_scaled,
-        b if b_scaled is None else b_scaled,
-    )
+def enter(
+    a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """:func:`settled` for an input, :func:`scale` for a weight and a bias, in one node; each may be left out."""
+    entered: tuple[Tensor | None, Tensor | None, Tensor | None] = _Enter.apply(a, w, b, epsilon, minimum)
+    return entered
 
 
 def share(a: Tensor, part: float) -> Tensor:
     """``a``, to which only ``part`` of the credit comes back."""
     shared: Tensor = _Share.apply(a, part)
     return shared
+
+
+def share_by(z: Tensor, part: Tensor) -> Tensor:
+    """``z``, to each value of which only its ``part`` of the credit comes back."""
+    shared: Tensor = _ShareBy.apply(z, part)
+    return shared
+
+
+def half_to(z: Tensor, a: Tensor) -> Tensor:
+    """``z``, half of whose credit goes to ``a``, which broadcasts to it."""
+    joined: Tensor = _HalfTo.apply(z, a)
+    return joined
 
 
 def secant_denominator(z: Tensor, epsilon: float) -> Tensor:
@@ -117,41 +80,26 @@ def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
     """
     factor = a.detach() / denominator
     if a is z:
-        overwritten: Tensor = defer(_SecantInPlace.apply(z, factor), 0.0)
+        overwritten: Tensor = _SecantInPlace.apply(z, factor)
         return overwritten
     connected: Tensor = _Secant.apply(z, a, factor)
     return connected
 
 
-def is_parameter(value: object) -> bool:
-    """Whether ``value`` is a trainable parameter, whose update LFP scales by its magnitude."""
-    return isinstance(value, nn.Parameter) and value.requires_grad
-
-
-class _OutputFactor:
-    """The deferred factor as a hook. Once the output is overwritten its value is gone, and the factor is taken as 1."""
-
-    def __init__(self, z: Tensor, epsilon: float) -> None:
-        self.z = z
-        self.version = z._version
-        self.epsilon = epsilon
-
-    def __call__(self, g: Tensor) -> Tensor:
-        return g if self.z._version != self.version else _apply_factor(g, self.z, self.epsilon)
-
-
-def _apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
+def apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
+    """The credit ``g`` times the deferred factor of ``z``."""
     if epsilon == SPIKES:
         return g * z
     # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
     denominator = z.abs().add_(epsilon)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if g.is_complex() or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
     # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
     return torch.addcdiv(g, g, denominator, value=-epsilon, out=denominator)
 
 
-def _scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+def scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+    """The gradient ``g`` of ``w``, times max(|w|, minimum)."""
     magnitude = w.abs().clamp_(min=minimum) if minimum else w.abs()
     # An embedding made with sparse=True has a sparse gradient, and stays sparse.
     return g * magnitude if g.is_sparse else magnitude.mul_(g)
@@ -161,7 +109,7 @@ def _scale_own_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     # The gradient of a weight matrix, just made by the layer's own backward pass: no one else holds it (which a bias's
     # need not be), so that it can be scaled in place.
     if g.is_sparse or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return _scale_gradient(g, w, minimum)
+        return scale_gradient(g, w, minimum)
     return g.mul_(w.abs().clamp_(min=minimum) if minimum else w.abs())
 
 
@@ -171,6 +119,7 @@ class _Enter(Function):
         ctx: Any, a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(a, w, b)
+        ctx.kept = None  # what was saved, with a copy of a, once a is overwritten
         ctx.epsilon, ctx.minimum = epsilon, minimum
         ctx.set_materialize_grads(False)
         return (
@@ -183,11 +132,11 @@ class _Enter(Function):
     def backward(
         ctx: Any, g_a: Tensor | None, g_w: Tensor | None, g_b: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        a, w, b = ctx.saved_tensors
+        a, w, b = ctx.saved_tensors if ctx.kept is None else ctx.kept
         return (
-            None if g_a is None else _apply_factor(g_a, a, ctx.epsilon),
+            None if g_a is None else apply_factor(g_a, a, ctx.epsilon),
             None if g_w is None else _scale_own_gradient(g_w, w, ctx.minimum),
-            None if g_b is None else _scale_gradient(g_b, b, ctx.minimum),
+            None if g_b is None else scale_gradient(g_b, b, ctx.minimum),
             None,
             None,
         )
@@ -197,13 +146,14 @@ class _Settle(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, epsilon: float) -> Tensor:
         ctx.save_for_backward(z)
+        ctx.kept = None
         ctx.epsilon = epsilon
         return z.detach()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        (z,) = ctx.saved_tensors
-        return _apply_factor(g, z, ctx.epsilon), None
+        (z,) = ctx.saved_tensors if ctx.kept is None else ctx.kept
+        return apply_factor(g, z, ctx.epsilon), None
 
 
 class _Scale(Function):
@@ -216,7 +166,7 @@ class _Scale(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (w,) = ctx.saved_tensors
-        return _scale_gradient(g, w, ctx.minimum), None
+        return scale_gradient(g, w, ctx.minimum), None
 
 
 class _Share(Function):
@@ -228,6 +178,30 @@ class _Share(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         return g * ctx.part, None
+
+
+class _ShareBy(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, part: Tensor) -> Tensor:
+        ctx.save_for_backward(part)
+        return z.detach()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (part,) = ctx.saved_tensors
+        return g * part, None
+
+
+class _HalfTo(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, a: Tensor) -> Tensor:
+        ctx.shape = a.shape
+        return z.detach()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        half = g * 0.5
+        return half, half.sum_to_size(ctx.shape)
 
 
 class _Secant(Function):

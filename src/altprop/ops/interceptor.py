@@ -98,6 +98,8 @@ class Interceptor(TorchFunctionMode):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for mode in self._outer:
             mode._silenced -= 1
+            if not mode._silenced and not torch.compiler.is_compiling():
+                mode.witness.note(type(self), self.witness.start)
 
     def __torch_function__(
         self,
@@ -114,7 +116,7 @@ class Interceptor(TorchFunctionMode):
         if not torch.compiler.is_compiling():
             _refuse_checkpointing()
         if not torch.is_grad_enabled():
-            return func(*args, **kwargs)
+            return self._without_gradient(func, args, kwargs)
         if kwargs:
             args, kwargs = by_place(func, args, kwargs)
         if torch.compiler.is_compiling():
@@ -128,6 +130,9 @@ class Interceptor(TorchFunctionMode):
             result = self._answer(func, rule, func, args, kwargs)
         self.witness.note(func, before)
         return result
+
+    def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return func(*args, **kwargs)
 
     def silence(self) -> None:
         """See nothing until :meth:`resume`; they nest."""

@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from altprop.ops.credit import SPIKES, defer
-from altprop.ops.interceptor import Interceptor
-from altprop.ops.lfp_rules import LFP_TABLE, LFPSettings, weight
+from altprop.ops.credit import SPIKES
+from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp_rules import LFP_TABLE, LFPInterceptor
 from altprop.ops.names import OpRule
 
 NEURON_TABLE: dict[str, str] = {
@@ -49,9 +49,9 @@ NEURON_TABLE: dict[str, str] = {
 """The neurons by the full name of their class, and the rule of each."""
 
 
-def leaky(lfp: LFPSettings, forward: Callable[..., Any], current: Tensor, mem: Tensor | None = None) -> Any:
+def leaky(lfp: LFPPass, forward: Callable[..., Any], current: Tensor, mem: Tensor | None = None) -> Any:
     """A leaky neuron: the reward, divided by how far the membrane moved, goes to the current and to the membrane."""
-    neuron: Any = _neuron_of(forward)
+    neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     with torch.no_grad(), _unseen():
         output = forward(current) if mem is None else forward(current, mem)
@@ -60,10 +60,10 @@ def leaky(lfp: LFPSettings, forward: Callable[..., Any], current: Tensor, mem: T
 
 
 def synaptic(
-    lfp: LFPSettings, forward: Callable[..., Any], current: Tensor, syn: Tensor | None = None, mem: Tensor | None = None
+    lfp: LFPPass, forward: Callable[..., Any], current: Tensor, syn: Tensor | None = None, mem: Tensor | None = None
 ) -> Any:
     """A leaky neuron whose current is α times the one before plus the input: a weighted sum, of factor 1."""
-    neuron: Any = _neuron_of(forward)
+    neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     syn_before = _fitting(neuron.syn if syn is None else syn, current)
     with torch.no_grad(), _unseen():
@@ -74,21 +74,22 @@ def synaptic(
 
 
 def recurrent_leaky(
-    lfp: LFPSettings, forward: Callable[..., Any], current: Tensor, spk: Tensor | None = None, mem: Tensor | None = None
+    lfp: LFPPass, forward: Callable[..., Any], current: Tensor, spk: Tensor | None = None, mem: Tensor | None = None
 ) -> Any:
     """A leaky neuron with its layer's own spikes in the current: a weighted sum of those, by its own rule."""
-    neuron: Any = _neuron_of(forward)
+    neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     spikes = _fitting(neuron.spk if spk is None else spk, current)
     with torch.no_grad(), _unseen():
         output = forward(current) if mem is None and spk is None else forward(current, spk, mem)
-    with Interceptor(LFP_TABLE, lfp, unknown=lambda name: None):
-        returned = neuron.recurrent(torch.zeros_like(current) if spikes is None else spikes)
+    before_it = torch.zeros_like(current) if spikes is None else spikes
+    returned = LFPInterceptor(LFP_TABLE, lfp).run(neuron.recurrent, (before_it,), {})
+    _taking_in(lfp, forward, returned)
     neuron.spk, neuron.mem = _fire(lfp, neuron, current + returned, before, output, wiped=True)
     return _as(output, neuron.spk, neuron.mem)
 
 
-def refused_neuron(lfp: LFPSettings, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Never:
+def refused_neuron(lfp: LFPPass, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Never:
     """No rule: the plain gradient within such a neuron would be that of its surrogate, and no LFP."""
     raise RuntimeError(
         f"LFP has no rule for snntorch.{type(_neuron_of(forward)).__name__}: it knows how to share a reward among what "
@@ -110,13 +111,20 @@ def _neuron_of(forward: Callable[..., Any]) -> Any:
     return forward.__self__  # type: ignore[attr-defined]
 
 
+def _taking_in(lfp: LFPPass, forward: Callable[..., Any], current: Tensor) -> Any:
+    # The current is divided by how far the membrane moved, and by no factor of its own.
+    if current.requires_grad:
+        lfp.take(current)
+    return _neuron_of(forward)
+
+
 def _fitting(state: Tensor, current: Tensor) -> Tensor | None:
     """The state before this step; None stands for zeros, which snntorch takes where the shape is another."""
     return state if state.shape == current.shape else None
 
 
-def _decay(lfp: LFPSettings, rate: Tensor) -> Tensor:
-    scaled: Tensor = weight(lfp, rate).clamp(0, 1)
+def _decay(lfp: LFPPass, rate: Tensor) -> Tensor:
+    scaled: Tensor = lfp.operand(rate).clamp(0, 1)
     return scaled
 
 
@@ -126,7 +134,7 @@ def _as(output: Any, spikes: Tensor, *states: Tensor) -> Any:
 
 
 def _fire(
-    lfp: LFPSettings, neuron: Any, current: Tensor, before: Tensor | None, output: Any, *, wiped: bool
+    lfp: LFPPass, neuron: Any, current: Tensor, before: Tensor | None, output: Any, *, wiped: bool
 ) -> tuple[Tensor, Tensor]:
     """The spikes and the membrane that ``neuron`` has come to, connected to what they were made of.
 
@@ -146,7 +154,7 @@ def _fire(
             current,
             before,
             _decay(lfp, neuron.beta),
-            weight(lfp, neuron.threshold),
+            lfp.operand(neuron.threshold),
             spikes,
             neuron.mem,
             neuron.reset if kind == "subtract" else None,
@@ -154,7 +162,7 @@ def _fire(
             wiped,
             lfp.epsilon,
         )
-        return defer(fired, SPIKES), membrane
+        return lfp.defer(fired, SPIKES), lfp.defer(membrane, 0.0)
 
 
 class _Fire(Function):

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.autograd import Function
 
 from altprop.ops import names
-from altprop.ops.credit import defer, enter, secant_denominator
-from altprop.ops.lfp_rules import LFPSettings
+from altprop.ops.credit import secant_denominator
+from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp_rules import weighted_sum
 from altprop.ops.names import OpRule
 
 
 def gamma_sum(
-    lfp: LFPSettings,
+    lfp: LFPPass,
     function: Callable[..., Any],
     a: Tensor,
     w: Tensor,
@@ -37,9 +38,11 @@ def gamma_sum(
 
     in proportion to the summands, a negative one over the same with w⁺ and w⁻, b⁺ and b⁻ exchanged.
     """
-    a, weights, bias = enter(a, w, b, lfp.minimum_scale)
+    if lfp.is_activation(w):
+        return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
+    a, weights, bias = lfp.enter(a, w, b)
     if not a.requires_grad:
-        return defer(function(a, weights, bias, *args, **kwargs), lfp.epsilon)
+        return lfp.defer(function(a, weights, bias, *args, **kwargs), lfp.epsilon)
     z = function(a.detach(), weights, bias, *args, **kwargs)
     positive = a.clamp(min=0)
     negative = a - positive
@@ -55,7 +58,7 @@ def gamma_sum(
 
 
 def hebbian_sum(
-    lfp: LFPSettings,
+    lfp: LFPPass,
     function: Callable[..., Any],
     a: Tensor,
     w: Tensor,
@@ -64,12 +67,14 @@ def hebbian_sum(
     **kwargs: Any,
 ) -> Any:
     """The Hebbian update Δw_ij = |w_ij| · a_i · z_j · R_j; credit flows by LFP-ε."""
-    z, strength = _two_sums(lfp, function, *enter(a, w, b, lfp.minimum_scale), args, kwargs)
+    if lfp.is_activation(w):
+        return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
+    z, strength = _two_sums(lfp, function, *lfp.enter(a, w, b), args, kwargs)
     return _deferred_join(lfp, _Hebbian, *z, strength)
 
 
 def oja_sum(
-    lfp: LFPSettings,
+    lfp: LFPPass,
     function: Callable[..., Any],
     a: Tensor,
     w: Tensor,
@@ -81,7 +86,9 @@ def oja_sum(
 
     The sum over samples (and positions) of z_j² R_j, times w_ij, is the decay. A bias is a weight from an input of 1.
     """
-    a, weights, bias = enter(a, w, b, lfp.minimum_scale)
+    if lfp.is_activation(w):
+        return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
+    a, weights, bias = lfp.enter(a, w, b)
     z, strength = _two_sums(lfp, function, a, weights, bias, args, kwargs)
     groups = kwargs.get("groups", args[3] if function in _TRANSPOSED and len(args) > 3 else 1)
     layout = (function in _TRANSPOSED, groups)
@@ -92,7 +99,7 @@ _TRANSPOSED = {function for name in names.TRANSPOSED_CONVOLUTIONS for function i
 
 
 def _two_sums(
-    lfp: LFPSettings,
+    lfp: LFPPass,
     function: Callable[..., Any],
     a: Tensor,
     w: Tensor,
@@ -107,10 +114,10 @@ def _two_sums(
     return (for_credit, for_weights), z * secant_denominator(z, lfp.epsilon)
 
 
-def _deferred_join(lfp: LFPSettings, node: type[Function], *args: Any) -> Any:
+def _deferred_join(lfp: LFPPass, node: type[Function], *args: Any) -> Any:
     z = node.apply(*args)
     # The tracer of torch 2.10 cannot mark what a node returns, but it can mark a view of it.
-    return defer(z.view_as(z) if torch.compiler.is_compiling() else z, lfp.epsilon)
+    return lfp.defer(z.view_as(z) if torch.compiler.is_compiling() else z, lfp.epsilon)
 
 
 def weighted_sum_rule(update: str, gamma: float) -> OpRule | None:

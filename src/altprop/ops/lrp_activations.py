@@ -47,7 +47,12 @@ def rescaled(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kw
     if run.gradients:
         return ordinary(run, function, *args, **kwargs)
     z = constant(function, *args, **kwargs)
-    return finish(run, function, Pass(x.shape), z, [x], derived([x], use=OTHER))
+    call = Pass(x.shape)
+    if len(args) == 2:
+        other = args[1] if args[0] is x else args[0]
+        is_tensor = isinstance(other, Tensor)
+        call.scale = int(args[0] is not x), other.detach() if is_tensor else other, not depends(other)
+    return finish(run, function, call, z, [x], derived([x], use=OTHER))
 
 
 def _passive(function: Callable[..., Any], z: Any, args: Any, kwargs: Any) -> Any:
@@ -80,7 +85,8 @@ def _activated(
     if run.gradients and rule is None:
         return _overwriting(function, z, args, kwargs, in_place)
     rectifier = layer.function in {"relu", "relu6"}
-    kept_z = Kept(z) if formula else None
+    loses_sign = rule is None and layer.function.removeprefix("special_") in _LOSES_SIGN
+    kept_z = Kept(z) if formula or loses_sign else None
     flow = Flow(nonnegative, flow_of(z).beyond_first)
     flow_of(z).uses.append(Rectified(flow) if rectifier and not formula else OTHER)
     own = None
@@ -92,6 +98,7 @@ def _activated(
     call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
     if a.shape != z.shape:
         call = Pass(z.shape) if formula is None else call
+    call.before = kept_z if loses_sign else None
     connected = connect(call, z) if in_place else connect(call, a, z)
     if own is not None:
         own.was_rectified(connected)
@@ -136,6 +143,12 @@ def normalisation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **
         return in_proportion(run, function, (z, *args), kwargs)
     return activation(run, function, z, *args, **kwargs)
 
+
+_LOSES_SIGN = {
+    "sigmoid", "expit", "hardsigmoid", "logsigmoid", "log_sigmoid", "log_softmax", "softplus", "exp", "exp2", "log",
+    "log2", "log10", "logit", "ndtr", "log_ndtr", "erfc",
+}  # fmt: skip
+"""Activations that are no function of sign: at the end of a model, what comes before them is explained."""
 
 _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "relu6"}
 """Activations without negative values."""

@@ -99,6 +99,7 @@ def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     keeps = name in _KEEP_SIGN and not any(map(_is_constant, args))
     nonnegative = keeps and all(flow_of(tensor).nonnegative for tensor in inputs)
     mark(result, inputs, None, nonnegative=nonnegative)
+    run.watch_move(function, result, {tensor.grad_fn for tensor in inputs})
     return result
 
 

@@ -27,8 +27,10 @@ def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, *
     before_overwriting(target)
     if not sources:
         return constant(function, target, *args, **kwargs)
+    nodes = {source.grad_fn for source in sources}
     result = function(target, *args, **kwargs)
     set_flow(target, derived(sources))
+    run.watch_move(function, target, nodes)
     return result
 
 

@@ -26,8 +26,9 @@ from altprop.ops.lrp_common import (
 )
 from altprop.ops.lrp_run import Run
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Call, Elementwise, Halves, Pass, Softmax, Sum
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of
+from altprop.ops.relevance import Call, Elementwise, Halves, Pass, Softmax, Sum, connect
+from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of, set_flow
+from altprop.ops.weighted_sums import Layer
 
 
 def add(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
@@ -157,7 +158,20 @@ def is_weight(factor: Tensor) -> bool:
 
 
 _ATTENTION = "_altprop_attention"
-"""Marks attention weights that are taken as constants: they are no weights of a layer."""
+"""Marks attention weights that are taken as constants, with what they are of: they are no weights of a layer."""
+
+
+def followed(run: Run, output: Tensor, model: nn.Module) -> Tensor:
+    """A model's output; with its way back, if it is a softmax that was taken for constant attention weights."""
+    scores, z = getattr(output, _ATTENTION, (None, None))
+    if scores is None or output.requires_grad:
+        return output
+    call = Pass()
+    call.before = z
+    connected = connect(call, output.clone(), scores)
+    set_flow(connected, derived([scores], use=OTHER))
+    run.add(Layer("", model, "softmax", nn.Softmax), call)
+    return connected
 
 
 def added_product(
@@ -244,7 +258,7 @@ def softmax(run: Run, function: Callable[..., Any], input: Tensor, dim: Any = No
         return ordinary(run, function, input, dim, *args, **kwargs)
     a = constant(function, input, dim, *args, **kwargs)
     if run.constant_attention and rule is None:
-        setattr(a, _ATTENTION, True)
+        setattr(a, _ATTENTION, (input, Kept(input)))
         return a
     # Without a dim torch takes the first for outputs of 0, 1 and 3 dimensions, else the second.
     call: Call = Softmax(Kept(input), dim if dim is not None else int(input.dim() not in {0, 1, 3}))
@@ -253,6 +267,7 @@ def softmax(run: Run, function: Callable[..., Any], input: Tensor, dim: Any = No
     connected = finish(run, function, call, a, [input], derived([input], use=OTHER, nonnegative=True))
     if isinstance(call, Softmax | Elementwise):
         call.set_output(connected)
+    call.before = Kept(input) if isinstance(call, Softmax) else None
     return connected
 
 

@@ -255,11 +255,10 @@ def multi_head_attention(run: Run, function: Callable[..., Any], *args: Any, **k
 def embedding(
     run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """The relevance of tokens is asked for at their vectors."""
+    """The vectors of tokens, at which their relevance arrives."""
     if depends(weight):
         return move(run, function, indices, weight, *args, **kwargs)
-    vectors = constant(function, indices, weight, *args, **kwargs)
-    return run.embed(indices, vectors)
+    return constant(function, indices, weight, *args, **kwargs)
 
 
 def embedding_bag(

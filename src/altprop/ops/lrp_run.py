@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from altprop.ops.module_kinds import CLASSES
-from altprop.ops.relevance import Call
-from altprop.ops.relevance_flow import Flow, forget_constants, set_flow
+from altprop.ops.relevance import Call, Moved
+from altprop.ops.relevance_flow import forget_constants
+from altprop.ops.tokens import Tokens
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
 
 
@@ -25,6 +26,10 @@ class Assignment(Protocol):
     @property
     def attention(self) -> str:
         """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
+
+    @property
+    def seed(self) -> str:
+        """What starts at the explained output: its ``"value"``, or ``"one"``."""
 
     @property
     def stabiliser(self) -> float:
@@ -49,12 +54,13 @@ class Run:
         parts: the weights' parts, kept from run to run.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
+        warned: what the user was warned of already.
+        seen: what no rule answered, in the structures of the graph that were looked through already.
 
     Attributes:
         inside: the names and modules that are running, the innermost last.
         calls: every operation that hands relevance back, in the order in which they ran.
-        tokens: the integer inputs, whose relevance is asked for.
-        embedded: the tokens that were looked up, each with its vectors.
+        tokens: the integer inputs whose relevance is asked for, and what becomes of them.
     """
 
     explains = True  # by which a layer can tell that it runs for LRP
@@ -68,16 +74,17 @@ class Run:
         strict: bool = False,
         report: bool = False,
         warned: set[str] | None = None,
+        seen: dict[int, list[str]] | None = None,
     ) -> None:
         self.composite, self.parts = composite, parts
         self._default, self._strict, self._report = default, strict, report
         self._warned = set() if warned is None else warned
+        self.seen = {} if seen is None else seen
         self._asked: list[tuple[Layer, str]] | None = None if _PAIRS in self._warned else []
         parts.check()
         self.inside: list[tuple[str, nn.Module]] = []
         self.calls: list[tuple[Layer, Call]] = []
-        self.tokens: list[Tensor] = []
-        self.embedded: list[tuple[Tensor, Tensor]] = []
+        self.tokens = Tokens()
 
     @property
     def gradients(self) -> bool:
@@ -107,6 +114,23 @@ class Run:
         if self._report:
             call.watch()
 
+    def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
+        """Count what values that only move lose to constants among them; in a report.
+
+        Args:
+            function: what moved them.
+            result: where they are now.
+            sources: the nodes of autograd's graph that they come from.
+        """
+        if not self._report:
+            return
+        parts = [result] if isinstance(result, Tensor) else [part for part in result if isinstance(part, Tensor)]
+        for node in {part.grad_fn for part in parts if part.grad_fn is not None}:
+            call = Moved([before in sources for before, _ in node.next_functions])
+            call.watch()
+            node.register_hook(call.count)
+            self.calls.append((self.layer(function), call))
+
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
         if self._asked is not None:
@@ -127,17 +151,6 @@ class Run:
                 raise ValueError(told)
             warnings.warn(told, stacklevel=2)
 
-    def embed(self, indices: Tensor, vectors: Tensor) -> Tensor:
-        """``vectors``, to which relevance comes back if they were looked up for one of :attr:`tokens`."""
-        source = next((tokens for tokens in self.tokens if _same_memory(tokens, indices)), None)
-        if source is None:
-            return vectors
-        leaf = vectors.detach().requires_grad_()
-        entry = leaf.clone()  # which the model may overwrite
-        set_flow(entry, Flow(beyond_first=False))
-        self.embedded.append((source, leaf))
-        return entry
-
     def finish(self) -> None:
         """The forward pass is over: give each layer with weights its rule."""
         sums = [(layer, call) for layer, call in self.calls if isinstance(call, WeightedSum)]
@@ -152,24 +165,21 @@ class Run:
         for _, call in self.calls:
             vars(call).clear()
         self.calls.clear()
-        self.embedded.clear()
+        self.tokens.close()
         self.inside.clear()
         forget_constants()
 
     def unseen(self, name: str) -> None:
-        """A ``torch.autograd.Function`` has a way back of its own, which no rule can take the place of.
+        """Something in the model has a way back that no rule can take the place of.
 
         Raises:
             RuntimeError: that is forbidden.
         """
         if self.gradients:
             return
-        told = (
-            f"The model calls {name}, a torch.autograd.Function, which LRP cannot see: it hands relevance back as it "
-            f"would a gradient."
-        )
+        told = f"LRP cannot see into {name}: it hands relevance back as it would a gradient."
         if self._strict:
-            raise RuntimeError(f"{told} strict=True forbids that.")
+            raise RuntimeError(f"{told} strict=True forbids that. Write it with torch's functions.")
         if name not in self._warned:
             self._warned.add(name)
             warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
@@ -194,7 +204,3 @@ class Run:
                 f"every such operation.",
                 stacklevel=2,
             )
-
-
-def _same_memory(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel()

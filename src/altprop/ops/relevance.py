@@ -27,12 +27,22 @@ class Call:
         received: the relevance that reached its output, once it was asked for with :meth:`watch`.
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
+        before: its input, of an activation that does not keep the sign.
+        scale: of a product or quotient of an activation and something else, its place among the two, the other, and
+            whether that is a constant.
     """
 
     label = "pass"
     received: Tensor | None = None
     passed: Tensor | None = None
     stabilised: Tensor | None = None
+    before: Kept | None = None
+    scale: tuple[int, Any, bool] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has a line in the books."""
+        return True
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """The relevance of each input, of its shape, from the relevance of the output."""
@@ -149,21 +159,6 @@ class _Nodes(Function):
         return (None, None, *(None,) * ctx.count, *ctx.call.relay_all(relevances))
 
 
-def own_functions(output: Tensor) -> list[str]:
-    """The names of the ``torch.autograd.Function`` of the model's own on the way back from ``output``."""
-    seen, reached, found = set(), [output.grad_fn], []
-    while reached:
-        node = reached.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        reached += [before for before, _ in node.next_functions]
-        function = getattr(type(node), "_forward_cls", None)
-        if function not in (None, _Node, _Nodes) and not function.__module__.startswith("torch.nn.modules."):
-            found.append(function.__qualname__)
-    return sorted(set(found))
-
-
 class Pass(Call):
     """Relevance passes unchanged, summed where the input was broadcast."""
 
@@ -173,6 +168,29 @@ class Pass(Call):
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """R, in the shape of the input."""
         return (R if self._shape is None or R.shape == self._shape else R.sum_to_size(self._shape),)
+
+
+class Moved(Call):
+    """Values that only move: autograd hands back their relevance, and none to constants among them."""
+
+    label = "move"
+
+    def __init__(self, explained: Sequence[bool]) -> None:
+        self._explained = explained
+
+    def count(self, handed: tuple[Tensor | None, ...], arrived: tuple[Tensor | None, ...]) -> None:
+        """A hook on autograd's node, called after each use."""
+        if self.received is not None and self.passed is not None:
+            self.received = self.received + sum(_total(R) for R in arrived if R is not None)
+            self.passed = self.passed + sum(
+                _total(R) for R, wanted in zip(handed, self._explained, strict=False) if wanted and R is not None
+            )
+
+    @property
+    def counts(self) -> bool:
+        """Whether more came than went, beyond rounding."""
+        assert self.received is not None and self.passed is not None
+        return bool((self.received - self.passed).abs() > 1e-6 * self.received.abs().clamp(min=1e-12))
 
 
 class Halves(Call):
@@ -271,6 +289,10 @@ class Sum(Call):
         values = [kept.get() for wanted, kept in self._terms if wanted]
         return tuple((value * s).sum_to_size(value.shape) for value in values)
 
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each term, from that of the output."""
+        return tuple(g.sum_to_size(kept.tensor.shape) for wanted, kept in self._terms if wanted)
+
 
 class Proportion(Call):
     """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
@@ -322,6 +344,12 @@ class Proportion(Call):
         return tuple(
             None if g is None else times(g, value).mul_(part)
             for g, value, part in zip(gradients, values, self._parts, strict=True)
+        )
+
+    def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
+        """Of each input, from that of the one output."""
+        return torch.autograd.grad(
+            self._outputs, self._leaves, g, retain_graph=True, create_graph=torch.is_grad_enabled()
         )
 
     def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:

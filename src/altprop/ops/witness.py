@@ -52,22 +52,27 @@ class Witness:
         """Whether ``node`` was made while a rule answered, or is plumbing of torch's or a node of altprop's own."""
         return bisect_right(self._spans, number_of(node)) % 2 == 1 or _is_plumbing(node)
 
-    def escapes(self, outputs: Iterable[Tensor], seen: set[int]) -> list[str]:
+    def function_of(self, node: Node) -> Any:
+        """The function whose answer made ``node``; None if none did."""
+        place = bisect_right(self._spans, number_of(node))
+        return self._functions[place // 2] if place % 2 == 1 else None
+
+    def escapes(self, outputs: Iterable[Tensor], seen: dict[int, list[str]]) -> list[str]:
         """What lies between the outputs and the start of the pass, and no rule answered.
 
         Args:
             outputs: what the pass returned.
-            seen: the structures that were looked at already, which is added to: of each, the graph is walked once.
+            seen: what was found in the structures that were looked at already, which is added to: of each, the graph is
+                walked once.
 
         Returns:
-            A phrase for each, fit for a sentence; empty for a structure that was seen before.
+            A phrase for each, fit for a sentence.
         """
         structure = hash(
             (tuple(self._functions), *(number - self.start for number in (*self._spans, sequence_number())))
         )
         if structure in seen:
-            return []
-        seen.add(structure)
+            return seen[structure]
         found: dict[str, None] = {}
         unnamed: dict[int, list[str]] = {}
         for node in self._nodes(outputs):
@@ -78,7 +83,8 @@ class Witness:
                 found[f"{function.__qualname__}, a torch.autograd.Function"] = None
             else:
                 unnamed.setdefault(bisect_right(self._spans, number_of(node)) // 2, []).append(node.name())
-        return [*found, *(self._phrase(place, names) for place, names in sorted(unnamed.items()))]
+        seen[structure] = [*found, *(self._phrase(place, names) for place, names in sorted(unnamed.items()))]
+        return seen[structure]
 
     def _nodes(self, outputs: Iterable[Tensor]) -> Iterator[Node]:
         """Every node of the pass that is reached from the outputs."""

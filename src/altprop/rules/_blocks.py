@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.nn.modules.conv import _ConvNd
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
-from altprop.rule import Attachment, Rule
+from altprop._preserve import pushed
+from altprop.rule import Attachment, Rule, modules_of
+from altprop.rules._batch import clear as forget_batches
+from altprop.rules._hooks import hook_of_kind, remove_hooks
+from altprop.rules._in_force import refuse_checkpointing, saving_hooks, warn_of_call_around, warn_of_uncut_weights
+from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, last_layer, named
+from altprop.rules._masks import (
+    Mask,
+    MaskArgument,
+    mask_of,
+    masks_given,
+    share_of_each_position,
+    takers_of_masks,
+    tokens,
+)
+from altprop.rules._outputs import Reached, check_not_a_loss, chosen_of, rebuild, tracks_who_is_reached
 
-_HANDLES = "_altprop_direct_handles"
 _READY = "_altprop_direct_ready"
-_NORMALISATION = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
+_ROOT = "_altprop_direct_root"
 
 
 class DirectRule(Rule):
@@ -37,6 +52,11 @@ class DirectRule(Rule):
 
     _draws_on_first_batch = False
     _teaches = True
+    _keeps_hidden = True
+    _needs_error = False
+    _source_is_targets = False
+    batch_dim: int | None = None
+    mask: str | None = None
 
     def __init__(self, blocks: Iterable[str] | None = None, output: str | None = None) -> None:
         if isinstance(blocks, str):
@@ -49,33 +69,47 @@ class DirectRule(Rule):
         """Take ``h``, which is h_l with the graph of its block: remember it on ``run``, or teach it now."""
 
     @abstractmethod
-    def _settle(self, run: Run, output: Tensor) -> Tensor:
-        """Give back ``output`` as the one node from which ``backward()`` reaches what ``run`` remembers."""
+    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+        """Give back ``outputs`` so that ``backward()`` from any of them reaches what ``run`` remembers.
+
+        Args:
+            run: the forward pass.
+            outputs: the floating-point tensors that the model returns and that need a gradient.
+            chosen: the place of the network's output among them.
+            told: called in the backward pass with the places of the outputs that the loss reaches; None if there is
+                only one output.
+        """
 
     def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
         """Put what the rule owns on the model, as it is attached."""
 
     def _clear(self, model: nn.Module) -> None:
-        """Undo :meth:`_prepare`, and take off what was drawn since."""
+        """Undo :meth:`_prepare`, from wherever it was left, and take off what was drawn since."""
 
     def _install(self, model: nn.Module) -> None:
         last_layer(model)
-        cuts = _cut_points(model, self.blocks)
-        output = _named(model, self.output, self) if self.output else model
+        cuts = cut_points(model, self.blocks)
+        output = named(model, self.output, "output=") if self.output else model
+        masked = takers_of_masks(model, self.mask) if self._teaches else []
         self._prepare(model, cuts)
         for name, module in cuts:
-            handle = module.register_forward_pre_hook(Cut(model, name, self.blocks is None), with_kwargs=True)
-            module.__dict__[_HANDLES] = [handle]
+            module.register_forward_pre_hook(Cut(model, name, self.blocks is None), with_kwargs=True)
+        for module, arguments in masked:
+            module.register_forward_pre_hook(_Masks(model, arguments), with_kwargs=True)
         if output is not model:
-            output.__dict__.setdefault(_HANDLES, []).append(output.register_forward_hook(_Output(model)))
+            output.register_forward_hook(_Output(model))
+        for module in holders_of_all_layers(model):
+            module.__dict__[_ROOT] = model
+            swap_class(module, _Directed)
         swap_class(model, _Directed)
 
     def _uninstall(self, model: nn.Module) -> None:
-        restore_class(model, _Directed)
-        for module in model.modules():
-            for handle in module.__dict__.pop(_HANDLES, ()):
-                handle.remove()
-        model.__dict__.pop(_READY, None)
+        for module in modules_of(model):
+            restore_class(module, _Directed)
+            remove_hooks(module, lambda hook: isinstance(hook, Cut | _Output | _Masks))
+            for name in (_ROOT, _READY):
+                module.__dict__.pop(name, None)
+        forget_batches(model)
         self._clear(model)
 
 
@@ -85,23 +119,55 @@ class Run:
     Attributes:
         attachment: of the model.
         given: the model's inputs: they are no block's output, so that a gradient may reach them.
-        entered: whether a layer has run.
+        first: whether the model has not run before.
+        entered: the module of the first layer that has run.
         settled: whether the output has been reached.
         taught: what the rule remembers until the output is reached.
         counts: by layer, how many hidden tensors it was given.
         cut_views: tensors that could not be cut in place, each with its constant.
+        cut: constants, each with the tensor that it was made of.
+        masks: those that the model was given.
+        shares: what they give to each position, worked out once.
         source: what is projected to every hidden layer, once the rule knows it.
+        saving: torch's hooks on saved tensors, as they were at the start.
     """
 
-    def __init__(self, attachment: Attachment, given: list[Tensor]) -> None:
+    def __init__(self, attachment: Attachment, given: list[Tensor], first: bool) -> None:
         self.attachment = attachment
         self.given = given
-        self.entered = False
+        self.first = first
+        self.entered: nn.Module | None = None
         self.settled = False
         self.taught: list[Any] = []
         self.counts: dict[str, int] = {}
         self.cut_views: list[tuple[Tensor, Tensor]] = []
+        self.cut: list[tuple[Tensor, Tensor]] = []
+        self.masks: list[Mask] = []
+        self.shares: dict[Any, Tensor] = {}
         self.source: Tensor | None = None
+        self.saving = None if torch.compiler.is_compiling() else saving_hooks()
+
+    def live(self, tensor: Tensor) -> Tensor:
+        """The tensor that a constant was made of, if it is a hidden layer; else itself."""
+        if tensor.requires_grad or not self.attachment.rule._keeps_hidden:  # type: ignore[attr-defined]
+            return tensor
+        return next((live for constant, live in self.cut if constant is tensor), tensor)
+
+
+def share_of(run: Run, h: torch.Size, layout: str, dtype: torch.dtype) -> Tensor | None:
+    """What each position of ``h`` gets of a signal, of shape (batch, positions); None if no mask tells of padding.
+
+    Where positions share the signal, its norm stays as it is among those that are no padding.
+    """
+    if not run.masks or len(h) != 3 or layout == "position":
+        return None
+    mask = mask_of(run.attachment, run.masks, (h[0], h[1] if layout == "shared" else h[2]))
+    if mask is None:
+        return None
+    key = id(mask.value), layout == "dense", dtype
+    if key not in run.shares:
+        run.shares[key] = tokens(mask).to(dtype) if layout == "dense" else share_of_each_position(mask, dtype)
+    return run.shares[key]
 
 
 class Cut:
@@ -113,6 +179,7 @@ class Cut:
         module: the module itself.
         by_layer: the model is cut at each layer, so that the first one to run begins the first block.
         channels_first: what enters the module has its channels in dimension 1, as for a convolution.
+        dims: the number of dimensions of what enters the module, with batch and channels, if it is a convolution.
     """
 
     def __init__(self, model: nn.Module, name: str, by_layer: bool) -> None:
@@ -120,15 +187,22 @@ class Cut:
         self.name = name
         self.by_layer = by_layer
         self.module = model.get_submodule(name)
-        self.channels_first = isinstance(first_layer(self.module), nn.modules.conv._ConvNd)
+        self.channels_first = isinstance(first_layer(self.module), _ConvNd)
+        self.dims = len(self.module.kernel_size) + 2 if isinstance(self.module, _ConvNd) else 0
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         run = _current_run(self.model)
-        if run is None or run.settled:
+        if run is None:
+            warn_of_call_around(self.model, self.name)
             return None
-        first, run.entered = self.by_layer and not run.entered, True
-        if first:
+        if run.settled:
             return None
+        if not torch.compiler.is_compiling():
+            refuse_checkpointing(run.attachment.rule, run.saving)
+        if run.entered is None:
+            run.entered = module
+            if self.by_layer:
+                return None
         if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs:
             return (self._cut(run, args[0]),), kwargs  # as below: most layers, and trees take their time
         return tree_map_only(Tensor, lambda h: self._cut(run, h), (args, kwargs))
@@ -141,16 +215,18 @@ class Cut:
                 return constant
         rule: Any = run.attachment.rule
         if h._base is not None or h.is_leaf:
-            constant = h.detach()
-            rule._meet(run, self, h)
+            constant, live = h.detach(), h
             if rule._teaches:
                 run.cut_views.append((h, constant))
-            return constant
-        live = h.view_as(h)
-        # In place, so that no one who holds this tensor, such as a residual connection, carries credit past the cut.
-        h.detach_()
+        else:
+            live = h.view_as(h)
+            # In place, so that no one who holds this tensor, as a residual connection, carries credit past the cut.
+            constant = h.detach_()
+        # Not in what is compiled: there a constant that is kept would keep its tensor from its gradient.
+        if (rule._keeps_hidden or run.first) and not torch.compiler.is_compiling():
+            run.cut.append((constant, live))
         rule._meet(run, self, live)
-        return h
+        return constant
 
 
 class _Output:
@@ -162,6 +238,19 @@ class _Output:
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         run = _current_run(self.model)
         return output if run is None or run.settled else _settled(run, output)
+
+
+class _Masks:
+    """A forward pre-hook on a module that takes masks: keeps them for the pass."""
+
+    def __init__(self, model: nn.Module, arguments: list[MaskArgument]) -> None:
+        self.model = model
+        self.arguments = arguments
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        run = _current_run(self.model)
+        if run is not None:
+            run.masks += masks_given(self.arguments, args, kwargs)
 
 
 def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
@@ -188,48 +277,65 @@ def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
 
 
 class _Directed:
-    """Laid over the class of an attached model: while it runs, its layers meet the rule."""
+    """Laid over the class of an attached model: while it runs, its layers meet the rule.
+
+    Also over submodules that hold all of its layers, for a training loop may call these instead.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        model: Any = self
+        called: Any = self
+        model: Any = called.__dict__.get(_ROOT, called)
         attachment = Attachment.of(model)
         if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if model is not called and _current_run(model) is not None:
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if "_is_replica" in called.__dict__:
+            raise RuntimeError(
+                f"nn.DataParallel runs copies of the model, whose layers do not meet {attachment.rule!r}. Use "
+                f"torch.nn.parallel.DistributedDataParallel."
+            )
         rule: Any = attachment.rule
-        if torch.compiler.is_compiling() and rule._draws_on_first_batch and not model.__dict__.get(_READY):
+        compiling, ready = torch.compiler.is_compiling(), bool(model.__dict__.get(_READY))
+        if compiling and rule._draws_on_first_batch and not ready:
             # Imported here, for it loads the compiler: `import altprop` does not.
             from altprop.rules._first_batch import run_eagerly  # noqa: PLC0415
 
             return run_eagerly(self, args, kwargs)
-        run = Run(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)])
-        with _running(model, run):
+        run = Run(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)], first=not ready)
+        with pushed(_runs.current, (model, run)):
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
-        if not model.__dict__.get(_READY) and not torch.compiler.is_compiling():
+        if not run.settled:
+            output = _settled(run, output)
+        if not ready and not compiling:
             model.__dict__[_READY] = True
-        return output if run.settled else _settled(run, output)
+        return output
 
 
 def _settled(run: Run, output: Any) -> Any:
+    """The output of the network, as the node or nodes from which ``backward()`` reaches the hidden layers."""
     run.settled = True
     rule: Any = run.attachment.rule
     if isinstance(output, Tensor):
-        return rule._settle(run, _checked(output, rule))
-    leaves, structure = tree_flatten(output)
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-    if not tensors:
-        raise ValueError(f"{rule!r} finds no floating-point tensor in the output of the model, a {type(output)}.")
-    first = _checked(tensors[0], rule)
-    settled = rule._settle(run, first)
-    return tree_unflatten([settled if leaf is first else leaf for leaf in leaves], structure)
+        if rule._needs_error:
+            check_not_a_loss(output, rule)
+        warn_of_uncut_weights(run, [output])
+        return rule._settle(run, [run.live(output)], 0, None)[0]
 
+    def settle(tensors: list[Tensor], names: list[str]) -> list[Tensor]:
+        chosen = chosen_of(output, tensors, names, rule) if rule._needs_error or not tensors else 0
+        warn_of_uncut_weights(run, tensors)
+        alive = [run.live(tensor) for tensor in tensors]
+        part = [place for place, tensor in enumerate(alive) if tensor.requires_grad or place == chosen]
+        direct = {number for number, place in enumerate(part) if alive[place] is not tensors[place]}
+        names = [names[place] for place in part]
+        tracked = rule._needs_error and tracks_who_is_reached(len(part))
+        told = Reached(run.attachment, names, part.index(chosen), direct) if tracked else None
+        settled = rule._settle(run, [alive[place] for place in part], part.index(chosen), told)
+        found = dict(zip(part, settled, strict=True))
+        return [found.get(place, tensor) for place, tensor in enumerate(tensors)]
 
-def _checked(output: Tensor, rule: Rule) -> Tensor:
-    if output.dim() == 0:
-        raise ValueError(
-            f"The output of the model is a single number, as if it returned its loss, so {rule!r} does not see the "
-            f"error of each output. Name the module whose output is the network's: {type(rule).__name__}(output=...)."
-        )
-    return output
+    return rebuild(output, settle)
 
 
 @contextmanager
@@ -238,7 +344,7 @@ def hidden_gradients(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     found: dict[str, Tensor] = {}
     handles = []
     for name, module in model.named_modules():
-        if _HANDLES in module.__dict__:
+        if hook_of_kind(module, Cut):
             probe = _probe(name, found)
             handles.append(module.register_forward_pre_hook(probe, with_kwargs=True, prepend=True))
     try:
@@ -260,69 +366,12 @@ def _probe(name: str, found: dict[str, Tensor]) -> Any:
     return watch
 
 
-def is_layer(module: nn.Module) -> bool:
-    """Whether a module holds a weight matrix of its own, and is no normalisation."""
-    if isinstance(module, _NORMALISATION):
-        return False
-    return any(parameter.dim() >= 2 for parameter in module.parameters(recurse=False))
-
-
-def last_layer(model: nn.Module) -> nn.Module:
-    """The last module, in the order of ``model.modules()``, that holds a weight matrix.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for module in reversed(list(model.modules())):
-        if is_layer(module):
-            return module
-    raise ValueError(f"{type(model).__name__} has no layer with a weight matrix: there is nothing to train.")
-
-
-def size_of_output(model: nn.Module) -> int:
-    """The number of outputs (for a convolution: of channels) of the last layer."""
-    layer = last_layer(model)
-    if isinstance(layer, nn.modules.conv._ConvNd):
-        return layer.out_channels
-    return next(parameter.shape[0] for parameter in layer.parameters(recurse=False) if parameter.dim() >= 2)
-
-
-def first_layer(module: nn.Module) -> nn.Module | None:
-    """The first module in ``module``, itself included, that holds a weight matrix."""
-    return next((inner for inner in module.modules() if is_layer(inner)), None)
-
-
-def _cut_points(model: nn.Module, blocks: tuple[str, ...] | None) -> list[tuple[str, nn.Module]]:
-    if blocks is None:
-        return [(name, module) for name, module in model.named_modules() if is_layer(module) and module is not model]
-    return [(name, _named(model, name, None)) for name in blocks]
-
-
-def _named(model: nn.Module, name: str, rule: Rule | None) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(model.named_modules())
-    if not name or name not in modules:
-        raise ValueError(
-            f"{type(model).__name__} has no submodule {name!r}, which "
-            f"{'output=' if rule else 'blocks='} names. It has: {', '.join(list(modules)[1:12])}."
-        )
-    return modules[name]
-
-
 class _Runs(threading.local):
     def __init__(self) -> None:
         self.current: list[tuple[nn.Module, Run]] = []
 
 
 _runs = _Runs()
-
-
-@contextmanager
-def _running(model: nn.Module, run: Run) -> Iterator[None]:
-    _runs.current.append((model, run))
-    try:
-        yield
-    finally:
-        _runs.current.pop()
 
 
 def _current_run(model: nn.Module) -> Run | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from altprop._feedback_init import Init, Skew, init_feedback_
 
 Spread = Literal["dense", "channel"]
-Layout = Literal["dense", "channel", "shared", "position"]
+Layout = Literal["dense", "channel", "shared", "position", "nothing"]
 
 _LARGEST = 2**28  # entries of one matrix: 1 GiB in float32
 
@@ -48,41 +48,49 @@ def draw(
     return B / math.sqrt(features) if normalize else B
 
 
-def layout_of(h: torch.Size, source: torch.Size, channels_first: bool, spread: Spread) -> Layout:
+def layout_of(h: torch.Size, source: torch.Size, axis: int, channels_first: bool, spread: Spread) -> Layout | None:
     """How B reaches the entries of h_l.
 
     Args:
         h: the shape of h_l, the batch first.
-        source: the shape of what is projected, the outputs last: the error, or the one-hot targets.
+        source: the shape of what is projected: the error, or the one-hot targets.
+        axis: of the batch, in ``source``.
         channels_first: the layer that h_l enters is a convolution.
         spread: for a convolution, whether each position has projections of its own or all share those of the channel.
 
     Returns:
         ``"dense"``: a row of B for each output, a column for each entry of h_l. ``"channel"``: a column for each
         channel, the signal spread over the positions. ``"shared"``: the same for h_l = (batch, positions, features).
-        ``"position"``: the outputs have the same positions, and each projects to its own.
+        ``"position"``: the outputs have the same positions, and each projects to its own. None: h_l has another batch.
     """
-    source = samples_of(source, h)
-    if h[0] != source[0]:
-        raise ValueError(
-            f"A direct rule needs the batch first in the outputs and in every hidden layer: it met outputs or targets "
-            f"for a batch of {source[0]} and a hidden layer of shape {tuple(h)}. Name the modules to cut at with "
-            f"blocks=[...], and build attention and recurrent layers with batch_first=True."
-        )
+    if not channels_first and len(h) > 2 and source[:-1] == h[:-1]:
+        return "position"
+    if h[0] != source[axis]:
+        if not folds(h, source, axis):
+            return None
+        source, axis = torch.Size((h[0], *source[2:])), 0
     if len(h) < 3:
         return "dense"
     if channels_first:
         return spread
-    return "position" if len(source) == len(h) and source[:-1] == h[:-1] else "shared"
+    return "position" if axis == 0 and len(source) == len(h) and source[:-1] == h[:-1] else "shared"
 
 
-def samples_of(source: torch.Size, h: torch.Size) -> torch.Size:
-    """The shape of what is projected, with its first two dimensions as one where ``h`` has them so.
+def folds(h: torch.Size, source: torch.Size, axis: int) -> bool:
+    """Whether ``h`` has the first two dimensions of what is projected as one.
 
     In a spiking network the outputs are (steps, batch, outputs), and a hidden layer sees (steps · batch, ...).
     """
-    folds = len(source) > 2 and h[0] != source[0] and h[0] == source[0] * source[1]
-    return torch.Size((h[0], *source[2:])) if folds else source
+    return len(source) > 2 and h[0] != source[axis] and h[0] == source[0] * source[1]
+
+
+def samples_first(source: torch.Size, h: torch.Size, axis: int, layout: Layout) -> torch.Size:
+    """The shape of what is projected, with the samples, or their steps, first as in ``h``."""
+    if layout == "position" and source[:-1] == h[:-1]:
+        return source
+    if folds(h, source, axis):
+        return torch.Size((h[0], *source[2:]))
+    return torch.Size((source[axis], *source[:axis], *source[axis + 1 :]))
 
 
 def features_of(h: torch.Size, layout: Layout) -> int:
@@ -92,28 +100,34 @@ def features_of(h: torch.Size, layout: Layout) -> int:
     return h[1] if layout == "channel" else h[-1]
 
 
-def outputs_of(source: torch.Size, h: torch.Size, layout: Layout) -> int:
+def outputs_of(source: torch.Size, h: torch.Size, axis: int, layout: Layout) -> int:
     """The number of rows of B."""
-    source = samples_of(source, h)
+    source = samples_first(source, h, axis, layout)
     return source[-1] if layout == "position" else source[1:].numel()
 
 
-def project(source: Tensor, B: Tensor, h: torch.Size, layout: Layout) -> Tensor:
+def project(source: Tensor, B: Tensor, h: torch.Size, axis: int, layout: Layout, share: Tensor | None = None) -> Tensor:
     """B·source, in the shape of h_l. A signal that positions share is divided by √positions: its norm stays.
 
     Args:
-        source: the error, or the one-hot targets, of shape (batch, ..., outputs).
+        source: the error, or the one-hot targets.
         B: of shape (outputs, features).
         h: the shape of h_l.
+        axis: of the batch, in ``source``.
         layout: as :func:`layout_of` gives it.
+        share: what each position gets of a signal that positions share, of shape (batch, positions), where some of the
+            positions are padding.
     """
-    source = source.reshape(samples_of(source.shape, h))
-    flat = source.reshape(-1, B.shape[0]) if layout == "position" else source.flatten(1)
-    signal = flat.to(B.dtype) @ B
+    if axis and h[0] == source.shape[axis] and not (layout == "position" and source.shape[:-1] == h[:-1]):
+        source = source.movedim(axis, 0)
+    # As rows of B, also where the batch is folded in with the steps.
+    signal = source.reshape(h[:-1].numel() if layout == "position" else h[0], B.shape[0]).to(B.dtype) @ B
     if layout in ("dense", "position"):
-        return signal.reshape(h)
+        signal = signal.reshape(h)
+        return signal if share is None else signal * share.unsqueeze(1)
     places = h[2:] if layout == "channel" else h[1:-1]
-    signal = signal / math.sqrt(places.numel())
     ones = (1,) * len(places)
     signal = signal.reshape(h[0], h[1], *ones) if layout == "channel" else signal.reshape(h[0], *ones, h[-1])
-    return signal.expand(h)
+    if share is not None:
+        return signal * (share.unsqueeze(1) if layout == "channel" else share.unsqueeze(-1))
+    return (signal / math.sqrt(places.numel())).expand(h)

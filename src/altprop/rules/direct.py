@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 
-from altprop._feedback_init import Init, Skew, check_init
+from altprop._feedback_init import Init, Skew
 from altprop._targets import class_targets
-from altprop.rule import Rule
-from altprop.rules._blocks import Cut, DirectRule, Run, size_of_output, teach_now
-from altprop.rules._projections import Layout, Spread, draw, features_of, layout_of, outputs_of, project
+from altprop.rules._blocks import Cut, DirectRule, Run, share_of, teach_now
+from altprop.rules._layers import size_of_output
+from altprop.rules._outputs import Reached
+from altprop.rules._projecting import (
+    NOTHING,
+    Projecting,
+    When,
+    check_choice,
+    count_up,
+    settle_by_projection,
+    signal_of,
+)
+from altprop.rules._projections import Layout, Spread
 
-When = Literal["backward", "forward"]
-
-_SEED = "direct_seed"
-_PROJECTION = "feedback_projection"
 _CLASSES = "_altprop_direct_classes"
 
 
@@ -35,93 +40,16 @@ class Shallow(DirectRule):
     """
 
     _teaches = False
+    _keeps_hidden = False
 
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
         """Teach nothing: the graph of the block is dropped."""
 
-    def _settle(self, run: Run, output: Tensor) -> Tensor:
-        return output
+    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> list[Tensor]:
+        return outputs
 
 
-class _Projecting(DirectRule):
-    """A direct rule with a fixed random matrix for each hidden layer, drawn when the layer is first met.
-
-    The matrices are buffers of the layer that h_l enters, and the seed of them all is a buffer of the model, so that
-    DistributedDataParallel hands it to every process and a checkpoint holds it.
-    """
-
-    _draws_on_first_batch = True
-
-    def __init__(
-        self,
-        *,
-        init: Init,
-        normalize: bool | None,
-        skew: Skew | None,
-        projection: Spread,
-        seed: int | None,
-        blocks: Iterable[str] | None,
-        output: str | None,
-    ) -> None:
-        super().__init__(blocks, output)
-        check_choice(self, "projection", projection, get_args(Spread))
-        check_choice(self, "skew", skew, (None, *get_args(Skew)))
-        check_init(init)
-        self.init = init
-        self.normalize = normalize
-        self.skew = skew
-        self.projection = projection
-        self.seed = seed
-
-    def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
-        seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
-        device = next(model.parameters()).device
-        model.register_buffer(_SEED, torch.tensor(seed, device=device))
-        for module in (model, *(module for _, module in cuts)):
-            handle = module.register_load_state_dict_pre_hook(_adopt)  # type: ignore[no-untyped-call]
-            module.__dict__.setdefault(_LOADING, []).append(handle)
-
-    def _clear(self, model: nn.Module) -> None:
-        for module in model.modules():
-            for handle in module.__dict__.pop(_LOADING, ()):
-                handle.remove()
-            for name in _own_buffers(module):
-                delattr(module, name)
-
-    def _projection(self, run: Run, cut: Cut, index: int, h: Tensor, source: torch.Size) -> tuple[Tensor, Layout]:
-        """B_l and how it is laid out; drawn if this is the first time."""
-        layout = layout_of(h.shape, source, cut.channels_first, self.projection)
-        shape = outputs_of(source, h.shape, layout), features_of(h.shape, layout)
-        name, module = _PROJECTION + (f"_{index}" if index else ""), cut.module
-        B = module._buffers.get(name)
-        if B is None:
-            B = self._draw(cut, name, shape, h)
-            module.register_buffer(name, B)
-        elif B.shape != shape:
-            raise ValueError(
-                f"{cut.name}.{name} projects {B.shape[0]} outputs to {B.shape[1]} features, but the hidden layer of "
-                f"shape {tuple(h.shape)} and outputs of shape {tuple(source)} need {shape[0]} to {shape[1]}. For "
-                f"inputs of changing size use projection='channel', or attach the rule anew."
-            )
-        return B, layout
-
-    @torch.no_grad()
-    def _draw(self, cut: Cut, name: str, shape: tuple[int, int], h: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            raise RuntimeError(
-                f"{self!r} draws its projections on the first batch, which torch.compile cannot trace: run the model "
-                f"once on such a batch before it is compiled."
-            )
-        # The fans do not count for these two: without 1/√n the signal would grow with the width of the layer.
-        unscaled = self.init in ("normal", "uniform")
-        normalize = unscaled if self.normalize is None else self.normalize
-        seed = int(cut.model.get_buffer(_SEED))
-        B = draw(shape, f"{cut.name}.{name}", seed, init=self.init, normalize=normalize, skew=self.skew)
-        weight = next((p for p in cut.module.parameters() if p.is_floating_point()), h)
-        return B.to(h.device, weight.dtype)
-
-
-class DFA(_Projecting):
+class DFA(Projecting):
     """Direct feedback alignment: the error of the outputs is projected to every hidden layer, past all the others.
 
     With e = ∂L/∂output, block l is taught, as if it were the gradient at its output h_l,
@@ -150,10 +78,23 @@ class DFA(_Projecting):
             of every layer with a weight matrix. For networks with residual streams, name the residual blocks: a stream
             that no cut lies on carries credit past the layers.
         output: the name of the module whose output is the network's; by default the model itself. If the model returns
-            several tensors, the first is taken.
+            several tensors, that called ``logits`` is taken, or the first; of a dict without logits none.
+        batch_dim: the dimension of the outputs that is the batch: 1 for outputs of shape (steps, batch, classes). By
+            default it is found from the shapes of the hidden layers, which have the batch first. With ``"sign"`` the
+            first is taken where it makes no other difference.
+        mask: the name of an argument of the model, or of a module within it, of shape (batch, positions), that is 1 at
+            tokens and 0 at padding; or with ``~`` before it, that is True at padding. By default the arguments that are
+            commonly so called: ``attention_mask``, ``src_key_padding_mask`` and their kin. Where positions share a
+            signal, padding has no part in it.
 
     Raises:
-        ValueError: an argument is none of those above.
+        ValueError: an argument is none of those above. When the model runs: the shapes allow more than one reading, or
+            none.
+        RuntimeError: in ``backward()``: the loss does not reach the output.
+
+    Warns:
+        UserWarning: once, where the rule is not in force: layers run outside the attached model's forward pass, or
+            weights are used without a call of their layer; or the loss reaches another output too.
 
     Example:
         >>> import altprop, torch
@@ -169,6 +110,8 @@ class DFA(_Projecting):
         al., "Direct feedback alignment scales to modern deep learning tasks and architectures", NeurIPS 2020.
     """
 
+    _needs_error = True
+
     def __init__(
         self,
         *,
@@ -180,28 +123,40 @@ class DFA(_Projecting):
         seed: int | None = None,
         blocks: Iterable[str] | None = None,
         output: str | None = None,
+        batch_dim: int | None = None,
+        mask: str | None = None,
     ) -> None:
         super().__init__(
-            init=init, normalize=normalize, skew=skew, projection=projection, seed=seed, blocks=blocks, output=output
-        )
+            init=init, normalize=normalize, skew=skew, projection=projection, seed=seed, batch_dim=batch_dim, mask=mask,
+            blocks=blocks, output=output,
+        )  # fmt: skip
         check_choice(self, "signal", signal, ("error", "sign"))
         self.signal = signal
 
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
         run.taught.append((cut, count_up(run, cut), h))
 
-    def _settle(self, run: Run, output: Tensor) -> Tensor:
+    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
         if not run.taught:
-            return output
-        found = [self._projection(run, cut, index, h, output.shape) for cut, index, h in run.taught]
-        layouts = tuple(layout for _, layout in found)
+            return outputs
+        model, source = run.attachment.model, outputs[chosen].shape
         hidden = [h for _, _, h in run.taught]
+        if not source.numel():
+            return settle_by_projection(outputs, chosen, told, None, [0] * len(hidden), [NOTHING] * len(hidden), hidden)
+        axis, layouts = self._plan(model, source, run.taught)
+        matrices = [
+            self._projection(cut, index, h, source, axis, layout)
+            for (cut, index, h), layout in zip(run.taught, layouts, strict=True)
+        ]
+        shares = [
+            share_of(run, h.shape, layout, B.dtype) for h, layout, B in zip(hidden, layouts, matrices, strict=True)
+        ]
         sign = self.signal == "sign"
-        taught: Tensor = _Projection.apply(output, None, sign, layouts, *hidden, *(B for B, _ in found))
-        return taught
+        axes = [axis] * len(hidden)
+        return settle_by_projection(outputs, chosen, told, None, axes, layouts, hidden, matrices, shares, sign=sign)
 
 
-class DRTP(_Projecting):
+class DRTP(Projecting):
     """Direct random target projection: every hidden layer is taught by the target itself, with no error at all.
 
     With y* the one-hot target, block l is taught, as if it were the gradient at its output h_l,
@@ -224,10 +179,12 @@ class DRTP(_Projecting):
         seed: as in :class:`DFA`.
         blocks: as in :class:`DFA`.
         output: as in :class:`DFA`.
+        batch_dim: as in :class:`DFA`; for targets of shape (batch,) it does not matter.
+        mask: as in :class:`DFA`.
 
     Raises:
-        ValueError: an argument is none of those above. When the model runs: there are no targets in scope, or they are
-            not classes.
+        ValueError: an argument is none of those above. When the model runs: there are no targets in scope, they are not
+            classes, or the shapes allow more than one reading.
 
     Warns:
         UserWarning: on attaching, if the model has activations without an upper bound.
@@ -239,6 +196,8 @@ class DRTP(_Projecting):
         Frenkel, Lefebvre and Bol, "Learning without feedback: fixed random learning signals allow for feedforward
         training of deep neural networks", Frontiers in Neuroscience 2021.
     """
+
+    _source_is_targets = True
 
     def __init__(
         self,
@@ -252,10 +211,13 @@ class DRTP(_Projecting):
         seed: int | None = None,
         blocks: Iterable[str] | None = None,
         output: str | None = None,
+        batch_dim: int | None = None,
+        mask: str | None = None,
     ) -> None:
         super().__init__(
-            init=init, normalize=normalize, skew=skew, projection=projection, seed=seed, blocks=blocks, output=output
-        )
+            init=init, normalize=normalize, skew=skew, projection=projection, seed=seed, batch_dim=batch_dim, mask=mask,
+            blocks=blocks, output=output,
+        )  # fmt: skip
         check_choice(self, "when", when, get_args(When))
         self.classes = classes
         self.when = when
@@ -270,73 +232,41 @@ class DRTP(_Projecting):
         super()._clear(model)
         model.__dict__.pop(_CLASSES, None)
 
+    @property
+    def _keeps_hidden(self) -> bool:  # type: ignore[override]
+        return self.when == "backward"
+
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
         if run.source is None:
             run.source = self._source(cut.model.__dict__[_CLASSES], h)
-        B, layout = self._projection(run, cut, count_up(run, cut), h, run.source.shape)
+        axis, layout, B, share = self._way_to(run, cut, h, run.source.shape)
         if self.when == "forward":
-            teach_now(h, project(run.source, B, h.shape, layout).to(h.dtype))
+            teach_now(h, signal_of(run.source, B, h.shape, axis, layout, share, h.dtype))
         else:
-            run.taught.append((h, B, layout))
+            run.taught.append((h, axis, layout, B, share))
+
+    def _way_to(
+        self, run: Run, cut: Cut, h: Tensor, source: torch.Size
+    ) -> tuple[int, Layout, Tensor | None, Tensor | None]:
+        index = count_up(run, cut)
+        if not source.numel():
+            return 0, NOTHING, None, None
+        axis, (layout,) = self._plan(cut.model, source, [(cut, index, h)])
+        B = self._projection(cut, index, h, source, axis, layout)
+        return axis, layout, B, share_of(run, h.shape, layout, B.dtype)
 
     def _source(self, classes: int, h: Tensor) -> Tensor:
         """y* / batch: one-hot targets of shape (batch, ..., classes)."""
         y, scale = class_targets(self)
         # A class that is out of range, as cross_entropy's ignore_index, teaches nothing.
         is_class = y.unsqueeze(-1) == torch.arange(classes, device=y.device)
-        return is_class.to(h.dtype) * (scale / y.numel())
+        return is_class.to(h.dtype) * (scale / max(y.numel(), 1))
 
-    def _settle(self, run: Run, output: Tensor) -> Tensor:
+    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
         if not run.taught:
-            return output
-        hidden, matrices, layouts = zip(*run.taught, strict=True)
-        taught: Tensor = _Projection.apply(output, run.source, False, layouts, *hidden, *matrices)
-        return taught
-
-
-class _Projection(Function):
-    """The identity on the output; backward hands each hidden tensor the projected source, or without one the error."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, output: Tensor, source: Tensor | None, sign: bool, layouts: tuple[Layout, ...], *tensors: Tensor
-    ) -> Tensor:
-        hidden, matrices = tensors[: len(layouts)], tensors[len(layouts) :]
-        ctx.save_for_backward(source, *matrices)
-        ctx.sign, ctx.layouts = sign, layouts
-        ctx.shapes, ctx.dtypes = [h.shape for h in hidden], [h.dtype for h in hidden]
-        # Detached and not a view, so that the user may change the output in place.
-        return output.detach()
-
-    @staticmethod
-    def backward(ctx: Any, e: Tensor) -> Any:
-        source, *matrices = ctx.saved_tensors
-        if source is None:
-            source = e.sign() / e.shape[0] if ctx.sign else e
-        signals = [
-            project(source, B, shape, layout).to(dtype)
-            for B, shape, layout, dtype in zip(matrices, ctx.shapes, ctx.layouts, ctx.dtypes, strict=True)
-        ]
-        return e, None, None, None, *signals, *[None] * len(signals)
-
-
-def count_up(run: Run, cut: Cut) -> int:
-    """How many hidden tensors have met this cut in this pass, before this one."""
-    index = run.counts.get(cut.name, 0)
-    run.counts[cut.name] = index + 1
-    return index
-
-
-def check_choice(rule: Rule, name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Check an argument of a rule.
-
-    Raises:
-        ValueError: it is none of the ``choices``.
-    """
-    if value not in choices:
-        raise ValueError(
-            f"{type(rule).__name__}'s {name} must be one of {', '.join(map(repr, choices))}, got {value!r}."
-        )
+            return outputs
+        hidden, axes, layouts, matrices, shares = zip(*run.taught, strict=True)
+        return settle_by_projection(outputs, chosen, told, run.source, axes, layouts, hidden, matrices, shares)
 
 
 _UNBOUNDED = (
@@ -355,22 +285,3 @@ def _warn_of_unbounded_activations(model: nn.Module) -> None:
             f"without end: {listed}. Use tanh, sigmoid or another bounded activation.",
             stacklevel=5,
         )
-
-
-_LOADING = "_altprop_loading_handles"
-
-
-def _own_buffers(module: nn.Module) -> list[str]:
-    return [name for name in module._buffers if name == _SEED or name.startswith(_PROJECTION)]
-
-
-def _adopt(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before a state dict is loaded: make room for projections not drawn yet, and keep those that it does not have."""
-    start = prefix + _PROJECTION
-    device = next(module.parameters()).device
-    for key, value in state_dict.items():
-        name = key.removeprefix(prefix)
-        if key.startswith(start) and name not in module._buffers:
-            module.register_buffer(name, torch.empty_like(value, device=device))
-    for name in _own_buffers(module):
-        state_dict.setdefault(prefix + name, module._buffers[name])

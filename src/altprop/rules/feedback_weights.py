@@ -21,10 +21,13 @@ from altprop.nn._feedback_layer import (
     begin,
     check_mode,
     end,
+    explained,
     follow,
 )
-from altprop.nn._operations import operation_of
-from altprop.rule import Rule
+from altprop.nn._free_weights import unwatch_free_weights, watch_free_weights
+from altprop.nn._operations import operation_of, weight_names
+from altprop.nn._witness import calls_its_class, rebind, watch_for_new_layers
+from altprop.rule import Rule, modules_of
 
 _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 
@@ -32,6 +35,7 @@ _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 class _FeedbackRule(Rule):
     """What the three rules share: which layers they take, and where the state is drawn from."""
 
+    _keeps_state_on_layers = True
     _layer: type[FeedbackLayer]
     _road: str
 
@@ -44,35 +48,43 @@ class _FeedbackRule(Rule):
     def _draw(self, layer: Any, generator: torch.Generator | None, shared: Shared) -> None:
         layer.draw_feedback(self.init, generator, shared)
 
+    def _check(self, model: nn.Module) -> None:
+        """Warn of what the rule would do otherwise than it says."""
+
     def _install(self, model: nn.Module) -> None:
         layers = _layers(self, model)
+        self._check(model)
+        watch_for_new_layers()
         generator, shared = make_generator(self.seed, self.generator), Shared()
-        try:
-            for layer in layers:
-                if not isinstance(layer, FeedbackLayer):
-                    operation = operation_of(type(layer))
-                    assert operation is not None
-                    swap_class(layer, self._layer)
-                    begin(layer, operation)
-                    self._draw(layer, generator, shared)
-                follow(layer, model)  # type: ignore[arg-type]
-        except BaseException:
-            self._uninstall(model)
-            raise
+        for layer in layers:
+            if not isinstance(layer, FeedbackLayer):
+                operation, forward = operation_of(type(layer)), type(layer).forward
+                assert operation is not None
+                swap_class(layer, self._layer)
+                begin(layer, operation)
+                rebind(layer, forward, type(layer).forward)
+                self._draw(layer, generator, shared)
+            follow(layer, model)
+        for name, module in model.named_modules():
+            known = isinstance(module, (FeedbackLayer, *_WITHOUT_MATRIX)) or _has_a_matrix(module)
+            # What a parametrisation computes is the weight of its layer.
+            if not known and "parametrizations" not in name.split("."):
+                watch_free_weights(module, model, explained)
 
     def _uninstall(self, model: nn.Module) -> None:
-        for module in model.modules():
+        for module in modules_of(model):
+            unwatch_free_weights(module)
             if isinstance(module, FeedbackLayer):
                 follow(module, None)
-                before = type(module)
+                before, forward = type(module), type(module).forward
                 restore_class(module, self._layer)
                 if type(module) is not before:
+                    rebind(module, forward, type(module).forward)
                     end(module)
 
     def _explain(self, module: nn.Module) -> tuple[str, str] | None:
-        if isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None:
-            return type(self).__name__, self._road
-        return None
+        known = isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None
+        return (type(self).__name__, self._road) if known and calls_its_class(module) else None
 
 
 class FeedbackAlignment(_FeedbackRule):
@@ -225,6 +237,21 @@ class KolenPollack(_FeedbackRule):
         check_init(init)
         super().__init__(init, seed, generator)
 
+    def _check(self, model: nn.Module) -> None:
+        computed = [
+            name or "the model itself"
+            for name, layer in model.named_modules()
+            if operation_of(type(layer)) is not None
+            and not all(isinstance(getattr(layer, weight), nn.Parameter) for weight in weight_names(layer))
+        ]
+        if computed:
+            warnings.warn(
+                f"{self!r}: the weights of {', '.join(computed)} are computed from other parameters (a parametrisation "
+                f"or pruning). B gets the gradient of the weights, but the optimizer's update is of those parameters: "
+                f"the two need not come together.",
+                stacklevel=4,
+            )
+
 
 def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
     """The layers of ``model`` that get feedback weights, or have them; warn of those that keep backprop.
@@ -232,13 +259,15 @@ def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
     Raises:
         ValueError: there are none, or one cannot be handled.
     """
-    layers, left = [], []
+    layers, left, replaced = [], [], []
     for name, module in model.named_modules():
         where = f"{name or 'the model itself'} ({type(module).__name__})"
         if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
             raise ValueError(f"Cannot attach {rule!r}: {where} has lazy weights. Call the model on a batch first.")
         if isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None:
             layers.append(module)
+            if not calls_its_class(module):
+                replaced.append(where)
         elif _has_a_matrix(module):
             left.append(where)
     if not layers:
@@ -248,6 +277,12 @@ def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
         )
     if left:
         warnings.warn(f"{rule!r} does not handle these layers, which keep backprop: {', '.join(left)}.", stacklevel=4)
+    if replaced:
+        warnings.warn(
+            f"{rule!r} cannot act in these layers, whose forward was replaced on the module itself (layer.forward = "
+            f"...), and which keep backprop: {', '.join(replaced)}. Attach the rule first, and replace it then.",
+            stacklevel=4,
+        )
     return layers
 
 

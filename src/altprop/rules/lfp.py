@@ -10,17 +10,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves, tree_map_only
 
-from altprop._class_swap import restore_class, swap_class
-from altprop.ops.credit import settle_output
-from altprop.ops.interceptor import Interceptor, active_interceptor
+from altprop.ops.lfp_basics import activation, ruled
 from altprop.ops.lfp_neurons import NEURON_RULES, NEURON_TABLE
-from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPSettings, activation
+from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPInterceptor
 from altprop.ops.lfp_updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment, Rule
+from altprop.rules._layers import named
+from altprop.rules._lfp_model import install, uninstall
 
 Update = Literal["reward", "hebbian", "oja"]
 
@@ -47,6 +47,8 @@ class LFP(Rule):
         minimum_scale: the update is scaled by max(|w|, minimum_scale), so that weights at zero can move too.
         activations: functions, and classes of modules, of your own that are activations (one value in, one value out,
             with or without a derivative). torch's and altprop's are known already.
+        output: the name of the submodule whose output is the network's, if the model computes its loss itself: what it
+            does after that module returned is the loss, and has its ordinary gradient. By default the model's output.
         strict: raise on an operation that has no rule; otherwise it keeps its ordinary gradient, and warns once.
 
     Raises:
@@ -74,6 +76,7 @@ class LFP(Rule):
         update: Update = "reward",
         minimum_scale: float = 0.0,
         activations: Iterable[type[nn.Module] | Callable[..., Any]] = (),
+        output: str | None = None,
         strict: bool = False,
     ) -> None:
         for name, value in {"epsilon": epsilon, "gamma": gamma, "minimum_scale": minimum_scale}.items():
@@ -88,12 +91,13 @@ class LFP(Rule):
         self.update = update
         self.minimum_scale = minimum_scale
         self.activations = tuple(activations)
+        self.output = output
         self.strict = strict
         self._prepare()
 
     def __getstate__(self) -> dict[str, Any]:
         # The table holds torch's own functions, which need not be picklable: it is made anew.
-        return {name: value for name, value in vars(self).items() if name not in ("_table", "_settings")}
+        return {name: value for name, value in vars(self).items() if name != "_table"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -101,18 +105,22 @@ class LFP(Rule):
 
     def _prepare(self) -> None:
         self._table = self._make_table()
-        self._settings = LFPSettings(self.epsilon, self.minimum_scale, self.gamma)
 
     def _make_table(self) -> dict[Callable[..., Any] | str, OpRule]:
         own = [function for function in self.activations if not isinstance(function, type)]
         weighted_sum = weighted_sum_rule(self.update, self.gamma)
-        changed: dict[Callable[..., Any] | str, OpRule] = dict.fromkeys(own, activation)
+        changed: dict[Callable[..., Any] | str, OpRule] = dict.fromkeys(own, ruled(activation))
         if weighted_sum is not None:
-            changed |= resolve(dict.fromkeys((*WEIGHTED_SUMS, *TRANSPOSED_CONVOLUTIONS), weighted_sum))
+            changed |= resolve(
+                dict.fromkeys((*WEIGHTED_SUMS, *TRANSPOSED_CONVOLUTIONS), ruled(weighted_sum, is_layer=True))
+            )
         return LFP_TABLE | changed if changed else LFP_TABLE
 
-    def _interceptor(self, attachment: Attachment) -> Interceptor:
-        return Interceptor(self._table, self._settings, partial(self._unknown, attachment), attachment.observer)
+    def _interceptor(
+        self, attachment: Attachment, arguments: Iterable[Tensor] = (), acted: Callable[[Tensor], None] | None = None
+    ) -> LFPInterceptor:
+        lfp = LFPPass(self.epsilon, self.minimum_scale, self.gamma, arguments, acted)
+        return LFPInterceptor(self._table, lfp, partial(self._unknown, attachment), attachment.observer)
 
     def _unknown(self, attachment: Attachment, name: str) -> None:
         if attachment.observer is not None:
@@ -133,18 +141,13 @@ class LFP(Rule):
     def _install(self, model: nn.Module) -> None:
         self._check_neurons(model)
         _warn_of_zero_parameters(model, self.minimum_scale)
-        for module in model.modules():
-            rule = self._module_rule(module)
-            if rule is not None and module is not model:
-                swap_class(module, _OneOperation)
-                module.__dict__["_altprop_op_rule"] = rule
-        swap_class(model, _Intercepted)
+        if self.output is not None:
+            named(model, self.output, "output=")
+        rules = {name: self._module_rule(module) for name, module in model.named_modules() if module is not model}
+        install(model, {name: rule for name, rule in rules.items() if rule is not None}, self.output or "")
 
     def _uninstall(self, model: nn.Module) -> None:
-        restore_class(model, _Intercepted)
-        for module in model.modules():
-            restore_class(module, _OneOperation)
-            module.__dict__.pop("_altprop_op_rule", None)
+        uninstall(model)
 
     def _check_neurons(self, model: nn.Module) -> None:
         """Refuse spiking neurons under a variant: these need a weighted sum's own z, which neurons do not use."""
@@ -166,41 +169,6 @@ class LFP(Rule):
             return NEURON_RULES[neuron]
         kind = kind_of(module)
         return None if kind is None else MODULE_RULES[kind]
-
-
-class _Intercepted:
-    """Laid over the class of an attached model: its operations are answered by the rule while it runs."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        attachment = Attachment.of(self)  # type: ignore[arg-type]
-        if attachment is None or not attachment.active or not torch.is_grad_enabled():
-            return super().__call__(*args, **kwargs)  # type: ignore[misc]
-        if "_is_replica" in self.__dict__:
-            raise RuntimeError(
-                "nn.DataParallel hands its replicas copies in place of parameters, and LFP cannot tell them from "
-                "activations. Use torch.nn.parallel.DistributedDataParallel."
-            )
-        with attachment.rule._interceptor(attachment):  # type: ignore[attr-defined]
-            output = super().__call__(*args, **kwargs)  # type: ignore[misc]
-        if torch.compiler.is_compiling():
-            return tree_map_only(Tensor, settle_output, output)
-        for leaf in (output,) if isinstance(output, Tensor) else tree_leaves(output):
-            if isinstance(leaf, Tensor):
-                settle_output(leaf)
-        return output
-
-
-class _OneOperation:
-    """Laid over the class of a module within an attached model that is one operation, whatever it is made of."""
-
-    _altprop_op_rule: OpRule
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        forward = super().__call__  # type: ignore[misc]
-        interceptor = active_interceptor()
-        if interceptor is None or not isinstance(interceptor.settings, LFPSettings):
-            return forward(*args, **kwargs)
-        return interceptor.answer(forward, self._altprop_op_rule, type(self), args, kwargs)
 
 
 def _warn_of_zero_parameters(model: nn.Module, minimum_scale: float) -> None:

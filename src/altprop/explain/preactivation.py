@@ -1,0 +1,274 @@
+"""Activations at the output: an output's probability is explained by what it is a probability of.
+
+Relevance passes through an activation unchanged, which is right as long as the activation has the sign of its input. A
+log-softmax is negative where its logit is positive, a sigmoid positive where its logit is negative: handed on, their
+values would explain the opposite of what was asked. So an explanation starts at the *pre-activation*, the input of the
+first such activation of the *tail*: all that lies between it and the output, which may be other activations, views,
+constant factors and summands, sums. The explained value is the tail's, with the activations left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+
+from altprop.ops.lrp_run import Run
+from altprop.ops.relevance import Call, Pass, Proportion, Sum
+from altprop.ops.weighted_sums import Layer
+
+_SUMS_OF_TWO = {"add", "radd", "sub", "subtract", "rsub"}
+_SUMS = {"sum", "mean", "nansum", "nanmean", "cumsum", "index_add", "scatter_add"}
+_LOGARITHMS = {"log", "log_softmax", "logsigmoid", "log_ndtr"}
+_FACTORS, _QUOTIENTS = {"mul", "multiply", "rmul"}, {"div", "divide", "true_divide", "truediv"}
+_DECREASING = {"neg", "negative", "erfc"}
+
+# Autograd's nodes of functions that only move values.
+_MOVES = {
+    "Alias", "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "Permute", "Transpose",
+    "T", "Expand", "Clone", "ToCopy", "Cat", "Stack", "Split", "SplitWithSizes", "UnsafeSplit", "Unbind", "Index",
+    "IndexSelect", "Gather", "Flip", "Roll", "Diagonal", "AsStrided", "Unfold", "Repeat", "RepeatInterleave", "Where",
+    "MaskedFill", "MaskedSelect", "ConstantPadNd", "Take", "Max", "Min", "Amax", "Amin", "Topk", "Sort", "Median",
+    "Maximum", "Minimum", "CopySlices", "CopyBackwards",
+}  # fmt: skip
+
+
+class Tail:
+    """What lies between the pre-activations and the output; nothing if no activation is there that needs one.
+
+    Args:
+        run: the forward pass; a rule that its composite gives to an activation prevails.
+        source: where the explanation starts: the output, or an edge of the graph.
+
+    Attributes:
+        source: the same as an edge.
+        starts: the edges of the activations whose pre-activations are explained; none if there is no tail.
+        calls: the operations of the tail.
+        nodes: the nodes of the tail.
+    """
+
+    def __init__(self, run: Run, source: Tensor | GradientEdge) -> None:
+        self.source = get_gradient_edge(source) if isinstance(source, Tensor) else source
+        self.starts: list[GradientEdge] = []
+        self.calls: list[Call] = []
+        self.nodes: set[Node] = set()
+        self._values: list[Tensor] = []
+        self._behind: list[GradientEdge] = []
+        self._others: list[GradientEdge] = []
+        self._run = run
+        self._known: dict[tuple[Node, bool], bool] = {}
+        if run.composite.seed == "value" and not run.gradients and self._leads(self.source.node):
+            self._collect(self.source)
+
+    def __bool__(self) -> bool:
+        return bool(self.starts)
+
+    # What belongs to it.
+
+    def _leads(self, node: Node | None, beyond: bool = False) -> bool:
+        """Whether the tail goes through ``node``: an activation that needs its pre-activation is it, or lies behind.
+
+        Args:
+            node: of the graph.
+            beyond: whether such an activation lies between it and the output: sums are no part of the tail then.
+        """
+        if node is None:
+            return False
+        key = node, beyond
+        if key not in self._known:
+            self._known[key] = False
+            self._known[key] = self._is_one(node) or self._goes_on(node, beyond)
+        return self._known[key]
+
+    @cached_property
+    def _layers(self) -> dict[int, Layer]:
+        return {id(call): layer for layer, call in self._run.calls}
+
+    def _layer(self, call: Call) -> Layer:
+        return self._layers[id(call)]
+
+    def _is_one(self, node: Node) -> bool:
+        """Whether it is an activation that needs its pre-activation."""
+        call = getattr(node, "call", None)
+        if call is None or call.before is None:
+            return False
+        layer = self._layer(call)
+        return all(self._run.rule_for(layer, kind) is None for kind in ("softmax", "activation"))
+
+    def _goes_on(self, node: Node, beyond: bool) -> bool:
+        """Whether values go through it one by one, or logarithms are summed; and the tail goes on behind it."""
+        call, before = getattr(node, "call", None), _before(node)
+        if call is None:
+            kind = re.sub(r"(Backward)?\d*$", "", node.name().removeprefix("torch::autograd::"))
+            moves = kind in _MOVES or (len(before) == 1 and _hands_on(node, before[0]))
+            return moves and any(self._leads(one, beyond) for one in before)
+        if isinstance(call, Sum | Proportion):
+            return self._adds(call, before, beyond) and all(self._leads(one, beyond) for one in before)
+        return type(call) is Pass and self._slope(call) is not None and self._leads(before[0], beyond)
+
+    def _adds(self, call: Call, before: list[Node], beyond: bool) -> bool:
+        """Whether it adds constants; or logarithms, sums of which are those of their pre-activations."""
+        name = self._layer(call).function
+        if name in _SUMS_OF_TWO and len(before) == 1:
+            return True
+        return not beyond and name in _SUMS_OF_TWO | _SUMS and all(map(self._is_logarithm, before))
+
+    def _is_logarithm(self, node: Node) -> bool:
+        """Whether all activations that come next on the way back are logarithms."""
+        if self._is_one(node):
+            return self._layer(node.call).function in _LOGARITHMS  # type: ignore[attr-defined]
+        return all(self._is_logarithm(one) for one in _before(node) if self._leads(one))
+
+    def _slope(self, call: Call) -> Any:
+        """What the tail multiplies by in place of an activation, or of a product with a constant; None if it ends."""
+        name = self._layer(call).function
+        if call.scale is None:
+            return -1.0 if name in _DECREASING else 1.0
+        place, other, is_constant = call.scale
+        if name in _FACTORS and is_constant:
+            return other
+        if name in _QUOTIENTS and place == 0:
+            return 1.0 / other if is_constant else torch.sign(other)  # a divisor of the model's own: normalised
+        return None
+
+    def _collect(self, edge: GradientEdge) -> None:
+        """Go through all of the tail, to its ends."""
+        reached = [(edge, False)]
+        while reached:
+            edge, beyond = reached.pop()
+            node = edge.node
+            if node in self.nodes or edge in self._others:
+                continue
+            if not self._leads(node, beyond):
+                self._others.append(edge)
+                continue
+            self.nodes.add(node)
+            call = getattr(node, "call", None)
+            edges = [GradientEdge(one, number) for one, number in node.next_functions if one is not None]
+            if call is not None:
+                self.calls.append(call)
+            beyond = beyond or self._is_one(node)
+            if self._is_one(node) and not self._leads(edges[0].node, True):
+                self.starts.append(edge)
+                self._values.append(call.before.get() * self._slope(call))  # type: ignore[union-attr, arg-type]
+                self._behind.append(edges[0])
+            else:
+                reached += [(one, beyond) for one in edges]
+
+    # What it does.
+
+    @contextmanager
+    def _without_activations(self) -> Iterator[None]:
+        """In this block gradients flow through the tail, as if its activations were left out."""
+        try:
+            for call in self.calls:
+                vars(call)["relay"] = self._linear(call)
+            yield
+        finally:
+            for call in self.calls:
+                vars(call).pop("relay", None)
+
+    def _linear(self, call: Call) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        if isinstance(call, Proportion | Sum):
+            return call.gradient
+        slope = self._slope(call)
+        shape = getattr(call, "_shape", None)
+
+        def relay(R: Tensor) -> tuple[Tensor, ...]:
+            R = R if isinstance(slope, float) and slope == 1.0 else R * slope
+            return (R if shape is None or R.shape == shape else R.sum_to_size(shape),)
+
+        return relay
+
+    def relevance(self, mask: Tensor, output: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        """The explained values, of the output's shape, and the relevance that starts at each of the :attr:`ends`.
+
+        Args:
+            mask: what is explained of the output: one at the target.
+            output: its value.
+        """
+        parts = [_times(part, z) for part, z in zip(self._back(self.starts, mask), self._values, strict=True)]
+        # A part of the output that is no activation's starts with its own value.
+        others = self._grad([self.source], self._others, [mask * output]) if self._others else ()
+        return _masked(mask, self._pushed(self.source, output)), [*parts, *others]
+
+    @property
+    def ends(self) -> list[GradientEdge]:
+        """Where the relevance of the tail arrives: its pre-activations, and what is no activation's."""
+        return [*self._behind, *self._others]
+
+    def within(self, edges: Sequence[Any], *, mask: Tensor, output: Tensor) -> list[Tensor | None]:
+        """The relevance at edges of the tail: what the explained value owes them; None for all others."""
+        found: list[Tensor | None] = []
+        for edge in edges:
+            if not isinstance(edge, GradientEdge) or edge.node not in self.nodes:
+                found.append(None)
+            elif edge == self.source:
+                found.append(_masked(mask, self._pushed(edge, output)))
+            else:
+                (part,) = self._back([edge], mask)
+                found.append(None if part is None else _times(part, self._pushed(edge, torch.zeros_like(part))))
+        return found
+
+    def _back(self, to: Sequence[GradientEdge], seed: Tensor) -> tuple[Tensor | None, ...]:
+        with self._without_activations():
+            return self._grad([self.source], to, [seed])
+
+    def _pushed(self, edge: GradientEdge, own: Tensor) -> Tensor:
+        """The value at an edge of the tail with the activations left out; ``own`` where it is no activation's."""
+        if self.nodes == {edge.node}:
+            return self._values[0]
+        values = self._along(edge, own, self._values)
+        if not self._others:
+            return values
+        reached = self._along(edge, own, [torch.rand_like(z) + 1.0 for z in self._values])
+        return torch.where(reached == 0, own, values)
+
+    def _along(self, edge: GradientEdge, like: Tensor, values: Sequence[Tensor]) -> Tensor:
+        """What the linear tail makes of values at its starts: twice the way back is the way forward."""
+        with self._without_activations(), torch.enable_grad():
+            v = torch.zeros_like(like).requires_grad_()
+            back = self._grad([edge], self.starts, [v], create_graph=True)
+            reached = [(part, z) for part, z in zip(back, values, strict=True) if part is not None]
+            if not reached:
+                return torch.zeros_like(like)
+            parts, along = zip(*reached, strict=True)
+            (forward,) = torch.autograd.grad(parts, [v], along)
+        return forward.detach()
+
+    @staticmethod
+    def _grad(
+        sources: list[GradientEdge], to: Sequence[GradientEdge], seeds: list[Tensor], create_graph: bool = False
+    ) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(sources, to, seeds, retain_graph=True, create_graph=create_graph, allow_unused=True)
+
+
+def _hands_on(node: Node, before: Node) -> bool:
+    """Whether a function that LRP does not see, such as that of a hook, hands back what it gets."""
+    if getattr(type(node), "_forward_cls", None) is None or len(node._input_metadata) != 1:
+        return False
+    about = node._input_metadata[0]
+    v = torch.rand(about.shape, dtype=about.dtype, device=about.device)
+    number = next(number for one, number in node.next_functions if one is before)
+    edges = [GradientEdge(node, 0)], [GradientEdge(before, number)]
+    (back,) = torch.autograd.grad(*edges, [v], retain_graph=True, allow_unused=True)
+    return back is not None and back.shape == v.shape and torch.equal(back, v)
+
+
+def _times(part: Tensor | None, z: Tensor) -> Tensor | None:
+    return None if part is None else _masked(part, z)
+
+
+def _masked(mask: Tensor, values: Tensor) -> Tensor:
+    """The product, zero where the mask is: a model masks logits with -inf."""
+    return torch.where(mask == 0, torch.zeros_like(mask), mask * values)
+
+
+def _before(node: Node) -> list[Node]:
+    return [before for before, _ in node.next_functions if before is not None]

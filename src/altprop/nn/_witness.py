@@ -1,0 +1,131 @@
+"""A layer with feedback weights that never acts is told of: its weights get a gradient, and it has not run."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from functools import partial
+from types import MethodType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from altprop.nn._operations import operation_of, weight_names
+from altprop.rule import Attachment, owner_of
+
+_told: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""The layers that the user has to be told of, and whether this was done."""
+
+UNSEEN = "_altprop_unseen"
+"""Where a layer that has not run yet keeps its watched weights, each with whether it had no table of hooks before."""
+
+
+def watch(layer: nn.Module) -> None:
+    """Tell the user, once, if a weight of ``layer`` gets a gradient before the layer has run with gradients enabled."""
+    weights = [weight for weight in trained_weights(layer) if weight.requires_grad]
+    _told.pop(layer, None)
+    layer.__dict__[UNSEEN] = [(weight, weight._backward_hooks is None) for weight in weights]
+    watch_again(layer)
+
+
+def watch_again(layer: nn.Module) -> None:
+    """Watch a copy of a layer if that was watched: a copied parameter has no hooks."""
+    for weight, _ in layer.__dict__.get(UNSEEN, ()):
+        weight.register_hook(_FirstGradient(layer))
+
+
+def unwatch(layer: nn.Module) -> None:
+    """Watch ``layer`` and what is in it no longer: it has run, or the rule is taken off."""
+    for module in layer.modules():
+        for weight, had_no_table in module.__dict__.get(UNSEEN, ()):
+            hooks: Any = weight._backward_hooks
+            for key in [key for key, hook in (hooks or {}).items() if isinstance(hook, _FirstGradient)]:
+                if hooks[key].layer() is module:
+                    del hooks[key]
+            if had_no_table and not hooks:
+                weight._backward_hooks = None
+        module.__dict__.pop(UNSEEN, None)
+
+
+class _FirstGradient:
+    """A hook on a weight. It goes with the first pass of its layer, so that a step costs what it did."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = weakref.ref(layer)
+
+    def __call__(self, gradient: Tensor) -> None:
+        layer: Any = self.layer()
+        attachment = None if layer is None else layer.attachment()
+        # Where the compiler has traced layers, those that it did not trace cannot be told from the others.
+        if attachment is None or not attachment.active or attachment.traced:
+            return
+        if not _told.get(layer):
+            _told[layer] = False
+            # At the end of this backward pass, when all that it reaches have come together.
+            torch.autograd.Variable._execution_engine.queue_callback(partial(_tell, attachment))
+
+
+def _tell(attachment: Attachment) -> None:
+    layers = {name: layer for name, layer in attachment.model.named_modules() if _told.get(layer) is False}
+    _told.update(dict.fromkeys(layers.values(), True))
+    if layers:
+        names = [name or "the model itself" for name in layers]
+        warnings.warn(
+            f"{attachment.rule!r} did not act in {', '.join(names)}: the weights got their gradients by backprop, and "
+            f"the layers' forward pass was not called. Either the weights are used without it, as in F.linear(x, "
+            f"layer.weight), or it was replaced on the module (layer.forward = ...): then attach the rule first.",
+            stacklevel=2,
+        )
+
+
+def watch_for_new_layers() -> None:
+    """Tell the user of layers that are put into a model after a rule with feedback weights was attached to it."""
+    known = nn.modules.module._global_module_registration_hooks
+    if _tell_of_new_layers not in known.values():
+        nn.modules.module.register_module_module_registration_hook(_tell_of_new_layers)
+
+
+def _tell_of_new_layers(module: nn.Module, name: str, new: nn.Module | None) -> None:
+    found = () if new is None else [path for path, part in new.named_modules() if operation_of(type(part)) is not None]
+    attachment = owner_of(module) if found else None
+    if attachment is None or not attachment.rule._keeps_state_on_layers:
+        return
+    where = next(path for path, part in attachment.model.named_modules() if part is module)
+    names = [".".join(filter(None, (where, name, path))) for path in found]
+    warnings.warn(
+        f"{attachment.rule!r} was attached before these layers were put into the model: {', '.join(names)}. They keep "
+        f"backprop until it is removed and attached again.",
+        stacklevel=3,
+    )
+
+
+def trained_weights(layer: nn.Module) -> list[nn.Parameter]:
+    """The parameters that the weights of ``layer`` are, or are computed from."""
+    own = [p for name, p in layer.named_parameters(recurse=False) if "weight" in name and "feedback" not in name]
+    for name in weight_names(layer) if is_parametrized(layer) else ():
+        if name in layer.parametrizations:  # type: ignore[operator]
+            own += layer.parametrizations[name].parameters()  # type: ignore[index,union-attr]
+    return own
+
+
+def calls_its_class(layer: nn.Module) -> bool:
+    """Whether ``layer(...)`` comes to the forward pass of its class, for all that can be seen on the module.
+
+    One that was replaced on the module may still call it by a bound method that it keeps there, as accelerate's does.
+    """
+    own = vars(layer)
+    return "forward" not in own or any(_is_bound(value, layer, type(layer).forward) for value in own.values())
+
+
+def rebind(layer: nn.Module, old: Any, new: Any) -> None:
+    """Let the bound methods ``old`` that are kept on ``layer`` be its ``new``."""
+    for name, value in list(vars(layer).items()):
+        if _is_bound(value, layer, old):
+            layer.__dict__[name] = MethodType(new, layer)
+
+
+def _is_bound(value: Any, layer: nn.Module, function: Any) -> bool:
+    return isinstance(value, MethodType) and value.__self__ is layer and value.__func__ is function

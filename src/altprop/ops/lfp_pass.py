@@ -1,0 +1,321 @@
+"""What LFP knows about the tensors of one forward pass: which are weights, and which still lack their factor.
+
+A tensor is an *activation* if it depends on the model's input, and a *weight* if it was computed from parameters alone,
+whatever its place in a call. Every result of an answered operation carries its mark: an activation the ε of the factor
+that it lacks, 0 if it lacks none; a weight :data:`WEIGHT`. The mark is an attribute of the tensor, where reading it is
+cheap, and stands in the metadata of its autograd node, where it outlives the tensor object
+(:mod:`altprop.ops.lfp_unseen`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.compiler import is_compiling
+from torch.utils._pytree import tree_leaves
+
+from altprop.ops.credit import SPIKES, enter, scale, settled
+from altprop.ops.lfp_unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
+from altprop.ops.witness import sequence_number
+
+_MARK = "_altprop_mark"
+_ORIGIN = "_altprop_origin"
+_SAVERS = "_altprop_savers"
+
+# What they return comes from outside, as the input does: noise, or an array that was made elsewhere.
+_OF_CHANCE = {
+    "rand", "randn", "randint", "randperm", "normal", "bernoulli", "poisson", "multinomial", "rand_like", "randn_like",
+    "randint_like", "normal_", "uniform_", "bernoulli_", "exponential_", "random_", "from_numpy",
+}  # fmt: skip
+
+_passes = itertools.count(1)
+
+
+class LFPPass:
+    """One forward pass under LFP: the settings, as :class:`altprop.LFP` explains them, and what is known of tensors.
+
+    Args:
+        epsilon: ε.
+        minimum_scale: the least factor of an update.
+        gamma: γ.
+        arguments: the tensors that the model was called with.
+        acted: told of each parameter that the rule scales, while anyone wants to know.
+
+    Attributes:
+        pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
+        start: the number of the pass's first autograd node.
+    """
+
+    def __init__(
+        self,
+        epsilon: float,
+        minimum_scale: float = 0.0,
+        gamma: float = 0.0,
+        arguments: Iterable[Tensor] = (),
+        acted: Callable[[Tensor], None] | None = None,
+    ) -> None:
+        self.epsilon = epsilon
+        self.minimum_scale = minimum_scale
+        self.gamma = gamma
+        self.acted = acted
+        compiling = is_compiling()
+        self._arguments = list(arguments)
+        self._takes_parameters = any(isinstance(argument, nn.Parameter) for argument in self._arguments)
+        self._ids = set() if compiling else {id(argument) for argument in self._arguments}
+        self.pending: dict[int, Tensor] = {}
+        self._settled_bases: list[Tensor] = []
+        self._number = 0 if compiling else next(_passes)
+        self.start = 0 if compiling else sequence_number()
+        if not compiling:
+            for argument in self._arguments:
+                if argument.grad_fn is not None:
+                    write_mark(argument, 0.0, None)
+
+    # ----------------------------------------------------------------------------------------------------------------
+    # Weights and activations.
+
+    def mark(self, value: Tensor) -> float:
+        """The mark of a tensor that requires a gradient."""
+        mark: float | None = getattr(value, _MARK, None)
+        if mark is None:
+            if type(value) is nn.Parameter and not self._takes_parameters:
+                return PARAMETER  # the usual case, and the cheap one
+            return self._unmarked(value)
+        if mark > 0 and self._settled_bases and any(value._base is base for base in self._settled_bases):
+            return 0.0
+        return mark
+
+    def is_activation(self, value: Any) -> bool:
+        """Whether credit flows on through ``value``, because it depends on the input."""
+        return isinstance(value, Tensor) and value.requires_grad and self.mark(value) >= SPIKES
+
+    def depends_on_input(self, value: Tensor) -> bool:
+        """Whether a tensor without gradient was made from the input; what is unknown counts if there is no other."""
+        if self.is_argument(value):
+            return True
+        origin: int | None = getattr(value, _ORIGIN, None)
+        if origin == self._number:
+            return True
+        return not self._arguments and origin != -self._number and not isinstance(value, nn.Parameter)
+
+    def is_constant(self, value: Tensor) -> bool:
+        """Whether a tensor without gradient is known to be made of constants."""
+        return isinstance(value, nn.Parameter) or getattr(value, _ORIGIN, None) == -self._number
+
+    def note_origin(self, value: Any, of_input: bool) -> None:
+        """Remember of a result without gradient whether it was made from the input."""
+        if isinstance(value, Tensor):
+            if value.requires_grad:
+                self.defer(value, 0.0 if of_input else WEIGHT)
+            elif not self.is_argument(value) and not isinstance(value, nn.Parameter):
+                setattr(value, _ORIGIN, self._number if of_input else -self._number)
+        elif isinstance(value, tuple | list):
+            for part in value:
+                self.note_origin(part, of_input)
+
+    def trace_origin(self, function: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """:meth:`note_origin` for the result of a function without a rule."""
+        first = result[0] if isinstance(result, tuple | list) and result else result
+        if not isinstance(first, Tensor) or first.requires_grad:
+            return
+        of_input = getattr(function, "__name__", "") in _OF_CHANCE or any(
+            isinstance(value, Tensor) and (self.is_activation(value) or self.depends_on_input(value))
+            for value in tree_leaves((args, kwargs))
+        )
+        self.note_origin(result, of_input)
+
+    def is_argument(self, value: Tensor) -> bool:
+        """Whether the model was called with ``value``."""
+        if is_compiling():
+            return any(value is argument for argument in self._arguments)
+        return id(value) in self._ids
+
+    def _unmarked(self, value: Tensor) -> float:
+        if self.is_argument(value):
+            return 0.0
+        if isinstance(value, nn.Parameter) or value.is_leaf:
+            return PARAMETER
+        if is_compiling():
+            return 0.0
+        node: Any = value.grad_fn
+        # Made before this pass, and no argument: what torch.func.functional_call puts in a parameter's place.
+        return PARAMETER if node._sequence_nr() < self.start else found_again(self, value, node)
+
+    # ----------------------------------------------------------------------------------------------------------------
+    # The deferred factor.
+
+    def defer(self, z: Any, epsilon: float) -> Any:
+        """Mark ``z`` (a tensor or a sequence of them) as lacking its factor |z| / (|z| + ε), or none for ε = 0."""
+        if isinstance(z, Tensor):
+            if z.requires_grad:
+                setattr(z, _MARK, epsilon)
+                if not is_compiling() and z.grad_fn is not None:
+                    lacks = epsilon > 0 or epsilon == SPIKES
+                    if lacks:
+                        self.pending[id(z)] = z
+                    write_mark(z, epsilon, ref(z) if lacks else None)
+        elif isinstance(z, tuple | list):
+            for part in z:
+                self.defer(part, epsilon)
+        return z
+
+    def complete(self, z: Any) -> None:
+        """Mark the results of an operation that did not say what they lack: nothing."""
+        if isinstance(z, Tensor):
+            if z.requires_grad and getattr(z, _MARK, None) is None:
+                self.defer(z, 0.0)
+        elif isinstance(z, tuple | list):
+            for part in z:
+                self.complete(part)
+
+    def take(self, z: Tensor) -> float:
+        """The ε of the factor that ``z`` lacks, 0 if none: the caller will see to it."""
+        mark = self.mark(z)
+        if mark == 0.0 or mark <= WEIGHT:
+            return 0.0
+        self.pending.pop(id(z), None)
+        return mark
+
+    def settle(self, z: Tensor) -> Tensor:
+        """``z`` with its deferred factor applied to the credit that comes back."""
+        epsilon = self.take(z)
+        return self._saved_by_node(z, settled(z, epsilon)) if epsilon else z
+
+    def settle_spikes(self, a: Tensor) -> Tensor:
+        """:meth:`settle` for spikes alone: for operations that deal with the factor of a weighted sum themselves."""
+        return self.settle(a) if self.mark(a) == SPIKES else a
+
+    def operand(self, value: Any) -> Any:
+        """What an operation takes in: an activation with its factor settled, a weight, or a parameter to be scaled."""
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        mark = self.mark(value)
+        if mark == PARAMETER:
+            return self.scale(value)
+        return value if mark in {0.0, WEIGHT} else self.settle(value)
+
+    def operands(self, values: Any) -> Any:
+        """:meth:`operand` for every value of a sequence, and of sequences in it."""
+        if type(values) in {list, tuple}:
+            return type(values)(self.operands(value) for value in values)
+        return self.operand(values)
+
+    def take_in(self, value: Any) -> Any:
+        """:meth:`operand` for code that is itself seen operation by operation."""
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        mark, taken = self.mark(value), self.operand(value)
+        return taken if taken is value else self.defer(taken, WEIGHT if mark == PARAMETER else 0.0)
+
+    def scale(self, parameter: Tensor) -> Tensor:
+        """``parameter``, whose gradient will be multiplied by its magnitude."""
+        if self.acted is not None:
+            self.acted(parameter)
+        return scale(parameter, self.minimum_scale)
+
+    def enter(self, a: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """:meth:`operand` for the input, the weight and the bias of a layer, in one node: the hot path."""
+        epsilon, a_mark = 0.0, self.mark(a) if a.requires_grad else WEIGHT
+        if a_mark == PARAMETER:
+            a = self.scale(a)
+        elif a_mark != WEIGHT:
+            epsilon = self.take(a)
+        to_settle = a if epsilon else None
+        w_to_scale = self._parameter(w)
+        b_to_scale = None if b is None else self._parameter(b)
+        if to_settle is None and w_to_scale is None and b_to_scale is None:
+            return a, self.operand(w), self.operand(b)
+        a_settled, w_scaled, b_scaled = enter(to_settle, w_to_scale, b_to_scale, epsilon, self.minimum_scale)
+        if a_settled is not None:
+            self._saved_by_node(a, a_settled)
+        return (
+            a if a_settled is None else a_settled,
+            self.operand(w) if w_scaled is None else w_scaled,
+            self.operand(b) if b_scaled is None else b_scaled,
+        )
+
+    def _parameter(self, value: Tensor) -> Tensor | None:
+        if not value.requires_grad or self.mark(value) != PARAMETER:
+            return None
+        if self.acted is not None:
+            self.acted(value)
+        return value
+
+    # ----------------------------------------------------------------------------------------------------------------
+    # What is overwritten in place.
+
+    def _saved_by_node(self, z: Tensor, settled: Tensor) -> Tensor:
+        """Remember that ``settled``'s node keeps the value of ``z``, which torch's own nodes might not need."""
+        if not is_compiling():
+            base = z._base
+            owner = z if base is None else base
+            savers = getattr(owner, _SAVERS, None)
+            if savers is None:
+                savers = []
+                setattr(owner, _SAVERS, savers)
+            savers.append(ref(settled.grad_fn))
+        return settled
+
+    def before_overwriting(self, x: Tensor) -> None:
+        """Give the nodes that keep the value of ``x``, or of what it is a view of, a copy of their own."""
+        base = x._base if not is_compiling() else None
+        owner = x if base is None else base
+        for saver in getattr(owner, _SAVERS, None) or ():
+            node = saver()
+            if node is not None and node.kept is None:
+                a, *others = node.saved_tensors
+                node.kept = (a.detach().clone(), *others)
+
+    def settle_base(self, x: Tensor) -> None:
+        """If ``x`` is a view of a tensor that lacks its factor, settle that one, in place: ``x`` is to lack another."""
+        base = None if is_compiling() else x._base
+        if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
+            return
+        copy = self.defer(base.clone(), self.take(base))
+        with torch.no_grad():
+            self.before_overwriting(base)
+        base.copy_(self.settle(copy))
+        self._settled_bases.append(base)
+        self.defer(base, 0.0)
+
+    def settle_in_place(self, x: Tensor) -> None:
+        """Settle ``x``, in place: part of it is to be overwritten by what lacks another factor, or none."""
+        epsilon = self.take(x)
+        if epsilon:
+            copy = self.defer(x.clone(), epsilon)
+            self.settle_base(x)
+            x.copy_(self.settle(copy))
+            self.defer(x, 0.0)
+
+    # ----------------------------------------------------------------------------------------------------------------
+    # What leaves the model.
+
+    def settle_output(self, z: Tensor) -> Tensor:
+        """Like :meth:`settle` for a tensor that leaves the model, which its user may overwrite in place.
+
+        A view made inside an autograd node may not be overwritten, and a copy would cost memory; a hook does neither.
+        It is set on ``z`` itself, or on a view of it if operations of the model have taken ``z`` in already.
+        """
+        epsilon = self.mark(z) if z.requires_grad else 0.0
+        if not epsilon > 0:
+            return z
+        if is_compiling():
+            return self.settle(z)
+        free = self.pending.pop(id(z), None) is not None
+        output = z if free else z.view_as(z)
+        self.defer(output, 0.0)
+        output.register_hook(OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
+        return output
+
+    def finish(self) -> None:
+        """Settle what still lacks its factor: it leaves the model by some other way than its output."""
+        while self.pending:
+            _, z = self.pending.popitem()
+            if self.mark(z) > 0:
+                self.pending[id(z)] = z
+                self.settle_output(z)

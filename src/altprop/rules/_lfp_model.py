@@ -1,0 +1,297 @@
+"""LFP laid over a model: the passes of the whole, and of its parts where they are called by themselves."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_map_only
+
+from altprop._class_swap import restore_class, swap_class
+from altprop._containers import replace_tensors, tensors_in
+from altprop._unsupported import refuse_transforms
+from altprop.ops.interceptor import Interceptor, active_interceptor
+from altprop.ops.lfp_objective import LOSS_TABLE, looks_like_a_loss
+from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp_rules import LFPInterceptor
+from altprop.ops.names import OpRule
+from altprop.rule import Attachment, modules_of
+
+_PART = "_altprop_part"
+_STATE = "_altprop_lfp"
+
+
+def install(model: nn.Module, rules: dict[str, OpRule], output: str) -> None:
+    """Lay LFP over ``model``.
+
+    Args:
+        model: any module.
+        rules: from the names of submodules that are one operation to the rule of each.
+        output: the name of the submodule whose output is the network's; empty for the model itself.
+    """
+    hidden = {id(part) for module in model.modules() if isinstance(module, parametrize.ParametrizationList)
+              for part in module.modules()}  # fmt: skip
+    for name, module in model.named_modules():
+        rule = rules.get(name)
+        runs = id(module) not in hidden and _can_run(module, rule)
+        if module is not model and (runs or rule is not None or (output and name == output)):
+            module.__dict__[_PART] = _Part(model, rule, runs=runs, is_output=bool(output) and name == output)
+            swap_class(module, PartOfModel)
+    model.__dict__[_STATE] = state = _State()
+    swap_class(model, WholeModel)
+    state.watch(model)
+
+
+def uninstall(model: nn.Module) -> None:
+    """Undo :func:`install`, also one that got half-way."""
+    restore_class(model, WholeModel)
+    state = model.__dict__.pop(_STATE, None)
+    if state is not None:
+        state.unwatch()
+    for module in modules_of(model):
+        restore_class(module, PartOfModel)
+        module.__dict__.pop(_PART, None)
+
+
+def _can_run(module: nn.Module, rule: OpRule | None) -> bool:
+    """Whether ``module``, called by itself, is a part of the network; without parameters it could be a loss."""
+    if isinstance(module, torch.jit.ScriptModule | parametrize.ParametrizationList) or "_orig_mod" in module._modules:
+        return False
+    if type(module).forward is nn.Module.forward:
+        return False
+    where = type(module).__module__
+    torchs_own = where.startswith("torch.nn.modules.") and not where.endswith((".loss", ".distance"))
+    return rule is not None or torchs_own or any(True for _ in module.parameters())
+
+
+class _Part:
+    """What a submodule needs to know. It does not keep the model alive in copies of the submodule alone."""
+
+    __slots__ = ("is_output", "rule", "runs", "whole")
+
+    def __init__(self, whole: nn.Module | None, rule: OpRule | None, runs: bool, is_output: bool) -> None:
+        self.whole, self.rule, self.runs, self.is_output = whole, rule, runs, is_output
+
+    def __reduce__(self) -> Any:
+        return _Part, (None, self.rule, self.runs, self.is_output)
+
+
+class _State:
+    """What LFP remembers of a model. None of it goes into copies.
+
+    Attributes:
+        structures: of passes that the witness has looked at, and what it found.
+        compiled: whether a pass was traced by torch.compile, which tells no one what the rule acted on.
+    """
+
+    def __init__(self) -> None:
+        self.structures: dict[int, list[str]] = {}
+        self.compiled = False
+        self._watched: dict[int, ref[Tensor]] = {}
+        self._untouched: list[str] = []
+
+    def __reduce__(self) -> Any:
+        return _State, ()
+
+    @property
+    def acted(self) -> Any:
+        """To be told of the parameters that the rule acts on, as long as there are some that it did not."""
+        return self._acted if self._watched else None
+
+    def watch(self, model: nn.Module) -> None:
+        """Notice parameters that receive a gradient before the rule ever acted on them."""
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and parameter.is_leaf:
+                self._watched[id(parameter)] = ref(parameter)
+                parameter.register_hook(_Watch(self, model, name))  # type: ignore[no-untyped-call]
+
+    def unwatch(self) -> None:
+        """Take the hooks off."""
+        while self._watched:
+            identity, parameter = next(iter(self._watched.items()))
+            _take_hook_off(parameter())
+            self._watched.pop(identity, None)
+
+    def _acted(self, parameter: Tensor) -> None:
+        if id(parameter) in self._watched:
+            _take_hook_off(parameter)
+            self._watched.pop(id(parameter), None)
+
+    def note_untouched(self, model: nn.Module, name: str) -> None:
+        """At the end of this backward pass, say that parameter ``name`` received a gradient that is not LFP's."""
+        if not self._untouched:
+            Variable._execution_engine.queue_callback(lambda: self._tell(model))
+        self._untouched.append(name)
+
+    def _tell(self, model: nn.Module) -> None:
+        found, self._untouched = self._untouched, []
+        attachment = Attachment.of(model)
+        if attachment is None or self.compiled:
+            return
+        self.unwatch()
+        names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+        tell(
+            attachment,
+            "untouched",
+            f"{attachment.rule!r} never acted on {names}, which received a gradient: an ordinary one. It acts where "
+            f"the model or one of its modules is called, as in model(x), not where model.forward(x) or functions of "
+            f"torch are.",
+        )
+
+
+class _Watch:
+    """A hook on a parameter, until the rule acts on it."""
+
+    __torch_unserializable__ = True
+
+    def __init__(self, state: _State, model: nn.Module, name: str) -> None:
+        self.state, self.model, self.name = state, model, name
+
+    def __call__(self, g: Tensor) -> None:
+        attachment = Attachment.of(self.model)
+        if attachment is not None and attachment.active and not self.state.compiled:
+            self.state.note_untouched(self.model, self.name)
+
+
+def _take_hook_off(parameter: Tensor | None) -> None:
+    hooks: Any = None if parameter is None else parameter._backward_hooks
+    if hooks is None:
+        return
+    for key in [key for key, hook in hooks.items() if isinstance(hook, _Watch)]:
+        del hooks[key]
+    if not hooks:
+        parameter._backward_hooks = None  # type: ignore[union-attr]
+
+
+def tell(attachment: Attachment, key: str, message: str) -> None:
+    """Warn once, or raise if the rule is strict."""
+    if attachment.observer is not None:
+        return
+    if attachment.rule.strict:  # type: ignore[attr-defined]
+        raise RuntimeError(message)
+    if key not in attachment.warned and not torch.compiler.is_compiling():
+        attachment.warned.add(key)
+        warnings.warn(message, stacklevel=3)
+
+
+class WholeModel:
+    """Laid over the class of an attached model: its operations are answered by the rule while it runs."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        attachment = Attachment.of(self)  # type: ignore[arg-type]
+        if attachment is None or not attachment.active or not torch.is_grad_enabled():
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]
+        if self._compiled_call_impl is not None and not torch.compiler.is_compiling():  # type: ignore[attr-defined]
+            return self._compiled_call_impl(*args, **kwargs)  # type: ignore[attr-defined]
+        if "_is_replica" in self.__dict__:
+            raise RuntimeError(
+                "nn.DataParallel hands its replicas copies in place of parameters, and LFP cannot tell them from "
+                "activations. Use torch.nn.parallel.DistributedDataParallel."
+            )
+        return _run(attachment, super().__call__, args, kwargs)  # type: ignore[misc]
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        # What model.compile() compiles: then the pass is within.
+        attachment = Attachment.of(self)  # type: ignore[arg-type]
+        if attachment is None or not attachment.active or not torch.is_grad_enabled() or _within_a_pass():
+            return super()._call_impl(*args, **kwargs)  # type: ignore[misc]
+        return _run(attachment, super()._call_impl, args, kwargs)  # type: ignore[misc]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        for module in self.modules():  # type: ignore[attr-defined]
+            part = module.__dict__.get(_PART)
+            if part is not None:
+                part.whole = self
+
+
+class PartOfModel:
+    """Laid over the class of a module within an attached model.
+
+    Within a pass of the model it may be one operation, whatever it is made of. Called outside, it is a pass of its own.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        forward, part = super().__call__, self.__dict__.get(_PART)  # type: ignore[misc]
+        if part is None or not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        if not _within_a_pass():
+            attachment = Attachment.of(part.whole) if part.runs and part.whole is not None else None
+            if attachment is None or not attachment.active:
+                return forward(*args, **kwargs)
+            return _run(attachment, forward if part.rule is None else self.__call__, args, kwargs)
+        if part.rule is None and not part.is_output:
+            return forward(*args, **kwargs)
+        return _as_part(part, type(self), forward, args, kwargs)
+
+
+def _as_part(part: _Part, cls: type, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    interceptor = active_interceptor()
+    if interceptor is None or not isinstance(interceptor.settings, LFPPass):
+        return forward(*args, **kwargs)
+    if part.rule is None:
+        output = forward(*args, **kwargs)
+    else:
+        output = interceptor.answer(forward, part.rule, cls, args, kwargs)
+    if part.is_output:
+        interceptor._rules = LOSS_TABLE  # what comes now is the loss
+    return output
+
+
+def _within_a_pass() -> bool:
+    count = torch._C._len_torch_function_stack()
+    if not count:
+        return False
+    if isinstance(torch._C._get_function_stack_at(count - 1), Interceptor):
+        return True
+    return any(isinstance(torch._C._get_function_stack_at(place), Interceptor) for place in range(count - 1))
+
+
+def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    rule: Any = attachment.rule
+    state: _State = attachment.model.__dict__[_STATE]
+    if torch.compiler.is_compiling():
+        state.compiled = True
+        arguments = list(tensors_in((args, kwargs)))
+        interceptor = rule._interceptor(attachment, arguments)
+        output = interceptor.run(forward, args, kwargs)
+        return tree_map_only(Tensor, interceptor.settings.settle_output, output)
+    refuse_transforms(rule)
+    interceptor = rule._interceptor(attachment, list(tensors_in((args, kwargs))), state.acted)
+    lfp: LFPPass = interceptor.settings
+    output = interceptor.run(forward, args, kwargs)
+    output = lfp.settle_output(output) if isinstance(output, Tensor) else replace_tensors(output, lfp.settle_output)
+    lfp.finish()
+    _look_at(attachment, state, interceptor, output)
+    return output
+
+
+def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor, output: Any) -> None:
+    """Say what no rule answered, and if a loss seems to be computed within the model."""
+    results = [output] if isinstance(output, Tensor) else list(tensors_in(output))
+    for escape in interceptor.witness.escapes(results, state.structures if attachment.observer is None else {}):
+        if attachment.observer is not None:
+            attachment.observer(escape, None)
+        tell(
+            attachment,
+            escape,
+            f"{attachment.rule!r} has no rule for {escape}: it keeps its ordinary gradient. altprop.inspect lists "
+            f"every such operation.",
+        )
+    if attachment.rule.output:  # type: ignore[attr-defined]
+        return
+    for result in results:
+        if result.dim() == 0 and result.requires_grad and looks_like_a_loss(result, interceptor.witness):
+            tell(
+                attachment,
+                "loss",
+                f"{type(attachment.model).__name__} returns a single number that it computes from several: a loss? "
+                f"{attachment.rule!r} takes it for the network's output, and shares it among what it is computed from. "
+                f"If it is a loss, name the module whose output is the network's, LFP(output=...), or compute the loss "
+                f"outside the model.",
+            )

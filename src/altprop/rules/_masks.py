@@ -1,0 +1,129 @@
+"""Which positions of a batch of sequences are padding: read from the masks that the model is given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from altprop.rule import Attachment
+
+_OF_TOKENS = {"attention_mask", "decoder_attention_mask", "encoder_attention_mask"}
+_OF_PADDING = {"padding_mask", "key_padding_mask", "src_key_padding_mask", "tgt_key_padding_mask",
+               "memory_key_padding_mask"}  # fmt: skip
+_OF_PAIRS = {"attn_mask", "src_mask", "tgt_mask", "memory_mask", "head_mask", "cross_attn_head_mask"}
+
+
+class MaskArgument(NamedTuple):
+    """An argument of a module that holds a mask.
+
+    Attributes:
+        name: of the argument.
+        place: among the positional ones.
+        marks: ``"tokens"`` or ``"padding"``; ``""`` if the name does not tell.
+    """
+
+    name: str
+    place: int
+    marks: str
+
+
+class Mask(NamedTuple):
+    """A mask that a module was given: as it is, and what it marks."""
+
+    name: str
+    value: Tensor
+    marks: str
+
+
+def takers_of_masks(model: nn.Module, named: str | None) -> list[tuple[nn.Module, list[MaskArgument]]]:
+    """The outermost modules whose ``forward`` has arguments that are masks: known by name, or the one that is named.
+
+    Args:
+        model: searched from the outside inwards.
+        named: the name of an argument; behind ``~`` that of one which marks padding.
+
+    Raises:
+        ValueError: no module has the argument that is named.
+    """
+    found: list[tuple[nn.Module, list[MaskArgument]]] = []
+    inside: set[nn.Module] = set()
+    for module in model.modules():
+        arguments = [] if module in inside else _masks_among_arguments(module, named)
+        if arguments:
+            found.append((module, arguments))
+            inside.update(module.modules())
+    if named is not None and not found:
+        raise ValueError(f"No module of this {type(model).__name__} has an argument {named!r}, which mask= names.")
+    return found
+
+
+def _masks_among_arguments(module: nn.Module, named: str | None) -> list[MaskArgument]:
+    if type(module).forward is nn.Module.forward:
+        return []
+    names = list(signature(module.forward).parameters)
+    if named is not None:
+        name, marks = named.removeprefix("~"), "padding" if named.startswith("~") else "tokens"
+        return [MaskArgument(name, names.index(name), marks)] if name in names else []
+    return [
+        MaskArgument(name, place, _marks(name))
+        for place, name in enumerate(names)
+        if "mask" in name and name not in _OF_PAIRS
+    ]
+
+
+def _marks(name: str) -> str:
+    return "tokens" if name in _OF_TOKENS else "padding" if name in _OF_PADDING else ""
+
+
+def masks_given(arguments: list[MaskArgument], args: Any, kwargs: Mapping[str, Any]) -> list[Mask]:
+    """The masks among the arguments of a call, also within a mapping that is an argument."""
+    packed = next((value for value in args if isinstance(value, Mapping)), {})
+    found = []
+    for name, place, marks in arguments:
+        value = kwargs.get(name, packed.get(name, args[place] if place < len(args) else None))
+        if isinstance(value, Tensor) and value.dim() == 2:
+            found.append(Mask(name, value, marks))
+    return found
+
+
+def mask_of(attachment: Attachment, masks: list[Mask], places: tuple[int, int]) -> Mask | None:
+    """The mask of a hidden layer with so many samples and positions.
+
+    Raises:
+        ValueError: several masks fit.
+    """
+    fitting = {id(mask.value): mask for mask in masks if tuple(mask.value.shape) == places}
+    telling = [mask for mask in fitting.values() if mask.marks]
+    if len(telling) > 1:
+        raise ValueError(
+            f"{attachment.rule!r} cannot tell which of {', '.join(mask.name for mask in telling)} marks the padding of "
+            f"a hidden layer with {places[1]} positions: each fits. Say mask=, the name of one of them."
+        )
+    if fitting and not telling and "mask" not in attachment.warned and not torch.compiler.is_compiling():
+        attachment.warned.add("mask")
+        name = next(iter(fitting.values())).name
+        warnings.warn(
+            f"{attachment.rule!r} takes all positions for tokens: it does not know what the argument {name!r} marks. "
+            f"If it marks padding, say mask={name!r} (1 at tokens) or mask='~{name}' (True at padding).",
+            stacklevel=2,
+        )
+    return telling[0] if telling else None
+
+
+def share_of_each_position(mask: Mask, dtype: torch.dtype) -> Tensor:
+    """1/√(the number of tokens) at each token, and 0 at padding, of shape (batch, positions)."""
+    real = tokens(mask).to(dtype)
+    return real / real.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
+def tokens(mask: Mask) -> Tensor:
+    """True at each token and False at padding."""
+    if mask.marks == "tokens":
+        return mask.value > 0
+    # As torch has it: of a boolean True is padding, and floating-point values are added to the scores.
+    return mask.value == 0
