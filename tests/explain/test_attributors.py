@@ -256,3 +256,51 @@ def test_with_the_gradient_the_noise_tunnel_gives_captums_own_smooth_grad():
         options = {} if isinstance(method, altprop.LRP) else {"abs": False}
         found.append(attr.NoiseTunnel(method).attribute(x, nt_samples=4, stdevs=0.1, target=1, **options))
     torch.testing.assert_close(*found)
+
+
+ONE_PLACE = {"riemann_right": 1.0, "riemann_left": 0.0, "riemann_middle": 0.5, "gausslegendre": 0.5}
+
+
+@pytest.mark.parametrize("composite", ["gradient", "epsilon"])
+@pytest.mark.parametrize("method, place", ONE_PLACE.items())
+def test_integrated_gradients_of_one_step_look_at_one_place(method, place, composite):
+    model, start = make_net(), normal(3, 2, 4, 6, seed=3)
+    g = altprop.LRP(model, composite).attribute(start + place * (x - start), target=model.eval()(x).argmax(1))
+    model.train()
+    for multiply in (True, False):
+        integrated = IntegratedGradients(model, composite, multiply_by_inputs=multiply)
+        found = integrated.attribute(x, baselines=start, n_steps=1, method=method)
+        torch.testing.assert_close(found, g * (x - start) if multiply else g)
+
+
+def test_one_step_with_two_inputs_and_a_number_for_each_baseline():
+    model, inputs, scale = make_two_inputs()
+    found = IntegratedGradients(model).attribute(
+        inputs, (0, -1), scale, baselines=(0.5, 1), n_steps=1, method="riemann_right"
+    )
+    right = altprop.LRP(model, "gradient").attribute(inputs, (0, 2), scale)
+    for part, g, value, start in zip(found, right, inputs, (0.5, 1), strict=True):
+        torch.testing.assert_close(part, g * (value - start))
+
+
+@pytest.mark.parametrize(
+    "n_steps, method, message",
+    [
+        (0, "gausslegendre", "a whole number from 1 for 'gausslegendre', got 0"),
+        (-3, "riemann_left", "a whole number from 1 for 'riemann_left', got -3"),
+        (2.5, "riemann_left", "a whole number from 1 for 'riemann_left', got 2.5"),
+        (1, "riemann_trapezoid", "a whole number from 2 for 'riemann_trapezoid', got 1"),
+        (5, "simpson", "There is no method 'simpson'. There are: gausslegendre"),
+    ],
+)
+def test_steps_and_methods_that_there_are_not(n_steps, method, message):
+    with pytest.raises(ValueError, match=message):
+        IntegratedGradients(make_net()).attribute(x, 1, n_steps=n_steps, method=method)
+
+
+@pytest.mark.parametrize("target, same", [(-1, 2), ([-1], [2, 2, 2]), (torch.tensor([-1, 0, -2]), [2, 0, 1])])
+def test_targets_from_the_end_in_every_attributor(target, same):
+    model = make_net()
+    for attributor in (InputXGradient, SmoothGrad, IntegratedGradients, Occlusion):
+        found, right = (attributor(model).attribute(x, given) for given in (target, same))
+        torch.testing.assert_close(found, right)

@@ -36,6 +36,18 @@ def test_channels_are_summed_and_the_largest_absolute_value_has_the_full_colour(
     assert tuple(painted[1, 2]) == mpl.colormaps[cmap](0.0, bytes=True)[:3], "-2 is the largest"
 
 
+def test_a_colour_map_itself_is_taken_wherever_its_name_is():
+    cmap, image = mpl.colormaps["seismic"], torch.rand(1, 1, 2, 3)
+    made = mpl.colors.LinearSegmentedColormap.from_list("own", ["blue", "white", "red"])
+    assert np.array_equal(heatmap.colors(SIGNED, cmap=cmap), heatmap.colors(SIGNED, cmap="seismic"))
+    assert np.array_equal(heatmap.colors(SIGNED, cmap=made)[1, 2], [0, 0, 255])
+    for draw in (heatmap.image, lambda R, **look: heatmap.overlay(R, image[0], **look)):
+        assert np.array_equal(np.asarray(draw(SIGNED, cmap=cmap)), np.asarray(draw(SIGNED, cmap="seismic")))
+    assert heatmap.grid(image, {"rule": SIGNED[None]}, cmap=cmap).axes
+    with pytest.raises(TypeError, match="cmap is a colour map of matplotlib, or the name of one, got int"):
+        heatmap.colors(SIGNED, cmap=3)
+
+
 def test_the_default_map_is_symmetric_about_zero():
     assert np.array_equal(heatmap.colors(SIGNED), heatmap.colors(SIGNED, cmap="RdBu_r"))
     middle = mpl.colormaps["RdBu_r"](0.5, bytes=True)[:3]

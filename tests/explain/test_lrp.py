@@ -1,6 +1,7 @@
 """What LRP promises of the models that it explains: they are left as they are, whatever they are."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn.utils import fusion
 
 import altprop
 from altprop.explain import LAYERS, Epsilon, Flat, Gamma, ZPlus
+from altprop.explain.attributors import SmoothGrad
 
 from .networks import assert_same_state, images, network, state_of, used
 
@@ -232,3 +234,43 @@ def test_weights_that_change_are_seen():
     model[0].weight.data.mul_(-1)  # which is no new version of the weight
     lrp.refresh()
     assert lrp.attribute(x, target=0).equal(altprop.LRP(model, [(LAYERS, ZPlus())]).attribute(x, target=0))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda lrp: pickle.loads(pickle.dumps(lrp))])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_copied_explainer_explains_as_the_original_does(again, used):
+    lrp, x = altprop.LRP(network(), "epsilon_alpha2_beta1"), images()
+    if used:
+        lrp.attribute(x, target=1)
+    copied = again(lrp)
+    assert copied.attribute(x, target=1).equal(lrp.attribute(x, target=1))
+    assert copied.composite == lrp.composite and copied.strict == lrp.strict
+
+
+class Linear8bit(nn.Linear):
+    """As bitsandbytes and its kin have them: codes in place of weights."""
+
+    def __init__(self):
+        super().__init__(4, 4)
+        self.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
+
+
+class Packed(nn.Module):
+    """As GPTQ's layers: codes in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("qweight", torch.zeros(4, 2, dtype=torch.int32))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("explain", [altprop.LRP, lambda model: SmoothGrad(model, "epsilon")])
+@pytest.mark.parametrize("kind", ["dynamic", "8 bit", "packed"])
+def test_quantised_models_are_refused(kind, explain):
+    plain = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    if kind == "dynamic":
+        plain = torch.ao.quantization.quantize_dynamic(plain, {nn.Linear})
+    else:
+        plain[0] = Linear8bit() if kind == "8 bit" else Packed()
+    with pytest.raises(ValueError, match=r"LRP cannot explain this Sequential: 0 \(.*\) is quantised"):
+        explain(plain)

@@ -24,6 +24,7 @@ CLASSES = Outputs(lambda z: z)
 TOKENS = Outputs(lambda z: z.view(-1, 4, 3))
 SINGLE = Outputs(lambda z: z.sum(1))
 COLUMN = Outputs(lambda z: z.sum(1, keepdim=True))
+ROWS = Outputs(lambda z: z.unsqueeze(2))
 TRANSPOSED = Outputs(lambda z: z.view(-1, 4, 3).transpose(1, 2))
 X = torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
 
@@ -88,6 +89,27 @@ def test_targets_of_hugging_face_and_of_tuples_are_their_logits():
         lambda z: Named(logits=z),
     ):
         assert altprop.LRP(Outputs(wrap), "epsilon").attribute(x, target=1).equal(plain)
+
+
+EQUAL = {
+    "the last class": (CLASSES, -1, 11),
+    "one for each example": (CLASSES, [-1, 0, -12], [11, 0, 0]),
+    "a tensor of them": (CLASSES, torch.tensor([-1, 0, -12]), [11, 0, 0]),
+    "the last position": (TOKENS, (-1, 1), (3, 1)),
+    "the last of both": (TOKENS, (-1, -1), (3, 2)),
+    "a list of tuples": (TOKENS, [(-1, 0), (0, -1), (1, 1)], [(3, 0), (0, 2), (1, 1)]),
+    "one element left": (ROWS, -1, (11, 0)),
+    "one element left, for each example": (ROWS, [-1, 2, 0], [(11, 0), (2, 0), (0, 0)]),
+    "one element left of a tuple": (ROWS, (3,), (3, 0)),
+}
+
+
+@pytest.mark.parametrize("model, target, same", EQUAL.values(), ids=EQUAL)
+def test_indices_count_from_the_end_and_may_leave_one_element(model, target, same):
+    output = model(X)
+    assert relevance_at(output, target, "value").equal(relevance_at(output, same, "value"))
+    found, right = (altprop.LRP(model, "epsilon").attribute(X, given) for given in (target, same))
+    assert found.equal(right)
 
 
 MISTAKEN = {

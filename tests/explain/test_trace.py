@@ -164,3 +164,16 @@ def test_a_path_that_is_cut_is_explained(lost):
 
     with pytest.raises(ValueError, match="does not depend on the inputs in a way that can be followed"):
         altprop.LRP(Cut(), "epsilon").attribute(torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("target", [-2, torch.tensor(6), [6, 6], torch.tensor([-2, 6]), (6,)], ids=repr)
+def test_a_channel_is_named_in_every_way(target):
+    conv = nn.Conv1d(2, 8, 3, bias=False)
+    lrp, x = altprop.LRP(nn.Sequential(conv, nn.Flatten(), nn.Linear(24, 2)), "epsilon"), torch.randn(2, 2, 5)
+    assert lrp.attribute(x, target, layer="0").equal(lrp.attribute(x, 6, layer="0"))
+
+
+def test_concepts_count_from_the_end():
+    lrp = altprop.LRP(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), "epsilon")
+    x = torch.randn(2, 4)
+    assert lrp.attribute(x, 1, concepts={"0": [-1, 2]}).equal(lrp.attribute(x, 1, concepts={"0": [7, 2]}))

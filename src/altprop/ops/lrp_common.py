@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from altprop.ops import names
 from altprop.ops.linear_maps import LinearMap
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Call, Homogeneous, Proportion, connect, connect_all
+from altprop.ops.relevance import Call, Homogeneous, Proportion, connect, connect_all, nodes_of
 from altprop.ops.relevance_flow import (
     OTHER,
     PROPORTIONAL,
@@ -89,6 +89,7 @@ def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
         return _moved_constant(function, *args, **kwargs)
+    sources = nodes_of(inputs) if run.reports else ()
     result = function(*args, **kwargs)
     name = function.__name__
     if name in _UNMOVED or any(result is tensor for tensor in inputs):
@@ -99,7 +100,7 @@ def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     keeps = name in _KEEP_SIGN and not any(map(_is_constant, args))
     nonnegative = keeps and all(flow_of(tensor).nonnegative for tensor in inputs)
     mark(result, inputs, None, nonnegative=nonnegative)
-    run.watch_move(function, result, {tensor.grad_fn for tensor in inputs})
+    run.watch_move(function, result, sources)
     return result
 
 

@@ -15,7 +15,7 @@ from altprop.ops.lrp_common import constant, dependent, depends, finish, in_prop
 from altprop.ops.lrp_products import add, sum_epsilon
 from altprop.ops.lrp_run import Run
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Sum
+from altprop.ops.relevance import Sum, nodes_of
 from altprop.ops.relevance_flow import PROPORTIONAL, Flow, Kept, before_overwriting, derived, flow_of, set_flow
 
 
@@ -27,7 +27,7 @@ def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, *
     before_overwriting(target)
     if not sources:
         return constant(function, target, *args, **kwargs)
-    nodes = {source.grad_fn for source in sources}
+    nodes = nodes_of(sources) if run.reports else ()
     result = function(target, *args, **kwargs)
     set_flow(target, derived(sources))
     run.watch_move(function, target, nodes)

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from altprop.ops.module_kinds import CLASSES
-from altprop.ops.relevance import Call, Moved
+from altprop.ops.relevance import Call, Moved, nodes_of
 from altprop.ops.relevance_flow import forget_constants
 from altprop.ops.tokens import Tokens
 from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
@@ -58,6 +59,7 @@ class Run:
         seen: what no rule answered, in the structures of the graph that were looked through already.
 
     Attributes:
+        reports: whether every operation counts the relevance that goes through it.
         inside: the names and modules that are running, the innermost last.
         calls: every operation that hands relevance back, in the order in which they ran.
         tokens: the integer inputs whose relevance is asked for, and what becomes of them.
@@ -77,7 +79,7 @@ class Run:
         seen: dict[int, list[str]] | None = None,
     ) -> None:
         self.composite, self.parts = composite, parts
-        self._default, self._strict, self._report = default, strict, report
+        self._default, self._strict, self.reports = default, strict, report
         self._warned = set() if warned is None else warned
         self.seen = {} if seen is None else seen
         self._asked: list[tuple[Layer, str]] | None = None if _PAIRS in self._warned else []
@@ -111,7 +113,7 @@ class Run:
     def add(self, layer: Layer, call: Call) -> None:
         """Take note of an operation that hands relevance back."""
         self.calls.append((layer, call))
-        if self._report:
+        if self.reports:
             call.watch()
 
     def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
@@ -122,14 +124,12 @@ class Run:
             result: where they are now.
             sources: the nodes of autograd's graph that they come from.
         """
-        if not self._report:
+        if not self.reports:
             return
-        parts = [result] if isinstance(result, Tensor) else [part for part in result if isinstance(part, Tensor)]
-        for node in {part.grad_fn for part in parts if part.grad_fn is not None}:
-            call = Moved([before in sources for before, _ in node.next_functions])
-            call.watch()
-            node.register_hook(call.count)
-            self.calls.append((self.layer(function), call))
+        call = Moved()
+        call.watch()
+        call.follow(nodes_of([part for part in tree_leaves(result) if isinstance(part, Tensor)]), sources)
+        self.calls.append((self.layer(function), call))
 
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""

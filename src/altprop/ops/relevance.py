@@ -7,13 +7,14 @@ winner of a max pool) hand it back by their ordinary backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.graph import Node
 from torch.nn import functional as F
 
 from altprop.ops.relevance_flow import Kept, flow_of
@@ -175,22 +176,50 @@ class Moved(Call):
 
     label = "move"
 
-    def __init__(self, explained: Sequence[bool]) -> None:
-        self._explained = explained
+    def follow(self, results: Collection[Node], sources: Collection[Node]) -> None:
+        """Count at the nodes of autograd that moved the values.
 
-    def count(self, handed: tuple[Tensor | None, ...], arrived: tuple[Tensor | None, ...]) -> None:
+        Args:
+            results: what autograd has for where the values are now.
+            sources: for where they come from.
+        """
+        reached, seen = list(results), set(sources)
+        while reached:
+            node = reached.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            following = [before for before, _ in node.next_functions]
+            hands_on = [before in sources or before in results for before in following]
+            node.register_hook(partial(self._count, node in results, hands_on))
+            reached += [before for before in following if before is not None]
+
+    def _count(
+        self,
+        is_result: bool,
+        hands_on: Sequence[bool],
+        handed: tuple[Tensor | None, ...],
+        arrived: tuple[Tensor | None, ...],
+    ) -> None:
         """A hook on autograd's node, called after each use."""
-        if self.received is not None and self.passed is not None:
+        if self.received is None or self.passed is None:
+            return
+        if is_result:
             self.received = self.received + sum(_total(R) for R in arrived if R is not None)
-            self.passed = self.passed + sum(
-                _total(R) for R, wanted in zip(handed, self._explained, strict=False) if wanted and R is not None
-            )
+        parts = zip(handed, hands_on, strict=False)
+        self.passed = self.passed + sum(_total(R) for R, counts in parts if counts and R is not None)
 
     @property
     def counts(self) -> bool:
         """Whether more came than went, beyond rounding."""
         assert self.received is not None and self.passed is not None
         return bool((self.received - self.passed).abs() > 1e-6 * self.received.abs().clamp(min=1e-12))
+
+
+def nodes_of(tensors: Iterable[Tensor]) -> set[Node]:
+    """What autograd has for these tensors, and for those that they are views of."""
+    roots = [root for tensor in tensors for root in (tensor, tensor._base) if root is not None]
+    return {root.grad_fn for root in roots if root.grad_fn is not None}
 
 
 class Halves(Call):
