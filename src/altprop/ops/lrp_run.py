@@ -133,11 +133,11 @@ class Run:
 
     def watch_look_up(self, function: Callable[..., Any], vectors: Tensor, places: Tensor) -> None:
         """Count what tokens that the model adds by itself keep of the relevance of looked-up vectors; in a report."""
-        if not self._report or vectors.grad_fn is None:
+        if not self.reports or vectors.grad_fn is None:
             return
-        call, explained = Moved([True]), places != 0
+        call, explained = Moved(), places != 0
         call.watch()
-        vectors.grad_fn.register_hook(lambda handed, arrived: call.count((handed[0] * explained,), arrived))
+        vectors.grad_fn.register_hook(lambda handed, arrived: call.count(arrived[0], handed[0] * explained))
         self.calls.append((self.layer(function), call))
 
     def rule_for(self, layer: Layer, kind: str) -> Any:
