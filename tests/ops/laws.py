@@ -38,6 +38,8 @@ CLASS_OF = {
     for function in names.functions(name)
 }
 
+_MATRIX_QUOTIENTS = {function.__name__ for name in names.MATRIX_QUOTIENTS for function in names.functions(name)}
+
 CONSERVES = {
     "mixture", "homogeneous", "product", "sum with a product", "quotient", "move", "contest", "activation", "dropout",
     "soft maximum", "layer", "distance", "mixture of the first",
@@ -105,6 +107,8 @@ def expected(law, functions, sample, rule):
     Returns:
         A list of each tensor's relevance, its sum alone, or None if the law says nothing of such a call.
     """
+    if bool(sample.z.isnan().any()):
+        return None  # where plain torch has no number
     lrp = rule == "lrp"
     ordinary = sample.times_gradient(sample.unit)
     carried = sample.gradient(sample.R) if lrp else ordinary
@@ -112,8 +116,8 @@ def expected(law, functions, sample, rule):
         return ordinary
     if law == "mixture of the first":
         return [ordinary[0], *(torch.zeros_like(R) for R in ordinary[1:])]
-    if lrp and functions[-1] in ("segment_reduce", "linalg_solve_triangular"):
-        return None  # an initial value keeps its share; a diagonal of ones takes none
+    if lrp and functions[-1] == "segment_reduce":
+        return None  # an initial value keeps its share
     if lrp and sample.partial and functions[-1] == "scatter_reduce":
         return None  # a sum, of which the rest keeps its share
     if law == "homogeneous":
@@ -135,6 +139,9 @@ def expected(law, functions, sample, rule):
         return [sample.R.reshape(x.shape) if lrp else torch.where(x != 0, sample.R.reshape(x.shape), 0)]
     if sample.partial and (law in ("layer", "sum with a product") or functions[-1] == "bilinear"):
         return ordinary  # the rest is constant, and keeps its share
+    if len(sample.tensors) == 1 and functions[-1] in _MATRIX_QUOTIENTS:
+        # Outputs that the one operand has no part in (a diagonal of ones, say) are constants.
+        return float(sample.R[euler(sample).abs() > 1e-9].sum())
     if sample.partial and law == "distance":
         return None
     return float(sample.R.sum()) if law in CONSERVES else None

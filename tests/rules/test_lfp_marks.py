@@ -264,15 +264,38 @@ def out_of_place(name, *args):
     return lambda h: getattr(h, name)(*args)
 
 
-UNARY = ["exp", "square", "erf", "sin", "round", "sqrt", "reciprocal", "tanh", "sigmoid", "relu", "abs", "neg",
-         "log1p", "cumsum", "tril", "softplus", "atan", "expm1", "renorm", "clamp", "pow", "mul", "div", "sub",
-         "add"]  # fmt: skip
+UNARY = [
+    "exp",
+    "square",
+    "erf",
+    "sin",
+    "round",
+    "sqrt",
+    "reciprocal",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "abs",
+    "neg",
+    "log1p",
+    "cumsum",
+    "tril",
+    "atan",
+    "expm1",
+    "renorm",
+    "clamp",
+    "pow",
+    "mul",
+    "div",
+    "sub",
+    "add",
+]
 ARGUMENTS = {"cumsum": (1,), "renorm": (2, 0, 1.0), "clamp": (-0.3, 0.4), "pow": (2,), "mul": (-1.5,), "div": (0.7,),
              "sub": (0.5,), "add": (1.0,)}  # fmt: skip
 
 
 @pytest.mark.parametrize("epsilon", [1e-6, EPSILON])
-@pytest.mark.parametrize("name", [name for name in UNARY if hasattr(Tensor, f"{name}_")])
+@pytest.mark.parametrize("name", UNARY)
 def test_in_place_gives_the_updates_of_its_twin(name, epsilon):
     args = ARGUMENTS.get(name, ())
     before = (lambda h: h.abs() + 0.1) if name in {"sqrt", "log1p"} else (lambda h: h)

@@ -1,4 +1,4 @@
-"""Under LFP, what is computed from parameters alone is a weight: |w| times the gradient in piecewise linear nets."""
+"""Under LFP a weight is what is computed from parameters alone, and learns by |w| times its gradient."""
 
 import copy
 

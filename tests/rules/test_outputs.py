@@ -162,3 +162,20 @@ def test_a_frozen_last_layer_still_has_its_error_projected():
     altprop.DFA(seed=0).attach(model)
     F.cross_entropy(model(x), y).backward()
     assert model[0].weight.grad.any()
+
+
+@pytest.mark.parametrize("rule", [altprop.DFA, altprop.DRTP, altprop.LocalLoss])
+def test_a_loss_that_does_not_depend_on_the_named_output_is_told_once(rule):
+    torch.manual_seed(0)
+    model, (x, y) = Heads(lambda a, b, h: {"a": a, "b": b}), batch()
+    attach_quietly(rule(seed=0, output="last"), model)
+    with pytest.warns(UserWarning, match="does not depend on the output of 'last'") as told:
+        for _ in range(2):
+            with altprop.targets(y):
+                F.cross_entropy(model(x)["b"], y).backward()
+    assert len(told) == 1
+    model.zero_grad()
+    with altprop.targets(y):
+        for key in ("a", "b"):
+            F.cross_entropy(model(x)[key], y).backward()
+    assert model.first.weight.grad.any()

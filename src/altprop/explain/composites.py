@@ -128,7 +128,7 @@ class Composite:
                 continue
             if isinstance(predicate, str):
                 told += _idle_pattern(predicate, rule, model, ran)
-            elif any(matches(predicate, layer) for layer, _ in asked):
+            elif not _is_known(predicate) and any(matches(predicate, layer) for layer, _ in asked):
                 told.append(
                     f"The composite's rule {rule!r} holds for none of the operations that its predicate {predicate!r} "
                     f"means: it is a rule for {_listed(rule)}."
@@ -151,6 +151,12 @@ def _idle_pattern(pattern: str, rule: RelevanceRule, model: nn.Module, ran: set[
         f"The composite's rule {rule!r} holds for nothing that the modules {pattern!r} compute: it is a rule for "
         f"{_listed(rule)}.{hint}"
     ]
+
+
+def _is_known(predicate: Predicate) -> bool:
+    """Whether it names classes of torch, which were checked when the composite was made."""
+    classes = predicate if isinstance(predicate, tuple) else (predicate,)
+    return all(isinstance(cls, type) and kind_of_class(cls) is not None for cls in classes)
 
 
 def _listed(rule: RelevanceRule) -> str:

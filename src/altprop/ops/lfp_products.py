@@ -111,6 +111,13 @@ def matrix_product(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwa
 _FACTORS = dict.fromkeys((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS), 2) | {"bilinear": 3}
 
 
+def embedding_bag(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Sums of a table's rows: a mixture; half of the credit to each if rows and their weights are both activations."""
+    part = 1.0 / max(_activations(lfp, (*args, *kwargs.values())), 1)
+    shared = {key: _shared(lfp, value, part) for key, value in kwargs.items()}
+    return lfp.defer(function(*(_shared(lfp, value, part) for value in args), **shared), lfp.epsilon)
+
+
 def added_product(lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
     """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); two activations share by halves."""
     name = function.__name__.rstrip("_")

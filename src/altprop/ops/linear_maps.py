@@ -111,8 +111,8 @@ class Rows:
     """``torch.matmul(W, x)``: the weight is (..., out, in), x (..., in, columns)."""
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """W x + b."""
-        z = weight.matmul(x)
+        """W x + b; also for one x in all rows."""
+        z = weight.matmul(x.expand(*x.shape[:-2], weight.shape[-1], -1))
         return z if bias is None else z + bias
 
     def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from altprop.ops import names
-from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, move, ordinary
+from altprop.ops.lrp_common import (
+    constant,
+    dependent,
+    depends,
+    finish,
+    in_proportion,
+    move,
+    ordinary,
+    outside_inference,
+)
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import AveragePool, Elementwise, Pass, average_pool, connect
 from altprop.ops.relevance_flow import (
@@ -131,7 +140,7 @@ def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dic
         before_overwriting(z)
     beyond = flow_of(z).beyond_first
     flow_of(z).uses.append(OTHER)
-    a = function(z, *args, **kwargs)
+    a = function(z, *map(outside_inference, args), **kwargs)
     set_flow(a, Flow(beyond_first=beyond))
     return a
 

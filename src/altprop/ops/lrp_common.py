@@ -64,7 +64,7 @@ def ordinary(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) 
         return constant(function, *args, **kwargs)
     if names.overwrites(function):
         before_overwriting(args[0])
-    result = function(*map(_outside_inference, args), **kwargs)
+    result = function(*map(outside_inference, args), **kwargs)
     mark(result, inputs, OTHER)
     return result
 
@@ -79,7 +79,7 @@ def mark(result: Any, inputs: list[Tensor], use: Any, *, nonnegative: bool = Fal
             set_flow(part, flow)
 
 
-def _outside_inference(value: Any) -> Any:
+def outside_inference(value: Any) -> Any:
     """A copy of a tensor that was made in inference mode, which autograd can keep for the backward pass."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
@@ -227,7 +227,7 @@ def _hollow(value: Any) -> Any:
         return type(value)(map(_hollow, value))
     if depends(value):
         return _HOLE
-    return _outside_inference(value).detach() if isinstance(value, Tensor) else value
+    return outside_inference(value).detach() if isinstance(value, Tensor) else value
 
 
 def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:

@@ -90,12 +90,13 @@ def layer_norm(
         return activation(run, function, input, normalized_shape, weight, bias, eps)
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
 
-    def linear_in_x(x: Tensor, *_: Any) -> Tensor:
+    def linear_in_x(x: Tensor, _: Any, weight: Tensor | None, bias: Tensor | None, *__: Any) -> Tensor:
         normalised = _standardised(x, dims, eps)
-        normalised = normalised if weight is None else normalised * weight.detach()
-        return normalised if bias is None else normalised + bias.detach()
+        normalised = normalised if weight is None else normalised * weight
+        return normalised if bias is None else normalised + bias
 
-    return in_proportion(run, function, (input, normalized_shape, weight, bias, eps), {}, surrogate=linear_in_x)
+    args = (input, normalized_shape, weight, bias, eps)
+    return in_proportion(run, function, args, {}, _parts(weight, bias), linear_in_x)
 
 
 def group_norm(
@@ -114,11 +115,12 @@ def group_norm(
     if rule is not None and rule.passes:
         return activation(run, function, input, num_groups, weight, bias, eps)
 
-    def linear_in_x(x: Tensor, *_: Any) -> Tensor:
+    def linear_in_x(x: Tensor, _: Any, weight: Tensor | None, bias: Tensor | None, *__: Any) -> Tensor:
         grouped = x.reshape(len(x), num_groups, -1)
         return _per_channel(_standardised(grouped, (-1,), eps).view_as(x), weight, bias)
 
-    return in_proportion(run, function, (input, num_groups, weight, bias, eps), {}, surrogate=linear_in_x)
+    args = (input, num_groups, weight, bias, eps)
+    return in_proportion(run, function, args, {}, _parts(weight, bias), linear_in_x)
 
 
 def instance_norm(
@@ -143,10 +145,16 @@ def instance_norm(
     if rule is not None and rule.passes:
         return activation(run, function, input, *args)
 
-    def linear_in_x(x: Tensor, *_: Any) -> Tensor:
+    def linear_in_x(x: Tensor, _: Any, __: Any, weight: Tensor | None, bias: Tensor | None, *___: Any) -> Tensor:
         return _per_channel(_standardised(x, tuple(range(2, x.dim())), eps), weight, bias)
 
-    return in_proportion(run, function, (input, *args), {}, surrogate=linear_in_x)
+    return in_proportion(run, function, (input, *args), {}, _parts(weight, bias), linear_in_x)
+
+
+def _parts(weight: Tensor | None, bias: Tensor | None) -> list[float]:
+    """Of a normalised input times a scale, plus a shift: a scale that is an activation has half of the product's."""
+    product = [0.5, 0.5] if depends(weight) else [1.0]
+    return [*product, 1.0] if depends(bias) else product
 
 
 def _rule(run: Run, function: Callable[..., Any], input: Tensor) -> Any:
@@ -160,5 +168,5 @@ def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 
 def _per_channel(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     shape = (-1, *(1,) * (x.dim() - 2))
-    x = x if weight is None else x * weight.detach().view(shape)
-    return x if bias is None else x + bias.detach().view(shape)
+    x = x if weight is None else x * weight.view(shape)
+    return x if bias is None else x + bias.view(shape)

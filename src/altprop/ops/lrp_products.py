@@ -203,12 +203,12 @@ def _added_layer(
         terms = [rescaled(run, torch.mul, t, t, s) if s != 1 else t for t, s in ((a, beta), (layer, alpha))]
         z = constant(function, a, x, y, beta=beta, alpha=alpha)
         return _sum_of(run, function, terms[0], terms[1], z)
+    original = (a, x, y)
     with torch.no_grad():
         bias = None if not beta else a if beta == 1 else a * beta
         if alpha != 1:
             x, y = (x, y * alpha) if depends(x) else (x * alpha, y)
     scales = {"beta": beta, "alpha": alpha}
-    original = (a, x, y)
     return _layer_product(run, function, x, y, bias, function, original, scales)
 
 

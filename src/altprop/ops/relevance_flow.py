@@ -94,14 +94,14 @@ class Rectified:
 def flow_of(tensor: Tensor) -> Flow:
     """What is known of ``tensor``; what it was made from, if it passed through code that LRP does not see."""
     known: _Known | None = getattr(tensor, _FLOW, None)
-    if known is not None and known[0] is not None and known[1] == version_of(tensor):
+    if known is not None and known[0] is not None and known[1] == tensor._version:
         return known[0]
     return _recovered(tensor, known) or Flow()
 
 
 def set_flow(tensor: Tensor, flow: Flow) -> None:
     """Let ``flow`` be what is known of ``tensor``, until something is written over it."""
-    setattr(tensor, _FLOW, (flow, version_of(tensor)))
+    setattr(tensor, _FLOW, (flow, tensor._version))
     node = tensor.grad_fn
     if node is not None:
         _metadata(node)[_FLOW] = flow

@@ -85,19 +85,20 @@ class Parts:
         if name not in made or made[name][0] != versions:
             made[name] = versions, make()
             for source in sources:
-                self._prints[source] = fingerprint(source)
+                self._prints[source] = fingerprint(source).clone()
         part: Tensor = made[name][1]
         return part
 
     def check(self) -> None:
         """Forget all if a weight is not what it was when its parts were made."""
-        prints = list(self._prints.items())  # type: ignore[no-untyped-call]
-        if prints:
-            device = prints[0][1].device
-            before = torch.stack([taken.to(device) for _, taken in prints])
-            now = torch.stack([fingerprint(source).to(device) for source, _ in prints])
-            if not before.equal(now):
-                self.clear()
+        found: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Tensor]]] = {}
+        for source, before in self._prints.items():  # type: ignore[no-untyped-call]
+            found.setdefault((before.dtype, before.device), []).append((before, fingerprint(source)))
+        # All at once, so that a GPU is waited for once.
+        if not all(
+            torch.cat([a for a, _ in pairs]).equal(torch.cat([b for _, b in pairs])) for pairs in found.values()
+        ):
+            self.clear()
 
     def clear(self) -> None:
         """Forget all."""

@@ -15,20 +15,19 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
+from altprop._unsupported import refuse_transforms
 from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
 from altprop.rules._hooks import hook_of_kind, remove_hooks
-from altprop.rules._in_force import refuse_checkpointing, saving_hooks, warn_of_call_around, warn_of_uncut_weights
-from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, last_layer, named
-from altprop.rules._masks import (
-    Mask,
-    MaskArgument,
-    mask_of,
-    masks_given,
-    share_of_each_position,
-    takers_of_masks,
-    tokens,
+from altprop.rules._in_force import (
+    refuse_checkpointing,
+    saving_hooks,
+    warn_of_call_around,
+    warn_of_uncut_weights,
+    watch_the_named_output,
 )
+from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, last_layer, named
+from altprop.rules._masks import Mask, MaskArgument, masks_given, takers_of_masks
 from altprop.rules._outputs import Reached, check_not_a_loss, chosen_of, rebuild, tracks_who_is_reached
 
 _READY = "_altprop_direct_ready"
@@ -129,6 +128,7 @@ class Run:
         masks: those that the model was given.
         shares: what they give to each position, worked out once.
         source: what is projected to every hidden layer, once the rule knows it.
+        named: what the module gave back whose output is the network's, if it is not the model.
         saving: torch's hooks on saved tensors, as they were at the start.
     """
 
@@ -145,6 +145,7 @@ class Run:
         self.masks: list[Mask] = []
         self.shares: dict[Any, Tensor] = {}
         self.source: Tensor | None = None
+        self.named: Any = None
         self.saving = None if torch.compiler.is_compiling() else saving_hooks()
 
     def live(self, tensor: Tensor) -> Tensor:
@@ -152,22 +153,6 @@ class Run:
         if tensor.requires_grad or not self.attachment.rule._keeps_hidden:  # type: ignore[attr-defined]
             return tensor
         return next((live for constant, live in self.cut if constant is tensor), tensor)
-
-
-def share_of(run: Run, h: torch.Size, layout: str, dtype: torch.dtype) -> Tensor | None:
-    """What each position of ``h`` gets of a signal, of shape (batch, positions); None if no mask tells of padding.
-
-    Where positions share the signal, its norm stays as it is among those that are no padding.
-    """
-    if not run.masks or len(h) != 3 or layout == "position":
-        return None
-    mask = mask_of(run.attachment, run.masks, (h[0], h[1] if layout == "shared" else h[2]))
-    if mask is None:
-        return None
-    key = id(mask.value), layout == "dense", dtype
-    if key not in run.shares:
-        run.shares[key] = tokens(mask).to(dtype) if layout == "dense" else share_of_each_position(mask, dtype)
-    return run.shares[key]
 
 
 class Cut:
@@ -197,17 +182,18 @@ class Cut:
             return None
         if run.settled:
             return None
-        if not torch.compiler.is_compiling():
+        compiling = torch.compiler.is_compiling()
+        if not compiling:
             refuse_checkpointing(run.attachment.rule, run.saving)
         if run.entered is None:
             run.entered = module
             if self.by_layer:
                 return None
         if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs:
-            return (self._cut(run, args[0]),), kwargs  # as below: most layers, and trees take their time
-        return tree_map_only(Tensor, lambda h: self._cut(run, h), (args, kwargs))
+            return (self._cut(run, args[0], compiling),), kwargs  # as below: most layers, and trees take their time
+        return tree_map_only(Tensor, lambda h: self._cut(run, h, compiling), (args, kwargs))
 
-    def _cut(self, run: Run, h: Tensor) -> Tensor:
+    def _cut(self, run: Run, h: Tensor, compiling: bool) -> Tensor:
         if not h.requires_grad or any(h is x for x in run.given):
             return h
         for known, constant in run.cut_views:
@@ -223,7 +209,7 @@ class Cut:
             # In place, so that no one who holds this tensor, as a residual connection, carries credit past the cut.
             constant = h.detach_()
         # Not in what is compiled: there a constant that is kept would keep its tensor from its gradient.
-        if (rule._keeps_hidden or run.first) and not torch.compiler.is_compiling():
+        if (rule._keeps_hidden or run.first) and not compiling:
             run.cut.append((constant, live))
         rule._meet(run, self, live)
         return constant
@@ -237,7 +223,10 @@ class _Output:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         run = _current_run(self.model)
-        return output if run is None or run.settled else _settled(run, output)
+        if run is None or run.settled:
+            return output
+        run.named = _settled(run, output)
+        return run.named
 
 
 class _Masks:
@@ -296,6 +285,8 @@ class _Directed:
                 f"torch.nn.parallel.DistributedDataParallel."
             )
         rule: Any = attachment.rule
+        if not torch.compiler.is_compiling():
+            refuse_transforms(rule)
         compiling, ready = torch.compiler.is_compiling(), bool(model.__dict__.get(_READY))
         if compiling and rule._draws_on_first_batch and not ready:
             # Imported here, for it loads the compiler: `import altprop` does not.
@@ -307,6 +298,8 @@ class _Directed:
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         if not run.settled:
             output = _settled(run, output)
+        elif rule.output and run.taught:
+            watch_the_named_output(attachment, run.named, output)
         if not ready and not compiling:
             model.__dict__[_READY] = True
         return output

@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.utils._pytree import tree_leaves
 
 from altprop.ops.interceptor import _within_reentrant_checkpoint
 from altprop.rule import Attachment, Rule
 from altprop.rules._layers import is_layer, named_modules
 
+_PASSED = "the named output has been passed by"
 _CHECKPOINT = "torch.utils.checkpoint"
 
 
@@ -61,6 +64,41 @@ def warn_of_call_around(model: nn.Module, name: str) -> None:
         f"attach the rule to the module that your training step calls.",
         stacklevel=2,
     )
+
+
+def watch_the_named_output(attachment: Attachment, named: Any, returned: Any) -> None:
+    """Until a backward pass has come by the output that ``output=`` names: warn of one that does not.
+
+    Args:
+        attachment: of the model.
+        named: what the module that is named gave back.
+        returned: what the model gave back.
+    """
+    warned = attachment.warned
+    if _PASSED in warned or torch.compiler.is_compiling():
+        return
+
+    def pass_by(_: Tensor) -> None:
+        warned.add(_PASSED)
+
+    def check() -> None:
+        if not warned & {_PASSED, "named"}:
+            warned.add("named")
+            rule: Any = attachment.rule
+            warnings.warn(
+                f"The loss does not depend on the output of {rule.output!r}, which {rule!r} names as the network's, so "
+                f"that no hidden layer is taught. Name the module that computes what the loss is taken of.",
+                stacklevel=2,
+            )
+
+    for tensor in _with_gradient(named):
+        tensor.register_hook(pass_by)  # type: ignore[no-untyped-call]
+    for tensor in _with_gradient(returned):
+        tensor.register_hook(lambda _: Variable._execution_engine.queue_callback(check))  # type: ignore[no-untyped-call]
+
+
+def _with_gradient(output: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
 
 
 def warn_of_uncut_weights(run: Any, outputs: list[Tensor]) -> None:

@@ -91,7 +91,24 @@ def masks_given(arguments: list[MaskArgument], args: Any, kwargs: Mapping[str, A
     return found
 
 
-def mask_of(attachment: Attachment, masks: list[Mask], places: tuple[int, int]) -> Mask | None:
+def share_of(run: Any, h: torch.Size, layout: str, dtype: torch.dtype) -> Tensor | None:
+    """What each position of ``h`` gets of a signal, of shape (batch, positions); None if no mask tells of padding.
+
+    Where positions share the signal, its norm stays as it is among those that are no padding.
+    """
+    if not run.masks or len(h) != 3 or layout == "position":
+        return None
+    mask = _mask_of(run.attachment, run.masks, (h[0], h[1] if layout == "shared" else h[2]))
+    if mask is None:
+        return None
+    key = id(mask.value), layout == "dense", dtype
+    if key not in run.shares:
+        run.shares[key] = _tokens(mask).to(dtype) if layout == "dense" else _share_of_each(mask, dtype)
+    result: Tensor = run.shares[key]
+    return result
+
+
+def _mask_of(attachment: Attachment, masks: list[Mask], places: tuple[int, int]) -> Mask | None:
     """The mask of a hidden layer with so many samples and positions.
 
     Raises:
@@ -115,13 +132,13 @@ def mask_of(attachment: Attachment, masks: list[Mask], places: tuple[int, int]) 
     return telling[0] if telling else None
 
 
-def share_of_each_position(mask: Mask, dtype: torch.dtype) -> Tensor:
+def _share_of_each(mask: Mask, dtype: torch.dtype) -> Tensor:
     """1/√(the number of tokens) at each token, and 0 at padding, of shape (batch, positions)."""
-    real = tokens(mask).to(dtype)
+    real = _tokens(mask).to(dtype)
     return real / real.sum(1, keepdim=True).clamp(min=1).sqrt()
 
 
-def tokens(mask: Mask) -> Tensor:
+def _tokens(mask: Mask) -> Tensor:
     """True at each token and False at padding."""
     if mask.marks == "tokens":
         return mask.value > 0

@@ -23,7 +23,7 @@ _PLANS = "_altprop_direct_plans"
 _MOST_PLANS = 64
 NOTHING: Layout = "nothing"
 
-Plan = tuple[int, tuple[Layout, ...]]
+Plan = tuple[int, tuple[Layout, ...], tuple[tuple[int, int], ...]]
 
 
 class Projecting(DirectRule):
@@ -69,6 +69,11 @@ class Projecting(DirectRule):
         _matrices.clear(model)
         model.__dict__.pop(_PLANS, None)
 
+    def _begin(self, run: Run) -> None:
+        """Before the matrices are used in a pass: see to it that they are those of the seed, which may have changed."""
+        if not torch.compiler.is_compiling():
+            _matrices.seed_of(run.attachment.model)
+
     @property
     def _repeats(self) -> bool:
         """Whether a seed gives the same matrices again: a function may depend on all kinds of things."""
@@ -81,28 +86,33 @@ class Projecting(DirectRule):
         return draw(shape, key, seed, init=self.init, normalize=normalize, skew=self.skew)
 
     def _plan(self, model: nn.Module, source: torch.Size, hidden: list[tuple[Cut, int, Tensor]]) -> Plan:
-        """The batch's axis in what is projected, and how each B_l is laid out; known for shapes met before."""
+        """The batch's axis in what is projected, each B_l's layout and its shape; kept for shapes met before."""
         if torch.compiler.is_compiling():
             return self._new_plan(model, source, hidden)
-        _matrices.seed_of(model)
         plans: dict[Any, Plan] = model.__dict__.setdefault(_PLANS, {})
-        key = source, tuple((cut.name, h.shape) for cut, _, h in hidden)
-        plan = plans.get(key)
+        key: list[Any] = [source]
+        for cut, _, h in hidden:
+            key += cut.name, h.shape
+        plan = plans.get(found := tuple(key))
         if plan is None:
             if len(plans) > _MOST_PLANS:
                 plans.clear()
-            plans[key] = plan = self._new_plan(model, source, hidden)
+            plans[found] = plan = self._new_plan(model, source, hidden)
         return plan
 
     def _new_plan(self, model: nn.Module, source: torch.Size, hidden: list[tuple[Cut, int, Tensor]]) -> Plan:
         met = [Hidden(cut.name, h.shape, cut.dims, cut.channels_first) for cut, _, h in hidden]
         axis = batch_axis(model, self, source, met, self.projection)
-        layouts = [layout_of(h.shape, source, axis, h.channels_first, self.projection) for h in met]
-        return axis, tuple(layout for layout in layouts if layout)
+        found = [layout_of(h.shape, source, axis, h.channels_first, self.projection) for h in met]
+        layouts = tuple(layout for layout in found if layout)
+        shapes = [
+            (outputs_of(source, h.shape, axis, layout), features_of(h.shape, layout))
+            for h, layout in zip(met, layouts, strict=True)
+        ]
+        return axis, layouts, tuple(shapes)
 
-    def _projection(self, cut: Cut, index: int, h: Tensor, source: torch.Size, axis: int, layout: Layout) -> Tensor:
+    def _projection(self, cut: Cut, index: int, h: Tensor, source: torch.Size, shape: tuple[int, int]) -> Tensor:
         """B_l; drawn if this is the first time."""
-        shape = outputs_of(source, h.shape, axis, layout), features_of(h.shape, layout)
         name = _matrices.PROJECTION + (f"_{index}" if index else "")
         B = _matrices.matrix(cut.module, name, h)
         if B is None:

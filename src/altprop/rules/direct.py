@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, Skew
 from altprop._targets import class_targets
-from altprop.rules._blocks import Cut, DirectRule, Run, share_of, teach_now
+from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
 from altprop.rules._layers import size_of_output
+from altprop.rules._masks import share_of
 from altprop.rules._outputs import Reached
 from altprop.rules._projecting import (
     NOTHING,
@@ -143,14 +144,17 @@ class DFA(Projecting):
         hidden = [h for _, _, h in run.taught]
         if not source.numel():
             return settle_by_projection(outputs, chosen, told, None, [0] * len(hidden), [NOTHING] * len(hidden), hidden)
-        axis, layouts = self._plan(model, source, run.taught)
+        self._begin(run)
+        axis, layouts, shapes = self._plan(model, source, run.taught)
         matrices = [
-            self._projection(cut, index, h, source, axis, layout)
-            for (cut, index, h), layout in zip(run.taught, layouts, strict=True)
+            self._projection(cut, index, h, source, shape)
+            for (cut, index, h), shape in zip(run.taught, shapes, strict=True)
         ]
-        shares = [
-            share_of(run, h.shape, layout, B.dtype) for h, layout, B in zip(hidden, layouts, matrices, strict=True)
-        ]
+        shares = (
+            [share_of(run, h.shape, layout, B.dtype) for h, layout, B in zip(hidden, layouts, matrices, strict=True)]
+            if run.masks
+            else []
+        )
         sign = self.signal == "sign"
         axes = [axis] * len(hidden)
         return settle_by_projection(outputs, chosen, told, None, axes, layouts, hidden, matrices, shares, sign=sign)
@@ -238,6 +242,7 @@ class DRTP(Projecting):
 
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
         if run.source is None:
+            self._begin(run)
             run.source = self._source(cut.model.__dict__[_CLASSES], h)
         axis, layout, B, share = self._way_to(run, cut, h, run.source.shape)
         if self.when == "forward":
@@ -251,9 +256,9 @@ class DRTP(Projecting):
         index = count_up(run, cut)
         if not source.numel():
             return 0, NOTHING, None, None
-        axis, (layout,) = self._plan(cut.model, source, [(cut, index, h)])
-        B = self._projection(cut, index, h, source, axis, layout)
-        return axis, layout, B, share_of(run, h.shape, layout, B.dtype)
+        axis, (layout,), (shape,) = self._plan(cut.model, source, [(cut, index, h)])
+        B = self._projection(cut, index, h, source, shape)
+        return axis, layout, B, share_of(run, h.shape, layout, B.dtype) if run.masks else None
 
     def _source(self, classes: int, h: Tensor) -> Tensor:
         """y* / batch: one-hot targets of shape (batch, ..., classes)."""

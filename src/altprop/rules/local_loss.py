@@ -14,9 +14,10 @@ from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
 from altprop.rule import modules_of
 from altprop.rules._batch import Hidden, batch_axis
-from altprop.rules._blocks import Cut, DirectRule, Run, share_of, teach_now
+from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
 from altprop.rules._hooks import remove_hooks
 from altprop.rules._layers import first_layer, size_of_output
+from altprop.rules._masks import share_of
 from altprop.rules._outputs import Reached, tracks_who_is_reached
 from altprop.rules._projecting import When, check_batch_dim, check_choice
 from altprop.rules._projections import draw
@@ -178,12 +179,12 @@ class LocalLoss(DirectRule):
         else:
             y = y.unsqueeze(1) if y.dim() == 1 else y
             target = (y.flatten(0, -2) if kind == "cross_entropy" else y.flatten(1)).to(readout)
-        if len(target) != len(readout) or (target.dim() > 1 and target.shape != readout.shape):
+        if target.shape[0] != readout.shape[0] or (target.dim() > 1 and target.shape != readout.shape):
             raise ValueError(
                 f"{self!r} reads {P.shape[0]} values out of {cut.name!r} for each of {len(readout)} samples, but the "
                 f"targets have the shape {tuple(y.shape)}. Pass outputs=, the number of values per sample."
             )
-        if not len(target):  # an empty batch: a mean over nothing is no number
+        if not target.shape[0]:  # an empty batch: a mean over nothing is no number
             return readout.sum()
         return scale * (F.mse_loss(readout, target) if kind == "mse" else F.cross_entropy(readout, target))
 
