@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, is_dataclass
-from functools import partial
 from itertools import count
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from altprop._preserve import in_evaluation_mode
-from altprop.explain.preactivation import Tail
+from altprop.explain.preactivation import Start
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
 from altprop.ops.lrp_common import depends
@@ -23,7 +22,7 @@ from altprop.ops.lrp_in_place import fallback
 from altprop.ops.lrp_products import followed
 from altprop.ops.lrp_rules import LRP_TABLE
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Call, Pass, connect
+from altprop.ops.relevance import Pass, connect
 from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
 from altprop.ops.tokens import TokenInterceptor
 from altprop.ops.whole_modules import kind_of
@@ -86,41 +85,6 @@ class ForwardPass:
         if not value.is_floating_point():
             return self.run.tokens.relevance(next(number), arrived)
         return torch.zeros_like(value) if arrived[0] is None else arrived[0]
-
-
-@dataclass
-class Start:
-    """Where an explanation starts.
-
-    Attributes:
-        seed: the explained value at the target, elsewhere zero.
-        ends: where relevance starts, and how much: at the output, or at its :class:`pre-activations <Tail>`.
-        within: the relevance at those of these edges that lie between the output and its pre-activations.
-        calls: the operations that lie there.
-    """
-
-    seed: Tensor
-    ends: Sequence[tuple[Tensor | GradientEdge, Tensor | None]]
-    within: Callable[[Sequence[Tensor | GradientEdge]], Sequence[Tensor | None]]
-    calls: Sequence[Call] = ()
-
-    @classmethod
-    def at(cls, source: Tensor | GradientEdge, seed: Tensor) -> Self:
-        """At the output, or what took its place."""
-        return cls(seed, [(source, seed)], lambda edges: [None] * len(edges))
-
-    @classmethod
-    def behind(cls, tail: Tail, mask: Tensor, output: Tensor) -> Self:
-        """At the pre-activations of an output.
-
-        Args:
-            tail: what lies between.
-            mask: one at the target, elsewhere zero.
-            output: the value of the output.
-        """
-        seed, relevances = tail.relevance(mask, output)
-        within = partial(tail.within, mask=mask, output=output)
-        return cls(seed, list(zip(tail.ends, relevances, strict=True)), within, tail.calls)
 
 
 @contextmanager

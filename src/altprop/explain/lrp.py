@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, overload
+from collections.abc import Collection, Iterable
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from altprop._quantised import quantised_layers
+from altprop.explain._captum import with_wrapped
 from altprop.explain.composites import Composite, Pairs, as_composite
+from altprop.explain.concepts import Concepts, masks_of
 from altprop.explain.conservation import Conservation, LayerConservation
-from altprop.explain.forward_pass import ForwardPass, Inputs, Start, forward_pass, like_inputs
-from altprop.explain.preactivation import Tail
+from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass, like_inputs
+from altprop.explain.preactivation import Start
 from altprop.explain.rules import Epsilon, LayerRule
-from altprop.explain.targets import Target, means_one_index, relevance_at
+from altprop.explain.targets import Target, is_relevance, relevance_at, relevance_within
 from altprop.ops.lrp_run import Run
 from altprop.ops.names import OpRule
 from altprop.ops.relevance import Call
 from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
-
-Concepts = Mapping[str, int | Iterable[int]]
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def _with_wrapped(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """The method, with itself as ``__wrapped__``: captum's NoiseTunnel calls that, to pass by captum's own logging."""
-
-    @wraps(method)
-    def unchanged(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return method(*args, **kwargs)
-
-    return unchanged
 
 
 class LRP:
@@ -139,7 +126,7 @@ class LRP:
         return_convergence_delta: bool = ...,
     ) -> Any: ...
 
-    @_with_wrapped
+    @with_wrapped
     def attribute(
         self,
         inputs: Inputs,
@@ -180,7 +167,7 @@ class LRP:
             ValueError: the target does not fit the output, or there is no module of that name.
             RuntimeError: ``strict`` is set, and the model calls an operation that has no rule.
         """
-        masks = self._masks(concepts)
+        masks = masks_of(concepts, self._checked)
         run = self._run()
         within = None if layer is None else self._checked(layer)
         with forward_pass(self.model, run, inputs, additional_forward_args, values_of=within, masks=masks) as done:
@@ -247,7 +234,7 @@ class LRP:
             more,
             record=_any_but_the_model if names is None else names,
             values_of=None if layer is None else self._checked(layer),
-            masks=self._masks(concepts),
+            masks=masks_of(concepts, self._checked),
         ) as done:
             start = self._start(done, target, layer)
             edges = {name: recorded.edge for name, recorded in done.recorded.items() if recorded.edge is not None}
@@ -380,20 +367,13 @@ class LRP:
     def _start(self, done: ForwardPass, target: Target, layer: str | None) -> Start:
         """Where the explanation starts, and with how much relevance."""
         if layer is None:
-            if done.run.gradients or self.composite.seed == "one" or _is_relevance(target):
+            if done.run.gradients or self.composite.seed == "one" or is_relevance(target):
                 done.explained_as_given()
-            return self._start_at(done, done.output, done.output.detach(), target, relevance_at)
+            return Start.at(done.run, done.output, done.output.detach(), target, relevance_at)
         recorded = done.recorded.get(layer)
         if recorded is None or recorded.edge is None or recorded.value is None:
             raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
-        return self._start_at(done, recorded.edge, recorded.value, target, _relevance_within)
-
-    def _start_at(self, done: ForwardPass, source: Any, value: Tensor, target: Target, relevance: Any) -> Start:
-        """At a tensor of the graph; at its pre-activations, unless the relevance to start with is given."""
-        tail = None if _is_relevance(target) else Tail(done.run, source)
-        if not tail:
-            return Start.at(source, relevance(value, target, self.composite.seed))
-        return Start.behind(tail, relevance(value, target, "one"), value)
+        return Start.at(done.run, recorded.edge, recorded.value, target, relevance_within)
 
     def _checked(self, name: str) -> str:
         """The name of a module, if there is one of that name."""
@@ -404,17 +384,6 @@ class LRP:
             raise ValueError(f"The model has no module {name!r}.{hint} Its modules: dict(model.named_modules()).")
         return name
 
-    def _masks(self, concepts: Concepts | None) -> dict[str, Callable[[Tensor], Tensor]]:
-        return {
-            self._checked(name): _only(name, [channels] if isinstance(channels, int) else list(channels))
-            for name, channels in (concepts or {}).items()
-        }
-
-
-def _is_relevance(target: Target) -> bool:
-    """Whether the target is the relevance to start with."""
-    return isinstance(target, Tensor) and target.is_floating_point()
-
 
 def _any_but_the_model(name: str) -> bool:
     return bool(name)
@@ -423,25 +392,3 @@ def _any_but_the_model(name: str) -> bool:
 def _per_example(R: Tensor) -> Tensor:
     """(batch): the sum over each example."""
     return R.reshape(len(R), -1).sum(1)
-
-
-def _relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
-    """As :func:`relevance_at`, where one index means a channel with all positions."""
-    if value.dim() > 2 and means_one_index(target, value):
-        channels = value.flatten(2)
-        picked = relevance_at(torch.ones_like(channels[..., 0]), target, "one")[..., None].expand_as(channels)
-        return (picked * channels if seed == "value" else picked.clone()).view_as(value)
-    return relevance_at(value, target, seed)
-
-
-def _only(name: str, channels: list[int]) -> Callable[[Tensor], Tensor]:
-    """Lets relevance pass through these channels alone."""
-
-    def mask(R: Tensor) -> Tensor:
-        if any(not -R.shape[1] <= channel < R.shape[1] for channel in channels):
-            raise ValueError(f"The concepts {channels} of {name!r} are out of range: it has {R.shape[1]} channels.")
-        kept = torch.zeros_like(R)
-        kept[:, channels] = R[:, channels]
-        return kept
-
-    return mask

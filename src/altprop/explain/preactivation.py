@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from altprop.explain.targets import Target, is_relevance
 from altprop.ops.lrp_run import Run
 from altprop.ops.relevance import Call, Pass, Proportion, Sum
 from altprop.ops.weighted_sums import Layer
@@ -272,3 +274,57 @@ def _masked(mask: Tensor, values: Tensor) -> Tensor:
 
 def _before(node: Node) -> list[Node]:
     return [before for before, _ in node.next_functions if before is not None]
+
+
+@dataclass
+class Start:
+    """Where an explanation starts.
+
+    Attributes:
+        seed: the explained value at the target, elsewhere zero.
+        ends: where relevance starts, and how much: at the output, or at its :class:`pre-activations <Tail>`.
+        within: the relevance at those of these edges that lie between the output and its pre-activations.
+        calls: the operations that lie there.
+    """
+
+    seed: Tensor
+    ends: Sequence[tuple[Tensor | GradientEdge, Tensor | None]]
+    within: Callable[[Sequence[Tensor | GradientEdge]], Sequence[Tensor | None]]
+    calls: Sequence[Call] = ()
+
+    @classmethod
+    def at(
+        cls,
+        run: Run,
+        source: Tensor | GradientEdge,
+        value: Tensor,
+        target: Target,
+        relevance: Callable[[Tensor, Target, Any], Tensor],
+    ) -> Self:
+        """At a tensor of the graph; at its pre-activations, unless the relevance to start with is given.
+
+        Args:
+            run: the forward pass.
+            source: what is explained, or its place in the graph.
+            value: its value.
+            target: what of it.
+            relevance: how a target is understood: as :func:`altprop.explain.targets.relevance_at`.
+        """
+        tail = None if is_relevance(target) else Tail(run, source)
+        if tail:
+            return cls._behind(tail, relevance(value, target, "one"), value)
+        seed = relevance(value, target, run.composite.seed)
+        return cls(seed, [(source, seed)], lambda edges: [None] * len(edges))
+
+    @classmethod
+    def _behind(cls, tail: Tail, mask: Tensor, output: Tensor) -> Self:
+        """At the pre-activations of an output.
+
+        Args:
+            tail: what lies between.
+            mask: one at the target, elsewhere zero.
+            output: the value of the output.
+        """
+        seed, relevances = tail.relevance(mask, output)
+        within = partial(tail.within, mask=mask, output=output)
+        return cls(seed, list(zip(tail.ends, relevances, strict=True)), within, tail.calls)

@@ -92,9 +92,23 @@ def _positions(output: Tensor, target: Target) -> Tensor:
     return (indices * torch.tensor(strides, device=indices.device, dtype=torch.long)).sum(1).expand(batch)
 
 
-def means_one_index(target: Target, output: Tensor) -> bool:
+def is_relevance(target: Target) -> bool:
+    """Whether the target is the relevance to start with."""
+    return isinstance(target, Tensor) and target.is_floating_point()
+
+
+def relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
+    """As :func:`relevance_at`, where one index means a channel with all positions."""
+    if value.dim() > 2 and _means_one_index(target, value):
+        channels = value.flatten(2)
+        picked = relevance_at(torch.ones_like(channels[..., 0]), target, "one")[..., None].expand_as(channels)
+        return (picked * channels if seed == "value" else picked.clone()).view_as(value)
+    return relevance_at(value, target, seed)
+
+
+def _means_one_index(target: Target, output: Tensor) -> bool:
     """Whether ``target`` says one index, for all examples or for each, whatever dimensions ``output`` has."""
-    if target is None or (isinstance(target, Tensor) and target.is_floating_point()):
+    if target is None or is_relevance(target):
         return False
     return _as_indices(target, output).shape[1] == 1
 
