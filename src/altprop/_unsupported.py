@@ -6,7 +6,10 @@ import torch
 
 
 def refuse_transforms(rule: object) -> None:
-    """Refuse to run a model with ``rule`` attached under a transform of ``torch.func`` or under ``torch.jit.trace``.
+    """Refuse to run a model under a transform of ``torch.func`` or under ``torch.jit.trace``.
+
+    Args:
+        rule: the rule that is attached, or the layer that has feedback weights.
 
     Raises:
         RuntimeError: one of them is at work.

@@ -358,6 +358,28 @@ def test_tokens_that_are_not_looked_up_are_told_why(look_up, reason):
         explain(beside, (torch.rand(2, 1, WIDTH).double(), IDS))
 
 
+def test_books_have_a_line_for_tokens_that_the_model_adds():
+    model = Lookup(lambda e, ids: e(torch.cat([torch.full((2, 1), 9), ids], 1)))
+    books = altprop.LRP(model, composites.epsilon(1e-12, 1e-12)).conservation(IDS, 0)
+    check(torch.tensor(books.reached).double(), model.of(IDS).sum())
+    (line,) = [record for record in books if record.operation == "embedding"]
+    check(torch.tensor(line.biases).double(), 2 * model.of(torch.tensor(9)))
+    plain = altprop.LRP(Lookup(lambda e, ids: e(ids)), "epsilon").conservation(IDS, 0)
+    assert not [record for record in plain if record.operation == "embedding"]
+
+
+def test_transformers_that_turn_their_tokens_have_the_relevance_of_the_embeddings():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.XLNetConfig(vocab_size=VOCABULARY, d_model=16, n_layer=2, n_head=2, d_inner=24, num_labels=3)
+    model = transformers.XLNetForSequenceClassification(config).double().eval()
+    lrp = altprop.LRP(model, "attn_lrp")
+    of_tokens = lrp.attribute({"input_ids": IDS}, 1)["input_ids"]
+    vectors = model.transformer.word_embedding(IDS).detach()
+    of_vectors = lrp.attribute({"inputs_embeds": vectors}, 1)["inputs_embeds"]
+    check(of_tokens, of_vectors.sum(-1))
+
+
 def test_nothing_stays_on_what_was_explained():
     model = Lookup(lambda e, ids: e(ids.t()).transpose(0, 1))
     before = dict(vars(IDS))

@@ -264,11 +264,6 @@ def out_of_place(name, *args):
     return lambda h: getattr(h, name)(*args)
 
 
-<<<<<<< HEAD
-UNARY = ["exp", "square", "erf", "sin", "round", "sqrt", "reciprocal", "tanh", "sigmoid", "relu", "abs", "neg",
-         "log1p", "cumsum", "tril", "softplus", "atan", "expm1", "renorm", "clamp", "pow", "mul", "div", "sub",
-         "add"]  # fmt: skip
-=======
 UNARY = [
     "exp",
     "square",
@@ -295,7 +290,6 @@ UNARY = [
     "sub",
     "add",
 ]
->>>>>>> w-lfp
 ARGUMENTS = {"cumsum": (1,), "renorm": (2, 0, 1.0), "clamp": (-0.3, 0.4), "pow": (2,), "mul": (-1.5,), "div": (0.7,),
              "sub": (0.5,), "add": (1.0,)}  # fmt: skip
 

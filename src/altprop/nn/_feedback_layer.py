@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
+from altprop._unsupported import refuse_transforms
 from altprop.nn._operations import Operation, fans, weight_names
 from altprop.nn._witness import UNSEEN, trained_weights, unwatch, watch, watch_again
 from altprop.ops.interceptor import active_interceptor
@@ -47,6 +48,8 @@ class FeedbackLayer:
             self._seen()
         if self._suspended() or explained():
             return self.plain_forward(*args, **kwargs)
+        if not torch.compiler.is_compiling():
+            refuse_transforms(self)
         return operation(self, *args, **kwargs)
 
     def plain_forward(self, *args: Any, **kwargs: Any) -> Any:

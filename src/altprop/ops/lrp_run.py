@@ -131,6 +131,15 @@ class Run:
         call.follow(nodes_of([part for part in tree_leaves(result) if isinstance(part, Tensor)]), sources)
         self.calls.append((self.layer(function), call))
 
+    def watch_look_up(self, function: Callable[..., Any], vectors: Tensor, places: Tensor) -> None:
+        """Count what tokens that the model adds by itself keep of the relevance of looked-up vectors; in a report."""
+        if not self.reports or vectors.grad_fn is None:
+            return
+        call, explained = Moved(), places != 0
+        call.watch()
+        vectors.grad_fn.register_hook(lambda handed, arrived: call.count(arrived[0], handed[0] * explained))
+        self.calls.append((self.layer(function), call))
+
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
         if self._asked is not None:

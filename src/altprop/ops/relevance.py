@@ -177,6 +177,11 @@ class Moved(Call):
             node.register_hook(partial(self._count, node in results, hands_on))
             reached += [before for before in following if before is not None]
 
+    def count(self, R: Tensor, passed: Tensor) -> None:
+        """Take note that of the relevance ``R`` that much went on."""
+        if self.received is not None and self.passed is not None:
+            self.received, self.passed = self.received + _total(R), self.passed + _total(passed)
+
     def _count(
         self,
         is_result: bool,

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
+from altprop._unsupported import refuse_transforms
 from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
 from altprop.rules._hooks import hook_of_kind, remove_hooks
@@ -284,6 +285,8 @@ class _Directed:
                 f"torch.nn.parallel.DistributedDataParallel."
             )
         rule: Any = attachment.rule
+        if not torch.compiler.is_compiling():
+            refuse_transforms(rule)
         compiling, ready = torch.compiler.is_compiling(), bool(model.__dict__.get(_READY))
         if compiling and rule._draws_on_first_batch and not ready:
             # Imported here, for it loads the compiler: `import altprop` does not.
