@@ -22,7 +22,8 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from altprop.explain.targets import Target, is_relevance
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Call, Pass, Proportion, Sum
+from altprop.ops.proportion import Proportion
+from altprop.ops.relevance import Call, Pass, Sum
 from altprop.ops.weighted_sums import Layer
 
 _SUMS_OF_TWO = {"add", "radd", "sub", "subtract", "rsub"}

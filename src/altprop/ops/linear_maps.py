@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -138,6 +139,51 @@ class Rows:
     def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """The sum over the outputs, at each input."""
         return s.sum(-2, keepdim=True).sum_to_size(*x.shape[:-2], 1, x.shape[-1]).expand_as(x).clone()
+
+
+@dataclass(frozen=True)
+class Bilinear:
+    """Any product that is linear in both factors, such as ``torch.einsum``'s: by its ordinary backward pass.
+
+    Attributes:
+        product: of x and the weight.
+        shape: of x.
+    """
+
+    product: Callable[[Tensor, Tensor], Tensor]
+    shape: torch.Size
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """W x; also for an x that is the same throughout."""
+        return self.product(x.expand(self.shape), weight)
+
+    def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Wᵀ s."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            return torch.autograd.grad(self.product(leaf, weight.detach()), leaf, s)[0]
+
+    def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Of the weight's shape."""
+        with torch.enable_grad():
+            leaf = weight.detach().requires_grad_()
+            return torch.autograd.grad(self.product(x.detach(), leaf), leaf, s)[0]
+
+    def per_output(self, values: Tensor) -> Tensor:
+        """There is no bias."""
+        return values
+
+    def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
+        """No batch norm is one with this."""
+        raise NotImplementedError
+
+    def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
+        """How many products each output sums."""
+        return self.product(torch.ones_like(x), torch.ones_like(weight))
+
+    def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """As with weights that are all 1."""
+        return self.transposed(s, torch.ones_like(weight), x)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from altprop.ops import names
 from altprop.ops.linear_maps import LinearMap
 from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Call, Homogeneous, Proportion, connect, connect_all, nodes_of
+from altprop.ops.proportion import Homogeneous, Proportion, connect_all
+from altprop.ops.relevance import Call, connect, nodes_of
 from altprop.ops.relevance_flow import (
     OTHER,
     PROPORTIONAL,

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from altprop.ops.linear_maps import Columns, LinearMap, Matrix, Rows
+from altprop.ops.linear_maps import Bilinear, Columns, LinearMap, Matrix, Rows
 from altprop.ops.lrp_activations import rescaled
 from altprop.ops.lrp_common import (
     constant,
@@ -118,9 +119,34 @@ def matrix_product(run: Run, function: Callable[..., Any], *args: Any, **kwargs:
         product = _layer_product(run, function, a, b, None, function, args, {})
         if product is not None:
             return product
+    if len(inputs) == 1 and function.__name__ in {"einsum", "tensordot", "inner"}:
+        product = _bilinear_layer(run, function, inputs[0], args, kwargs)
+        if product is not None:
+            return product
     if run.gradients:
         return ordinary(run, function, *args, **kwargs)
     return in_proportion(run, function, args, kwargs, parts=[1.0 / len(inputs)] * len(inputs))
+
+
+def _bilinear_layer(
+    run: Run, function: Callable[..., Any], x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """A product of x and one weight as a linear layer; None if it is none."""
+    flat, structure = tree_flatten(args)
+    places = [place for place, value in enumerate(flat) if isinstance(value, Tensor)]
+    weights = [place for place in places if flat[place] is not x]
+    if len(places) != 2 or len(weights) != 1 or flat[weights[0]].dim() < 2 or not is_weight(flat[weights[0]]):
+        return None
+
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        filled = [weight if place in weights else x if place in places else value for place, value in enumerate(flat)]
+        made: Tensor = function(*tree_unflatten(filled, structure), **kwargs)
+        return made
+
+    layer = run.layer(function)
+    layer.kind = nn.Linear
+    operands = (x, flat[weights[0]], None)
+    return weighted_sum(run, layer, Bilinear(product, x.shape), operands, function, *args, **kwargs)
 
 
 _PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv"}
