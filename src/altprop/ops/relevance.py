@@ -180,7 +180,7 @@ class Moved(Call):
     def count(self, R: Tensor, passed: Tensor) -> None:
         """Take note that of the relevance ``R`` that much went on."""
         if self.received is not None and self.passed is not None:
-            self.received, self.passed = self.received + _total(R), self.passed + _total(passed)
+            self.received, self.passed = self.received + total_of(R), self.passed + total_of(passed)
 
     def _count(
         self,
