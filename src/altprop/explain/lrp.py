@@ -330,7 +330,7 @@ class LRP:
             raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
 
     def refresh(self) -> None:
-        """Forget what was made of the weights. Never needed: that a weight has changed is noticed, whatever changed it."""
+        """Forget what was made of the weights. Never needed: a weight that has changed is noticed."""
         self._parts.clear()
 
     def operations(self, inputs: Inputs) -> list[tuple[str, str, str, bool, str]]:
