@@ -284,3 +284,30 @@ def test_data_parallel_replicas_are_refused(rule):
     replica = model._replicate_for_data_parallel()
     with altprop.targets(y), pytest.raises(RuntimeError, match="DataParallel"):
         replica(x)
+
+
+def test_transforms_and_traces_are_refused_in_words(rule):
+    model, (x, y) = mlp(), batch()
+    attach_quietly(rule, model)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(w, x, y):
+        return F.cross_entropy(torch.func.functional_call(model, w, (x[None],)), y[None])
+
+    with altprop.targets(y):
+        with pytest.raises(RuntimeError, match=r"torch\.func"):
+            torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(weights, x, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated
+            with pytest.raises(RuntimeError, match=r"torch\.jit\.trace"):
+                torch.jit.trace(model, (x,), check_trace=False)
+
+
+def test_weights_may_be_exchanged_for_a_call(rule):
+    model, (x, y) = mlp(), batch()
+    expected = updates(rule, mlp(), x, y)
+    attach_quietly(rule, model)
+    weights = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
+    with altprop.targets(y):
+        F.cross_entropy(torch.func.functional_call(model, weights, (x,)), y).backward()
+    assert_same({name: w.grad for name, w in weights.items() if w.grad is not None}, expected)

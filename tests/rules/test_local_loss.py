@@ -133,3 +133,8 @@ def test_a_block_without_parameters_has_a_classifier_too():
     model = nn.Sequential(nn.Linear(6, 8), nn.Sequential(nn.Tanh()), nn.Linear(8, 3))
     with pytest.raises(ValueError, match="does not know how many features enter '1'"):
         altprop.LocalLoss(blocks=["1", "2"]).attach(model)
+
+
+def test_lazy_layers_are_to_be_run_first():
+    with pytest.raises(ValueError, match="Call the model on one batch before attaching"):
+        altprop.LocalLoss().attach(nn.Sequential(nn.Linear(6, 8), nn.LazyLinear(3)))

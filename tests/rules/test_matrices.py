@@ -218,3 +218,28 @@ def test_compiled_models_follow_a_seed_that_is_loaded():
     found = {name: p.grad for name, p in other.named_parameters()}
     for name, value in step(model, 0).items():
         torch.testing.assert_close(found[name], value)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_another_seed_may_be_assigned(drawn):
+    model, other = network(), network()
+    altprop.DFA(seed=3).attach(model)
+    altprop.DFA(seed=4).attach(other)
+    if drawn:
+        step(other, 0)
+    other.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)
+    assert_equal(step(other, 0), step(model, 0))
+
+
+def test_a_seed_outlives_the_meta_device():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    altprop.DFA(seed=3).attach(model)
+    model.to_empty(device="cpu")
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    model(torch.randn(2, 6)).sum().backward()
+    assert model.direct_seed == 3
+    assert torch.equal(
+        model[2].feedback_projection, draw((3, 8), "2.feedback_projection", 3, init="normal", normalize=True, skew=None)
+    )

@@ -165,9 +165,11 @@ def forward_pass(
         like = torch.empty_like(tensor, device="meta")
         recorded[key] = Recorded(edge, like, tensor.detach().clone() if name == values_of else None)
 
-    with ExitStack() as stack:
-        stack.callback(run.close)
-        stack.callback(_detach_buffers, model)
+    stack = ExitStack()
+    try:
+        for _ in range(2):  # an interrupt may come in the middle of the first time
+            stack.callback(run.close)
+            stack.callback(_detach_buffers, model)
         stack.enter_context(in_evaluation_mode(model))
         for module in model.modules():
             attachment = Attachment.of(module)
@@ -197,6 +199,11 @@ def forward_pass(
         for number, arriving in enumerate(of_tokens):
             arriving.extend(run.tokens.vectors_of(number))
         yield ForwardPass(run, output, entries, recorded)
+        stack.close()
+    except BaseException:
+        # Not a with block: an interrupt on its way out would leave all that as it is in the block.
+        stack.close()
+        raise
 
 
 def like_inputs(inputs: Inputs, relevances: list[Tensor | None], run: Run) -> Any:
@@ -291,7 +298,8 @@ def _entered(
 def _followed(model: nn.Module, run: Run, interceptor: Interceptor, note: Callable[[str, Any], None]) -> Iterator[None]:
     """Know which module is running, and take modules that are one activation or normalisation for one operation."""
     thread = threading.get_ident()
-    handles = []
+    modules = dict(model.named_modules())
+    ours: set[int] = set()
 
     def follow(name: str, module: nn.Module) -> None:
         whole = kind_of(module) is not None and not run.gradients
@@ -312,16 +320,24 @@ def _followed(model: nn.Module, run: Run, interceptor: Interceptor, note: Callab
             note(name, output)
             return output if whole else None
 
-        handles.append(module.register_forward_pre_hook(enter, prepend=True))
-        handles.append(module.register_forward_hook(leave))
+        ours.update((id(enter), id(leave)))
+        module.register_forward_pre_hook(enter, prepend=True)
+        module.register_forward_hook(leave)
+
+    def unfollow() -> None:
+        for module in modules.values():
+            for hooks in (module._forward_pre_hooks, module._forward_hooks):
+                for key in [key for key, hook in hooks.items() if id(hook) in ours]:
+                    del hooks[key]
 
     try:
-        for name, module in model.named_modules():
+        for name, module in modules.items():
             follow(name, module)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        unfollow()
+    except BaseException:
+        unfollow()
+        raise
 
 
 def _passed(run: Run, module: nn.Module, args: Any, output: Any) -> Any:

@@ -330,7 +330,7 @@ class LRP:
             raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
 
     def refresh(self) -> None:
-        """Forget what was made of the weights. Never needed: a weight that has changed is noticed."""
+        """Forget what was made of the weights. There is no need to: a change is noticed, whatever made it."""
         self._parts.clear()
 
     def operations(self, inputs: Inputs) -> list[tuple[str, str, str, bool, str]]:

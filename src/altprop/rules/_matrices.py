@@ -25,6 +25,7 @@ _BROUGHT = "_altprop_direct_seed_brought"
 _NAME = "_altprop_direct_name"
 _FROM_SEED = "_altprop_direct_from_seed"
 _STALE = -1
+_ON_META = "_altprop_direct_seed_on_meta"
 
 
 class Drawer(Protocol):
@@ -44,6 +45,8 @@ def prepare(model: nn.Module, cuts: list[tuple[str, nn.Module]], seed: int, draw
     device = next(model.parameters()).device
     with torch.inference_mode(mode=False):
         model.register_buffer(SEED, torch.tensor(seed, device=device))
+    if device.type == "meta":
+        model.__dict__[_ON_META] = seed
     model.register_load_state_dict_pre_hook(_keep_seed)  # type: ignore[no-untyped-call]
     model.register_load_state_dict_post_hook(_follow_loaded_seed)  # type: ignore[no-untyped-call]
     model.register_state_dict_post_hook(_save)  # type: ignore[no-untyped-call]
@@ -54,7 +57,7 @@ def clear(model: nn.Module) -> None:
     ours = (_adopt, _keep_seed, _follow_loaded_seed, _save)
     for module in model.modules():
         remove_hooks(module, lambda hook: any(hook is own for own in ours))
-        for name in [*_matrices_of(module), _NAME, _FROM_SEED, _LOADED, _BROUGHT, _READ]:
+        for name in [*_matrices_of(module), _NAME, _FROM_SEED, _LOADED, _BROUGHT, _READ, _ON_META]:
             module.__dict__.pop(name, None)
     model._buffers.pop(SEED, None)
 
@@ -104,6 +107,8 @@ def seed_of(model: nn.Module) -> int:
     seed = model._buffers[SEED]
     assert seed is not None
     known = model.__dict__.get(_READ)
+    if known is None and _ON_META in model.__dict__:
+        seed.fill_(model.__dict__.pop(_ON_META))  # to_empty() gave it memory and no value
     if known is not None and known[1] == seed._version:
         return int(known[0])
     # DistributedDataParallel writes to every buffer before every pass: the first time tells.
@@ -152,8 +157,8 @@ def _adopt(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) 
     """Before a state dict is loaded: take the matrices out of it, for torch knows nothing of them."""
     start = prefix + PROJECTION
     loaded = {key.removeprefix(prefix): state_dict.pop(key) for key in [*state_dict] if key.startswith(start)}
-    device = next(module.parameters()).device
     for name, value in loaded.items():
+        device = next((p.device for p in module.parameters() if not p.is_meta), value.device)
         module.__dict__[name] = value.detach().clone().to(device)
         module.__dict__.get(_FROM_SEED, {}).pop(name, None)
     module.__dict__[_LOADED] = tuple(loaded)
@@ -175,7 +180,10 @@ def _follow_loaded_seed(model: nn.Module, _: Any) -> None:
             if name not in loaded and not _is_from_seed(module, name):
                 module.__dict__.setdefault(_FROM_SEED, {})[name] = _STALE
     if brought:
-        _draw_anew(model, seed_of(model), every=False)
+        model.__dict__.pop(_ON_META, None)
+        known = model.__dict__.pop(_READ, None)  # another tensor may be in the seed's place, of the same version
+        value = seed_of(model)
+        _draw_anew(model, value, every=known is not None and known[0] != value)
 
 
 def _save(model: nn.Module, state_dict: dict[str, Any], prefix: str, _: Any) -> None:

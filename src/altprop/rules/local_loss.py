@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
 
 from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
@@ -137,6 +138,11 @@ class LocalLoss(DirectRule):
 
     def _features(self, name: str, module: nn.Module) -> int:
         layer = first_layer(module)
+        if layer is not None and any(is_lazy(parameter) for parameter in layer.parameters()):
+            raise ValueError(
+                f"{self!r} does not know how many features enter {name!r}: its shapes come with the first batch. Call "
+                f"the model on one batch before attaching."
+            )
         if isinstance(layer, nn.modules.conv._ConvNd):
             return int(layer.in_channels * self.grid ** len(layer.kernel_size))
         for attribute in ("in_features", "embed_dim", "input_size"):  # Linear; MultiheadAttention; LSTM and its kin
