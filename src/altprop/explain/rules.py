@@ -135,7 +135,7 @@ class Epsilon(_Stabilised):
         """R_i = Σ_j x_i w_ij R_j / z_j."""
         z, as_it_was = self._z(layer), self.bias != "ignore"
         s = layer.share(R, z, self.epsilon, nonnegative=as_it_was and layer.z_is_nonnegative)
-        R_x = layer.transposed(s, layer.weight).mul_(layer.x)
+        R_x = layer.back(s).mul_(layer.x)
         return self._with_bias(layer, R_x, s, self._bias_of(layer))
 
 

@@ -8,7 +8,7 @@ winner of a max pool) hand it back by their ordinary backward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -88,7 +88,12 @@ def divide(R: Tensor, z: Tensor, epsilon: float, *, nonnegative: bool = False) -
     if nonnegative:
         return _over(R, z + epsilon)
     # Far quicker than torch.where. The sign of a zero makes no difference: all that adds up to -0.0 is zero.
-    return _over(R, torch.copysign(torch.tensor(epsilon, dtype=z.dtype), z).add_(z))
+    return _over(R, torch.copysign(_scalar(epsilon, z.dtype), z).add_(z))
+
+
+@lru_cache(maxsize=64)
+def _scalar(value: float, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(value, dtype=dtype)
 
 
 def _over(R: Tensor, denominator: Tensor) -> Tensor:

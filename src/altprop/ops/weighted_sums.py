@@ -214,6 +214,12 @@ class WeightedSum(Call):
         """Wᵀ s with another weight; a new tensor."""
         return self._map.transposed(s, weight, self.x)
 
+    def back(self, s: Tensor) -> Tensor:
+        """Wᵀ s with the layer's own weight; a new tensor."""
+        # With a batch norm, W is that of the layer times a scale for each output: s is scaled with less effort.
+        s = s if self._norm is None else s * self.per_output(self._norm.affine()[0])
+        return self._map.transposed(s, self._weight, self.x)
+
     def fan_in(self) -> Tensor:
         """How many inputs each output has, in a shape that divides an output."""
         return self._map.fan_in(self.x, self._weight)
@@ -245,6 +251,7 @@ class BatchNorm(Call):
     ) -> None:
         self._mean, self._variance, self._epsilon = statistics
         self._weight, self._bias, self.may_fold = weight, bias, may_fold
+        self._affine: tuple[Tensor, Tensor] | None = None
         flow_of(x).uses.append(self)
 
     def set_output(self, y: Tensor) -> None:
@@ -266,11 +273,13 @@ class BatchNorm(Call):
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Its scale and shift for each channel."""
-        scale = torch.rsqrt(self._variance + self._epsilon)
-        if self._weight is not None:
-            scale = scale * self._weight.detach()
-        shift = -self._mean * scale
-        return scale, shift if self._bias is None else shift + self._bias.detach()
+        if self._affine is None:
+            scale = torch.rsqrt(self._variance + self._epsilon)
+            if self._weight is not None:
+                scale = scale * self._weight.detach()
+            shift = -self._mean * scale
+            self._affine = scale, shift if self._bias is None else shift + self._bias.detach()
+        return self._affine
 
     def sources(self) -> tuple[Tensor, ...]:
         """What the scale depends on."""
