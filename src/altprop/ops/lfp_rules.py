@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -41,59 +41,62 @@ from altprop.ops.names import OpRule
 # The table is built at the end of the file, from these lines.
 
 
-def _table() -> dict[str | Callable[..., Any], OpRule]:
-    rules: dict[str | Callable[..., Any], OpRule] = {
+def _table() -> dict[names.Key, OpRule]:
+    # Functions with a rule of their own, though they are in one of the classes below.
+    own: list[tuple[Iterable[names.Key], OpRule]] = [
+        (("embedding_bag",), embedding_bag),
+        (_ADDITIONS, addition),
+        (("lerp",), interpolation),
+        (("embedding",), embedding),
+        (("neg", "__neg__", "negative"), move),  # a deferred factor does not know the sign
+        (("pow", "__pow__", "__rpow__", "float_power"), power),
+        (("__rtruediv__", "__rdiv__"), reflected_quotient),
+        (("clamp", "clip", "clamp_min", "clamp_max"), clamp),
+        (("prelu",), prelu),
+        (("glu",), gated_linear_unit),
+        (("bilinear", "cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul"), matrix_product),
+        (("var", "cov"), square_form),
+        (("inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv"), inverse),
+        (("real",), ordinary),
+        (("cosine_similarity",), cosine_similarity),
+        (("pairwise_distance",), mixture),
+        (("scaled_dot_product_attention",), attention),
+        (("multi_head_attention_forward",), multi_head_attention),
+    ]
+    classes: list[tuple[Iterable[names.Key], OpRule]] = [
         # z = W a + b, and whatever else mixes values: credit in proportion to contributions
-        **dict.fromkeys(names.WEIGHTED_SUMS, weighted_sum),
-        **dict.fromkeys(names.TRANSPOSED_CONVOLUTIONS, weighted_sum),
-        **dict.fromkeys(names.NORMALISATIONS, mixture),
-        **dict.fromkeys((*names.MIXTURES, *names.SAMPLERS, *names.FOURIER), mixture),
-        "embedding_bag": embedding_bag,
-        **dict.fromkeys(_ADDITIONS, addition),
-        **dict.fromkeys(names.ADDED_PRODUCTS, added_product),
-        "lerp": interpolation,
-        "embedding": embedding,
+        ((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS), weighted_sum),
+        ((*names.NORMALISATIONS, *names.MIXTURES, *names.SAMPLERS, *names.FOURIER), mixture),
+        (names.ADDED_PRODUCTS, added_product),
         # values that only move keep their credit; the winner of a contest (max pool, ReLU) takes it all
-        **dict.fromkeys(names.MOVES, move),
-        **dict.fromkeys(names.MOVING_ATTRIBUTES, move),
-        **dict.fromkeys(names.CONTESTS, move),
-        **dict.fromkeys(names.COMPLEX_MOVES, ordinary),
+        ((*names.MOVES, *names.MOVING_ATTRIBUTES, *names.CONTESTS), move),
+        (names.COMPLEX_MOVES, ordinary),
         # a' = φ(z): credit passes unchanged, whether φ has a derivative or not
-        **dict.fromkeys(names.ACTIVATIONS, activation),
-        **dict.fromkeys(("neg", "__neg__", "negative"), move),  # a deferred factor does not know the sign
-        **dict.fromkeys(names.SECOND_OPERAND_ACTIVATIONS, second_operand_activation),
-        **dict.fromkeys(("pow", "__pow__", "__rpow__", "float_power"), power),
-        **dict.fromkeys(("__rtruediv__", "__rdiv__"), reflected_quotient),
-        **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), clamp),
-        "prelu": prelu,
-        "glu": gated_linear_unit,
-        **dict.fromkeys(names.DROPOUTS, dropout),
+        (names.ACTIVATIONS, activation),
+        (names.SECOND_OPERAND_ACTIVATIONS, second_operand_activation),
+        (names.DROPOUTS, dropout),
         # products of two activations: half of the credit to each
-        **dict.fromkeys(names.ELEMENTWISE_PRODUCTS, elementwise_product),
-        **dict.fromkeys(names.QUOTIENTS, quotient),
-        **dict.fromkeys((*names.MATRIX_PRODUCTS, "bilinear"), matrix_product),
-        **dict.fromkeys(names.HOMOGENEOUS, homogeneous),
-        **dict.fromkeys(("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul"), matrix_product),
-        **dict.fromkeys(("var", "cov"), square_form),
-        **dict.fromkeys(("inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv"), inverse),
-        **dict.fromkeys(names.MATRIX_QUOTIENTS, matrix_quotient),
-        **dict.fromkeys(names.PRODUCTS_WITH_LOG, product_with_log),
-        "cosine_similarity": cosine_similarity,
-        "pairwise_distance": mixture,
-        "scaled_dot_product_attention": attention,
-        "multi_head_attention_forward": multi_head_attention,
+        (names.ELEMENTWISE_PRODUCTS, elementwise_product),
+        (names.QUOTIENTS, quotient),
+        (names.MATRIX_PRODUCTS, matrix_product),
+        (names.HOMOGENEOUS, homogeneous),
+        (names.MATRIX_QUOTIENTS, matrix_quotient),
+        (names.PRODUCTS_WITH_LOG, product_with_log),
         # the ordinary gradient is the rule
-        **dict.fromkeys((*names.SOFTMAXES, *names.SOFT_MAXIMA, *names.OBJECTIVES), ordinary),
-    }
+        ((*names.SOFTMAXES, *names.SOFT_MAXIMA, *names.OBJECTIVES), ordinary),
+    ]
+    special = names.joined(own)
+    rules = special | names.joined(([key for key in keys if key not in special], rule) for keys, rule in classes)
     rules = with_in_place_twins(rules)
-    return {
-        **{name: ruled(rule, is_layer=name in _LAYERS) for name, rule in rules.items()},
-        **dict.fromkeys(names.OVERWRITES, ruled(overwrite)),
-        torch.real: ruled(ordinary),
-        step: ruled(activation),
-        sign: ruled(activation),
-        **dict.fromkeys(("requires_grad_", "retain_grad", "register_hook"), itself),
-    }
+    last = names.joined(
+        [
+            (names.OVERWRITES, ruled(overwrite)),
+            ((torch.real,), ruled(ordinary)),
+            ((step, sign), ruled(activation)),
+            (("requires_grad_", "retain_grad", "register_hook"), itself),
+        ]
+    )
+    return {name: ruled(rule, is_layer=name in _LAYERS) for name, rule in rules.items() if name not in last} | last
 
 
 _ADDITIONS = ("add", "__add__", "__radd__", "sub", "subtract", "__sub__", "__rsub__", "rsub")
