@@ -88,7 +88,14 @@ def assert_plain(model, place):
     assert not _stack.entries, place
     assert torch.is_grad_enabled(), place
     assert not torch.is_autocast_enabled("cpu"), place
+    assert autocast_depth() == 0, place  # else its copies of the weights are never made anew
     assert all(map(torch.equal, gradients(model), PLAIN)), place
+
+
+def autocast_depth():
+    depth = torch.autocast_increment_nesting() - 1
+    torch.autocast_decrement_nesting()
+    return depth
 
 
 def take_off(model):
@@ -137,6 +144,24 @@ def test_of_a_thousand_interrupts_none_leaves_a_trace(rule):
         assert_plain(model, place)
         count += 1
     assert count > (60 if rule is not RULES["backprop"] else 10)
+
+
+def test_an_interrupt_at_any_line_leaves_no_switch_of_torchs_on():
+    def forward(attached):
+        with altprop.targets(batch()[1]):
+            attached(batch()[0])
+
+    def drtp():
+        model = mlp()
+        RULES["drtp-forward"].attach(model)
+        return model
+
+    count = 0
+    for _, place in failures_of(Interrupt, drtp, forward):
+        assert autocast_depth() == 0, place
+        assert torch.is_grad_enabled(), place
+        count += 1
+    assert count > 100
 
 
 @pytest.mark.parametrize("name", ["fa", "dfa", "lfp"])

@@ -32,10 +32,9 @@ def fingerprint(weight: Tensor) -> Tensor:
     weight = weight.detach()
     if weight.numel() <= _SMALL:
         return weight.reshape(-1)
-    with torch.no_grad():
-        bits = _bits(weight)
-        some = bits[:: len(bits) // _SAMPLES]
-        return torch.stack([bits.sum(dtype=torch.int64), (some * _places(len(some), bits.device)).sum()])
+    bits = _bits(weight)
+    some = bits[:: len(bits) // _SAMPLES]
+    return torch.stack([bits.sum(dtype=torch.int64), (some * _places(len(some), bits.device)).sum()])
 
 
 @lru_cache(maxsize=64)

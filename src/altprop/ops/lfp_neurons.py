@@ -27,11 +27,13 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Never
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.utils._contextlib import context_decorator
 
 from altprop.ops.credit import SPIKES
 from altprop.ops.lfp_pass import LFPPass
@@ -53,8 +55,7 @@ def leaky(lfp: LFPPass, forward: Callable[..., Any], current: Tensor, mem: Tenso
     """A leaky neuron: the reward, divided by how far the membrane moved, goes to the current and to the membrane."""
     neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
-    with torch.no_grad(), _unseen():
-        output = forward(current) if mem is None else forward(current, mem)
+    output = _computed(forward, *((current,) if mem is None else (current, mem)))
     spikes, neuron.mem = _fire(lfp, neuron, current, before, output, wiped=False)
     return _as(output, spikes, neuron.mem)
 
@@ -66,8 +67,7 @@ def synaptic(
     neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     syn_before = _fitting(neuron.syn if syn is None else syn, current)
-    with torch.no_grad(), _unseen():
-        output = forward(current) if mem is None and syn is None else forward(current, syn, mem)
+    output = _computed(forward, *((current,) if mem is None and syn is None else (current, syn, mem)))
     neuron.syn = _Filter.apply(current, syn_before, _decay(lfp, neuron.alpha), neuron.syn)
     spikes, neuron.mem = _fire(lfp, neuron, neuron.syn, before, output, wiped=True)
     return _as(output, spikes, neuron.syn, neuron.mem)
@@ -80,8 +80,7 @@ def recurrent_leaky(
     neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     spikes = _fitting(neuron.spk if spk is None else spk, current)
-    with torch.no_grad(), _unseen():
-        output = forward(current) if mem is None and spk is None else forward(current, spk, mem)
+    output = _computed(forward, *((current,) if mem is None and spk is None else (current, spk, mem)))
     before_it = torch.zeros_like(current) if spikes is None else spikes
     returned = LFPInterceptor(LFP_TABLE, lfp).run(neuron.recurrent, (before_it,), {})
     _taking_in(lfp, forward, returned)
@@ -99,7 +98,15 @@ def refused_neuron(lfp: LFPPass, forward: Callable[..., Any], *args: Any, **kwar
 
 
 # The interceptor is silent within a neuron, but would still be asked about each of its many small operations.
-_unseen = torch._C.DisableTorchFunction
+# As decorators, for an interrupt can come between the last line of a block and its end.
+_unseen = partial(context_decorator, lambda: torch._C.DisableTorchFunction())  # noqa: PLW0108 - torch takes no class
+
+
+@torch.no_grad()
+@_unseen
+def _computed(forward: Callable[..., Any], *args: Any) -> Any:
+    return forward(*args)
+
 
 NEURON_RULES: dict[str, OpRule] = {
     rule.__name__: rule for rule in (leaky, synaptic, recurrent_leaky, refused_neuron)
@@ -133,6 +140,7 @@ def _as(output: Any, spikes: Tensor, *states: Tensor) -> Any:
     return (spikes, *states) if isinstance(output, tuple) else spikes
 
 
+@_unseen
 def _fire(
     lfp: LFPPass, neuron: Any, current: Tensor, before: Tensor | None, output: Any, *, wiped: bool
 ) -> tuple[Tensor, Tensor]:
@@ -147,22 +155,21 @@ def _fire(
         wiped: reset to zero takes the current along with the potential, as snntorch's neurons other than Leaky have it.
     """
     spikes = output[0] if isinstance(output, tuple) else output
-    with _unseen():
-        kind = neuron.reset_mechanism
-        kept = 1 - neuron.reset if kind == "zero" else None
-        fired, membrane = _Fire.apply(
-            current,
-            before,
-            _decay(lfp, neuron.beta),
-            lfp.operand(neuron.threshold),
-            spikes,
-            neuron.mem,
-            neuron.reset if kind == "subtract" else None,
-            kept,
-            wiped,
-            lfp.epsilon,
-        )
-        return lfp.defer(fired, SPIKES), lfp.defer(membrane, 0.0)
+    kind = neuron.reset_mechanism
+    kept = 1 - neuron.reset if kind == "zero" else None
+    fired, membrane = _Fire.apply(
+        current,
+        before,
+        _decay(lfp, neuron.beta),
+        lfp.operand(neuron.threshold),
+        spikes,
+        neuron.mem,
+        neuron.reset if kind == "subtract" else None,
+        kept,
+        wiped,
+        lfp.epsilon,
+    )
+    return lfp.defer(fired, SPIKES), lfp.defer(membrane, 0.0)
 
 
 class _Fire(Function):

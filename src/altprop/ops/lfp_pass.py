@@ -277,8 +277,7 @@ class LFPPass:
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
-        with torch.no_grad():
-            self.before_overwriting(base)
+        torch.no_grad()(self.before_overwriting)(base)
         base.copy_(self.settle(copy))
         self._settled_bases.append(base)
         self.defer(base, 0.0)

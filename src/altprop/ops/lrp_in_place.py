@@ -48,8 +48,8 @@ def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
     """The function that does out of place what ``function`` does in place; None if there is none.
 
     Example:
-        >>> twin_of(torch.Tensor.index_add_).__name__, twin_of(torch.Tensor.__ipow__).__name__
-        ('index_add', '__pow__')
+        >>> twin_of(torch.Tensor.index_add_).__name__, twin_of(torch.Tensor.mul_).__name__
+        ('index_add', 'mul')
     """
     name = function.__name__
     name = f"__{name[3:]}" if name in names.IN_PLACE_OPERATORS else name.rstrip("_")

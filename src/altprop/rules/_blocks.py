@@ -254,8 +254,9 @@ def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
             "when='backward'."
         )
     try:
-        with torch.autocast(root.device.type, enabled=False):
-            torch.autograd.backward(root, signal)
+        # As a decorator, for an interrupt can come between the last line of a block and its end: autocast would stay
+        # nested for the whole process, and its copies of the weights would never be made anew.
+        torch.autocast(root.device.type, enabled=False)(torch.autograd.backward)(root, signal)
     except RuntimeError as error:
         if "backward through the graph a second time" not in str(error):
             raise

@@ -43,8 +43,7 @@ def prepare(model: nn.Module, cuts: list[tuple[str, nn.Module]], seed: int, draw
         module.__dict__[_NAME] = name
         module.register_load_state_dict_pre_hook(_adopt)  # type: ignore[no-untyped-call]
     device = next(model.parameters()).device
-    with torch.inference_mode(mode=False):
-        model.register_buffer(SEED, torch.tensor(seed, device=device))
+    model.register_buffer(SEED, torch.inference_mode(mode=False)(torch.tensor)(seed, device=device))
     if device.type == "meta":
         model.__dict__[_ON_META] = seed
     model.register_load_state_dict_pre_hook(_keep_seed)  # type: ignore[no-untyped-call]
