@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 import altprop
 from altprop.experiment import build_model, load_data
-from altprop.experiment.models import Shape
-from altprop.experiment.training import Job, train_network
-from altprop.experiment.watching import Watch
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.old_training import Job, train_network
+from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import Gambler, Hooked, own_data, poison, tiny
 
 

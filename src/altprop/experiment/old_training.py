@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.metrics import score
-from altprop.experiment.models import Shape
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.networks.spiking import is_spiking, objective_of_spikes, read_spikes
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
 from altprop.experiment.registry import make_rule
 from altprop.experiment.results import Divergence, Epoch, Run
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import Settings
-from altprop.experiment.spiking import is_spiking, objective_of_spikes, read_spikes
-from altprop.experiment.stepping import NotFiniteError, check_and_clip, check_loss, culprit, loss_of
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.stepping import NotFiniteError, check_and_clip, check_loss, culprit, loss_of
+from altprop.experiment.training.watching import Watch
 from altprop.measure import compare_with_backprop, weight_alignment
 from altprop.rule import Rule
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from altprop.experiment import InputError
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import open_data
-from tests.experiment.sources.originals import MAKERS
+from tests.experiment.data.originals import MAKERS
 
 
 def cut(file):

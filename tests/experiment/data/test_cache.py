@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from altprop.experiment.cache import cached
+from altprop.experiment.data.cache import cached
 
 
 class Made:

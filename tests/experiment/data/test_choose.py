@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from altprop.experiment import InputError
-from altprop.experiment.sources.choose import choose
+from altprop.experiment.data.choose import choose
 
 
 @given(st.lists(st.integers(0, 5), min_size=4, max_size=80), st.floats(0.2, 0.8), st.integers(0, 99))

@@ -4,7 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment.sources import DATA_SETS, describe
+from altprop.experiment.data.catalog import DATA_SETS
+from altprop.experiment.data.describe import describe
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from altprop.experiment import DATA, InputError, load_data
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import open_data
 
 
 @pytest.mark.parametrize("name", sorted(DATA.keys() - {"mnist-5k", "mnist1d"}))  # those two take long

@@ -16,9 +16,10 @@ from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
 
 from altprop.experiment import InputError
+from altprop.experiment.data.memory import download_data
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import download_data, open_data
-from tests.experiment.sources.originals import cifar, idx, svhn
+from tests.experiment.data.originals import cifar, idx, svhn
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -7,9 +7,9 @@ from datasets import ClassLabel, DatasetDict, Features, Value
 from PIL import Image
 
 from altprop.experiment import InputError
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import open_data
-from tests.experiment.sources.originals import class_folders, noise
+from tests.experiment.data.originals import class_folders, noise
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,13 @@ import torch
 from PIL import Image
 
 from altprop.experiment import InputError
+from altprop.experiment.data.catalog import DATA_SETS
+from altprop.experiment.data.images import FileImages, ImageExamples, PixelImages
+from altprop.experiment.data.loading import batches
+from altprop.experiment.data.opening import open_data
+from altprop.experiment.data.preparing import Look
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import DATA_SETS, batches, open_data
-from altprop.experiment.sources.images import FileImages, ImageExamples, PixelImages
-from altprop.experiment.sources.look import Look
-from tests.experiment.sources.originals import MAKERS, noise, picture
+from tests.experiment.data.originals import MAKERS, noise, picture
 
 ALL = torch.arange(10)
 
@@ -119,7 +121,7 @@ def test_an_unreadable_file_is_named_in_a_line_by_a_worker_too(tmp_path):
 
 
 def test_examples_in_memory_are_indexed_directly(pixels, monkeypatch):
-    monkeypatch.setattr("altprop.experiment.sources.loading.DataLoader", None)  # not even made
+    monkeypatch.setattr("altprop.experiment.data.loading.DataLoader", None)  # not even made
     ready = examples(pixels, augment=False)
     (x, _), *_ = batches(ready, ALL.split(5), 1, workers=2)
     assert torch.equal(seen(x), pixels[:5])

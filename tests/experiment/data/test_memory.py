@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from altprop.experiment import ExplainSettings, InputError, Settings, compare, explain, load_data, train
+from altprop.experiment.data import memory
+from altprop.experiment.data.names import parse_data
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import memory, open_data, parse_data
-from tests.experiment.sources.originals import MAKERS
+from tests.experiment.data.originals import MAKERS
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar-10", "svhn", "eurosat", "tiny-imagenet"])

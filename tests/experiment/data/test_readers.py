@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from altprop.experiment import DATA
+from altprop.experiment.data.catalog import DATA_SETS
+from altprop.experiment.data.opening import open_data
+from altprop.experiment.data.preparing import Look
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources import DATA_SETS, open_data
-from altprop.experiment.sources.look import Look
-from tests.experiment.sources.originals import MAKERS, class_folders, idx, image_folder, noise, picture
+from tests.experiment.data.originals import MAKERS, class_folders, idx, image_folder, noise, picture
 
 # Of each: the shape, the number of classes, and how many are for training, validation and testing.
 KNOWN = {

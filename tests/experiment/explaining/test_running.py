@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 import altprop
 from altprop.experiment import ExplainSettings, Explanations, InputError, Settings, explain, load_data, train
-from altprop.experiment.models import Shape, build_model
-from altprop.experiment.watching import Watch
+from altprop.experiment.networks.names import Shape, build_model
+from altprop.experiment.training.watching import Watch
 from tests.experiment.test_output import Links
 from tests.experiment.toys import own_data, tiny
 
@@ -292,7 +292,7 @@ def test_a_rule_that_fails_is_left_out_of_all_and_refused_if_asked_for(runs, mon
     assert "epsilon is left out: no rule for this" in done.notes
     with pytest.raises(InputError, match="cannot be explained by 'epsilon': no rule for this"):
         explain(asked(model=str(runs / "toy"), composites="epsilon,all"))
-    monkeypatch.setattr("altprop.experiment.explaining.composites_for", lambda model: ("epsilon",))
+    monkeypatch.setattr("altprop.experiment.explaining.running.composites_for", lambda model: ("epsilon",))
     with pytest.raises(InputError, match="No composite could explain the network: epsilon is left out"):
         explain(asked(model=str(runs / "toy")))
 
@@ -418,7 +418,7 @@ def test_a_failed_write_leaves_nothing(runs, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("altprop.experiment.explain_output.render", full)
+    monkeypatch.setattr("altprop.experiment.explaining.output.render", full)
     with pytest.raises(OSError, match="no space"):
         explain(asked(model=str(runs / "toy"), composites="gradient", out=tmp_path))
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from altprop.experiment import InputError, build_model
-from altprop.experiment.models import Shape
+from altprop.experiment.networks.names import Shape
 
 COLOUR, GREY = Shape((3, 32, 32), 5), Shape((1, 32, 32), 5)
 SMALL = "torchvision:shufflenet_v2_x0_5"
@@ -113,7 +113,7 @@ def test_what_a_hub_does_not_have_or_take_is_named(name, shape, complaint):
 
 
 def test_without_timm_its_extra_is_named(monkeypatch):
-    monkeypatch.setattr("altprop.experiment.hub.find_spec", lambda name: None)
+    monkeypatch.setattr("altprop.experiment.networks.hub.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs timm, which is not installed.*pip install 'altprop\[timm\]'"):
         build_model("timm:test_resnet", COLOUR)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from altprop.experiment import ACTIVATIONS, MODELS, InputError, build_model
-from altprop.experiment.models import Shape, known_models
+from altprop.experiment.networks.names import Shape, known_models
 
 IMAGE, VECTOR = Shape((1, 16, 16), 5), Shape((7,), 3)
 ITSELF = Shape((1, 6, 5), 30)

@@ -7,7 +7,7 @@ import torch
 
 import altprop
 from altprop.experiment import RULES, build_model, make_rule
-from altprop.experiment.models import Shape
+from altprop.experiment.networks.names import Shape
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, make_objective
 
 CLASSIFIERS = ("resnet-20", "vgg-like", "torchvision:shufflenet_v2_x0_5", "timm:test_efficientnet")

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from altprop.experiment import InputError, Settings, build_model, compare
-from altprop.experiment.models import Shape
-from altprop.experiment.spiking import SPIKING_MODELS, STEPS, SURROGATES, Surrogate, read_spikes
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.networks.spiking import SPIKING_MODELS, STEPS, SURROGATES, Surrogate, read_spikes
 from altprop.nn.activations import step
 from tests.experiment.toys import own_data
 

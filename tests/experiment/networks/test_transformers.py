@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 import altprop
 from altprop.experiment import InputError, build_model, load_data
-from altprop.experiment.models import Shape
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.networks.transformers import TRANSFORMERS
 from altprop.experiment.registry import RULES
-from altprop.experiment.transformers import TRANSFORMERS
 from tests.rules.test_lfp import attach_quietly
 
 IMAGE, TEXT = Shape((1, 8, 8), 10), Shape((12,), 96)

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from altprop.experiment import InputError
-from altprop.experiment.weights import load_weights
+from altprop.experiment.networks.weights import load_weights
 
 STATE = {"0.weight": torch.arange(6.0).reshape(2, 3), "0.bias": torch.ones(2)}
 

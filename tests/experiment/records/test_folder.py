@@ -3,7 +3,7 @@
 import pytest
 
 from altprop.experiment import InputError
-from altprop.experiment.folder import RESULTS, Folder, new_folder, plain_name
+from altprop.experiment.records.folder import RESULTS, Folder, new_folder, plain_name
 
 
 def write(out, name="run", text="new", **options):

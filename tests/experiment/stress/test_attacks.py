@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from altprop.experiment import InputError, build_model
-from altprop.experiment.models import Shape
-from altprop.experiment.robustness.attacks import ATTACKS, Ball, attacked, log_odds_against
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.stress.attacks import ATTACKS, Ball, attacked, log_odds_against
 
 
 def network_and_batch(scale=1.0):
@@ -130,7 +130,7 @@ def test_inputs_without_a_gradient_are_an_error():
 
 
 def test_without_captum_its_extra_is_named(monkeypatch):
-    monkeypatch.setattr("altprop.experiment.robustness.attacks.find_spec", lambda name: None)
+    monkeypatch.setattr("altprop.experiment.stress.attacks.find_spec", lambda name: None)
     model, x, y = network_and_batch()
     with pytest.raises(InputError, match=r"captum, which is not installed.*pip install 'altprop\[explain\]'"):
         attacked("fgsm", model, x, y, Ball(0.1))

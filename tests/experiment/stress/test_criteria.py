@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 import altprop
 from altprop.experiment import RULES, InputError, build_model, make_rule
-from altprop.experiment.models import Shape
-from altprop.experiment.pruning.criteria import CRITERIA, Subject, rank, rank_hidden_channels
-from altprop.experiment.pruning.masks import layers_of
+from altprop.experiment.networks.names import Shape
 from altprop.experiment.seeding import seeded
+from altprop.experiment.stress.criteria import CRITERIA, Subject, rank, rank_hidden_channels
+from altprop.experiment.stress.masks import layers_of
 
 SHAPE = Shape((1, 16, 16), 4)
 

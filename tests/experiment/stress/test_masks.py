@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from altprop.experiment import build_model
-from altprop.experiment.models import Shape
-from altprop.experiment.pruning.masks import channel_dim, layers_of, prune_by, sparsity
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.stress.masks import channel_dim, layers_of, prune_by, sparsity
 
 IMAGE = Shape((1, 16, 16), 5)
 

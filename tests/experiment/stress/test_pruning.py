@@ -6,10 +6,12 @@ import pytest
 from pydantic import ValidationError
 
 from altprop.experiment import InputError, compare
-from altprop.experiment.kept import kept_networks
-from altprop.experiment.pruning import PruneResults, PruneSettings, prune, prune_by
-from altprop.experiment.pruning.criteria import CRITERIA
-from altprop.experiment.pruning.masks import layers_of
+from altprop.experiment.stress.criteria import CRITERIA
+from altprop.experiment.stress.masks import layers_of, prune_by
+from altprop.experiment.stress.pruning import prune
+from altprop.experiment.stress.pruning_results import PruneResults
+from altprop.experiment.stress.settings import PruneSettings
+from altprop.experiment.studies.kept import kept_networks
 from tests.experiment.toys import own_data, tiny, without_report
 
 

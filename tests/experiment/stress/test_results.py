@@ -5,9 +5,9 @@ import csv
 import pytest
 from rich.console import Console
 
-from altprop.experiment.facts import DataFacts
-from altprop.experiment.stress import Point, Spread, StressResults, withstands
-from altprop.experiment.stress_output import Words, rows, terminal_tables, write_stress
+from altprop.experiment.data.facts import DataFacts
+from altprop.experiment.stress.output import Words, rows, terminal_tables, write_stress
+from altprop.experiment.stress.results import Point, Spread, StressResults, withstands
 from tests.experiment.toys import own_data
 
 WORDS = Words(

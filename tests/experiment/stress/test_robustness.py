@@ -5,9 +5,11 @@ import torch
 from pydantic import ValidationError
 
 from altprop.experiment import InputError, compare
-from altprop.experiment.kept import kept_networks
-from altprop.experiment.robustness import RobustnessResults, RobustnessSettings, attacked, robustness
-from altprop.experiment.robustness.attacks import ATTACKS, Ball
+from altprop.experiment.stress.attacks import ATTACKS, Ball, attacked
+from altprop.experiment.stress.robustness import robustness
+from altprop.experiment.stress.robustness_results import RobustnessResults
+from altprop.experiment.stress.settings import RobustnessSettings
+from altprop.experiment.studies.kept import kept_networks
 from tests.experiment.toys import own_data, tiny, without_report
 
 

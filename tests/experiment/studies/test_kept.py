@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from altprop.experiment import InputError, compare, load_data, train
-from altprop.experiment.fitting import load_trained, train_recipe
-from altprop.experiment.folder import weights_file
-from altprop.experiment.kept import kept_networks
-from altprop.experiment.pruning import PruneSettings, prune
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.folder import weights_file
 from altprop.experiment.results import Results
-from altprop.experiment.robustness import RobustnessSettings, robustness
+from altprop.experiment.stress.pruning import prune
+from altprop.experiment.stress.robustness import robustness
+from altprop.experiment.stress.settings import PruneSettings, RobustnessSettings
+from altprop.experiment.studies.kept import kept_networks
+from altprop.experiment.studies.reading import load_trained
+from altprop.experiment.studies.study import train_recipe
 from tests.experiment.toys import own_data, poison, tiny, without_report
 
 

@@ -8,13 +8,16 @@ import torch
 from PIL import Image
 
 from altprop.experiment import InputError
-from altprop.experiment.checkpoints import trained_network
-from altprop.experiment.fitting import Training, fit, load_trained, train_recipe
-from altprop.experiment.fitting.place import git_state
 from altprop.experiment.recipes import load_recipe
-from altprop.experiment.watching import Watch
-from tests.experiment.fitting.toys import toy, weights, without_times
+from altprop.experiment.records.training import Training
+from altprop.experiment.studies.checkpoints import trained_network
+from altprop.experiment.studies.place import git_state
+from altprop.experiment.studies.reading import load_trained
+from altprop.experiment.studies.study import train_recipe
+from altprop.experiment.training.fit import fit
+from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import StopsAt, poison
+from tests.experiment.training.toys import toy, weights, without_times
 
 
 def test_a_training_leaves_all_that_is_needed_to_do_it_again(tmp_path, circles):

@@ -2,10 +2,10 @@
 
 import torch
 
-from altprop.experiment.fitting import fit
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.sources import open_data
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.fit import fit
+from altprop.experiment.training.watching import Watch
 
 RECIPE = Recipe(
     data={"name": "digits", "validation": 0.1},

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from altprop.experiment import load_data
-from altprop.experiment.fitting import fit
+from altprop.experiment.data.examples import Splits
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.registry import RULES
-from altprop.experiment.sources import Splits
-from tests.experiment.fitting.ddp import train_in_processes
+from altprop.experiment.training.fit import fit
+from tests.experiment.training.ddp import train_in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:DRTP teaches")
 

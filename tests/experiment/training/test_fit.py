@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from altprop.experiment import Dataset, InputError, build_model, load_data
-from altprop.experiment.fitting import StopTraining, fit
-from altprop.experiment.fitting.batches import Batches
-from altprop.experiment.models import Shape
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.records.training import StopTraining
 from altprop.experiment.registry import RULES
-from altprop.experiment.sources import Splits
-from tests.experiment.fitting.toys import toy, weights, without_times
+from altprop.experiment.training.batches import Batches
+from altprop.experiment.training.fit import fit
 from tests.experiment.toys import StopsAt, own_data, poison
+from tests.experiment.training.toys import toy, weights, without_times
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -8,11 +8,12 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from altprop.experiment import load_data
-from altprop.experiment.fitting import fit, load_trained
+from altprop.experiment.data.examples import Splits, TensorExamples
 from altprop.experiment.recipes import Recipe, dump_recipe
 from altprop.experiment.registry import RULES
-from altprop.experiment.sources import Splits, TensorExamples
-from tests.experiment.fitting.ddp import train_in_processes
+from altprop.experiment.studies.reading import load_trained
+from altprop.experiment.training.fit import fit
+from tests.experiment.training.ddp import train_in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:DRTP teaches")
 

@@ -8,8 +8,9 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from altprop.experiment import InputError
-from altprop.experiment.fitting import fit, loggers
-from tests.experiment.fitting.toys import toy
+from altprop.experiment.training import loggers
+from altprop.experiment.training.fit import fit
+from tests.experiment.training.toys import toy
 
 
 def trained(folder, circles, logger, epochs=2, resume=False):

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from altprop.experiment.progress import Bar
+from altprop.experiment.training.progress import Bar
 
 
 def test_the_bar_shows_the_stage_the_share_that_is_done_and_the_time_left():

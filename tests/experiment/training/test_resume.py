@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from altprop.experiment import InputError
-from altprop.experiment.fitting import fit
 from altprop.experiment.registry import RULES
-from tests.experiment.fitting import killed
-from tests.experiment.fitting.toys import same_files, toy, weights, without_times
+from altprop.experiment.training.fit import fit
 from tests.experiment.toys import StopsAt, poison
+from tests.experiment.training import killed
+from tests.experiment.training.toys import same_files, toy, weights, without_times
 
 KILLS = 20
 
@@ -23,7 +23,7 @@ KILLS = 20
 @pytest.mark.filterwarnings("ignore")  # of processes that fork
 def test_a_training_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.experiment.fitting.killed"])
+    context.set_forkserver_preload(["tests.experiment.training.killed"])
     folder, moments, kills = tmp_path / "killed", random.Random(0), 0
     whole = fit(killed.RECIPE, seed=0, splits=killed.SPLITS, folder=tmp_path / "whole")
     while kills < KILLS:

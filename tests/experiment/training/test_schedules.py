@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as of_torch
 
-from altprop.experiment.fitting import fit
-from altprop.experiment.fitting.batches import Batches
-from altprop.experiment.fitting.schedules import make_schedule
-from altprop.experiment.models import Shape, build_model
+from altprop.experiment.networks.names import Shape, build_model
 from altprop.experiment.recipes.schema import SchedulerSection
-from tests.experiment.fitting.toys import toy, weights
+from altprop.experiment.training.batches import Batches
+from altprop.experiment.training.fit import fit
+from altprop.experiment.training.schedules import make_schedule
+from tests.experiment.training.toys import toy, weights
 
 LR = 0.3
 STEPS, PER_EPOCH = 120, 10

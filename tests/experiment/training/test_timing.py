@@ -5,9 +5,10 @@ import time
 import pytest
 import torch
 
-from altprop.experiment import load_data, timing
-from altprop.experiment.timing import step_times
-from altprop.experiment.training import Job
+from altprop.experiment import load_data
+from altprop.experiment.old_training import Job
+from altprop.experiment.training import timing
+from altprop.experiment.training.timing import step_times
 from tests.experiment.toys import Gambler, Hooked, tiny
 
 

@@ -6,8 +6,9 @@ import sys
 
 import torch
 
-from altprop.experiment.fitting import fit, load_trained
 from altprop.experiment.recipes import load_recipe
+from altprop.experiment.studies.reading import load_trained
+from altprop.experiment.training.fit import fit
 
 RECIPE = """\
 data: {name: digits}

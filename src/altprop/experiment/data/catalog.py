@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from altprop.experiment.data import DATA
-from altprop.experiment.dataset import Task
-from altprop.experiment.errors import unknown
-from altprop.experiment.sources.cub import read_cub
-from altprop.experiment.sources.folders import read_caltech, read_eurosat, read_folder, read_imagenet
-from altprop.experiment.sources.food11 import read_food11
-from altprop.experiment.sources.huggingface import read_huggingface
-from altprop.experiment.sources.look import Look
-from altprop.experiment.sources.names import HUB, parse_data
-from altprop.experiment.sources.parts import Parts
-from altprop.experiment.sources.place import Place
-from altprop.experiment.sources.tiny_imagenet import read_tiny_imagenet
-from altprop.experiment.sources.torchvision_sets import (
+from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.embedded import DATA
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.names import HUB, parse_data
+from altprop.experiment.data.preparing import Look
+from altprop.experiment.data.readers.cub import read_cub
+from altprop.experiment.data.readers.folders import read_caltech, read_eurosat, read_folder, read_imagenet
+from altprop.experiment.data.readers.food11 import read_food11
+from altprop.experiment.data.readers.huggingface import read_huggingface
+from altprop.experiment.data.readers.parts import Parts
+from altprop.experiment.data.readers.tiny_imagenet import read_tiny_imagenet
+from altprop.experiment.data.readers.torchvision_sets import (
     read_cifar_10,
     read_cifar_100,
     read_fashion_mnist,
@@ -25,6 +24,7 @@ from altprop.experiment.sources.torchvision_sets import (
     read_mnist,
     read_svhn,
 )
+from altprop.experiment.errors import unknown
 
 _GREY = {"MNIST": ((0.1307,), (0.3081,)), "Fashion-MNIST": ((0.2860,), (0.3530,))}
 _FOLDER = "train and test (or val), each with a folder for each class; or folders for the classes alone"

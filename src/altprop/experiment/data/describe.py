@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altprop.experiment.sources.catalog import DataSet, find_data_set
+from altprop.experiment.data.catalog import DataSet, find_data_set
 
 
 def describe(text: str) -> list[tuple[str, str]]:

@@ -18,8 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from altprop.experiment.cache import cached
-from altprop.experiment.dataset import Dataset, Task
+from altprop.experiment.data.cache import cached
+from altprop.experiment.data.choose import choose
+from altprop.experiment.data.dataset import Dataset, Task
+from altprop.experiment.data.examples import Splits, TensorExamples
+from altprop.experiment.errors import InputError
+from altprop.experiment.recipes.schema import DataSection
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from altprop.experiment.dataset import Dataset, Task
+from altprop.experiment.data.dataset import Dataset, Task
 
 
 class Examples(Protocol):

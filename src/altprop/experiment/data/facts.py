@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.dataset import Dataset, Task
-from altprop.experiment.models import Shape
-from altprop.experiment.sources.splits import Splits
+from altprop.experiment.data.dataset import Dataset, Task
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.networks.names import Shape
 
 
 class DataFacts(BaseModel):

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from altprop.experiment.data.preparing import Look
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.look import Look
 
 if TYPE_CHECKING:
     from torchvision.transforms.v2 import Transform
@@ -126,7 +126,7 @@ class ImageExamples:
         return not self.augment and self._fitting is not None
 
     def batch(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """See :class:`~altprop.experiment.sources.Examples`."""
+        """See :class:`~altprop.experiment.data.examples.Examples`."""
         from torchvision.transforms.v2 import functional as F
 
         if self._fitting is not None and not (self.augment and epoch):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from altprop.experiment.data.examples import Examples, Reconstructed, TensorExamples
+from altprop.experiment.data.images import ImageExamples
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.images import ImageExamples
-from altprop.experiment.sources.splits import Examples, Reconstructed, TensorExamples
 
 
 def batches(

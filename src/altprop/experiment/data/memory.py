@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from altprop.experiment.data import DATA
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.catalog import find_data_set
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.embedded import DATA
+from altprop.experiment.data.examples import Examples
+from altprop.experiment.data.names import parse_data
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources.catalog import find_data_set
-from altprop.experiment.sources.names import parse_data
-from altprop.experiment.sources.opening import open_data
-from altprop.experiment.sources.splits import Examples
 
 LIMIT = 2 * 2**30
 """The most bytes that the inputs of a data set may take in memory, as float32: 2 GiB. EuroSAT takes 1.3."""

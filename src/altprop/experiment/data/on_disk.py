@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from altprop.experiment.data.catalog import DataSet
+from altprop.experiment.data.choose import choose
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.images import ImageExamples, Images
+from altprop.experiment.data.names import HUB
+from altprop.experiment.data.preparing import Look
+from altprop.experiment.data.readers.parts import Part, Parts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources.catalog import DataSet
-from altprop.experiment.sources.choose import choose
-from altprop.experiment.sources.images import ImageExamples, Images
-from altprop.experiment.sources.look import Look
-from altprop.experiment.sources.names import HUB
-from altprop.experiment.sources.parts import Part, Parts
-from altprop.experiment.sources.place import Place
-from altprop.experiment.sources.splits import Splits
 
 ROOT = Path("data")
 """Where files are looked for, and downloaded to, unless another folder is named."""

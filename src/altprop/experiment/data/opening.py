@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from altprop.experiment.data.catalog import find_data_set
+from altprop.experiment.data.embedded import open_embedded
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.names import parse_data
+from altprop.experiment.data.on_disk import open_files
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import DataSection
-from altprop.experiment.sources.catalog import find_data_set
-from altprop.experiment.sources.embedded import open_embedded
-from altprop.experiment.sources.names import parse_data
-from altprop.experiment.sources.on_disk import open_files
-from altprop.experiment.sources.splits import Splits
 
 
 def open_data(section: DataSection) -> Splits:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor, nn
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
 
 TRAIN_FIRST = (
     "Name a network to explain with --model: the folder of a training run, or one of torchvision such as "

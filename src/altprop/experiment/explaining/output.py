@@ -9,12 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from altprop.experiment.explain_table import HEADER, INPUTS_HEADER, input_row, row
-from altprop.experiment.explanations import RELEVANCE, Explanations
-from altprop.experiment.folder import RESULTS
-from altprop.experiment.page import render
-from altprop.experiment.picture import Picture, png
-from altprop.experiment.theme import DARK, LIGHT, Theme
+from altprop.experiment.explaining.results import RELEVANCE, Explanations
+from altprop.experiment.explaining.table import HEADER, INPUTS_HEADER, input_row, row
+from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.reports.page import render
+from altprop.experiment.reports.picture import Picture, png
+from altprop.experiment.reports.theme import DARK, LIGHT, Theme
 from altprop.explain import heatmap
 
 _INPUTS = 8

@@ -9,9 +9,9 @@ import torchvision
 from torch import nn
 
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.network import Network
+from altprop.experiment.explaining.network import Network
+from altprop.experiment.networks.weights import load_weights
 from altprop.experiment.seeding import seeded
-from altprop.experiment.weights import load_weights
 
 PREFIX = "torchvision:"
 """How the names of these networks begin."""

@@ -11,8 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from altprop.experiment.explain_settings import ExplainSettings
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.explaining.settings import ExplainSettings
+from altprop.experiment.records.folder import RESULTS
 
 RELEVANCE = "relevance.pt"
 """The file of the inputs and of each rule's relevance."""

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 import altprop
-from altprop.experiment.checkpoints import trained_network
 from altprop.experiment.composites import composites_for, make_composite
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.explain_settings import ALL, ExplainSettings
-from altprop.experiment.explanations import Explained, Explanations, Outcome
-from altprop.experiment.folder import results_folder
-from altprop.experiment.machine import check_device, versions
-from altprop.experiment.network import TRAIN_FIRST, Network
-from altprop.experiment.samples import Samples, data_samples, image_samples
-from altprop.experiment.watching import Watch
+from altprop.experiment.explaining.network import TRAIN_FIRST, Network
+from altprop.experiment.explaining.results import Explained, Explanations, Outcome
+from altprop.experiment.explaining.samples import Samples, data_samples, image_samples
+from altprop.experiment.explaining.settings import ALL, ExplainSettings
+from altprop.experiment.records.folder import results_folder
+from altprop.experiment.records.machine import check_device, versions
+from altprop.experiment.studies.checkpoints import trained_network
+from altprop.experiment.training.watching import Watch
 
 _BATCH = 16
 
@@ -60,7 +60,7 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
     with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
         explanations = _explanations(settings, network, samples, watch)
         if folder is not None:
-            from altprop.experiment.explain_output import write_explanations  # noqa: PLC0415  (matplotlib is slow)
+            from altprop.experiment.explaining.output import write_explanations  # noqa: PLC0415  (matplotlib is slow)
 
             watch.stage("writing the report")
             write_explanations(explanations, folder.path)
@@ -73,7 +73,7 @@ def _network(settings: ExplainSettings, data: Dataset | None) -> Network:
     if not model:
         raise InputError(TRAIN_FIRST)
     if model.startswith("torchvision:"):
-        from altprop.experiment.pretrained import torchvision_network  # noqa: PLC0415  (slow to import)
+        from altprop.experiment.explaining.pretrained import torchvision_network  # noqa: PLC0415  (slow to import)
 
         return torchvision_network(model, weights, settings.seed, size)
     if weights is not None or size is not None:

@@ -9,10 +9,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.memory import load_data
+from altprop.experiment.data.names import parse_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.network import Network
-from altprop.experiment.sources import load_data, parse_data
+from altprop.experiment.explaining.network import Network
 
 
 @dataclass(frozen=True)

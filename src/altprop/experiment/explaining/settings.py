@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from altprop.experiment.composites import make_composite
+from altprop.experiment.data.memory import check_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import split_labels
 from altprop.experiment.options import Name, Options, parse_numbers
-from altprop.experiment.sources.memory import check_data
 from altprop.explain import COMPOSITES
 
 ALL = "all"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from altprop.experiment.explanations import Explained, Explanations, Outcome
+from altprop.experiment.explaining.results import Explained, Explanations, Outcome
 
 INPUTS_HEADER = ("input", "true class", "predicted", "its output", "explained", "its output")
 HEADER = ("rule", "explained output", "sum of relevance", "seconds")

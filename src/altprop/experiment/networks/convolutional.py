@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.shapes import Parts, Shape, check_image, check_no_layer_norm
+from altprop.experiment.networks.shapes import Parts, Shape, check_image, check_no_layer_norm
 
 Layers = OrderedDict[str, nn.Module]
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.shapes import Norm, Shape
+from altprop.experiment.networks.shapes import Norm, Shape
 
 TORCHVISION, TIMM = "torchvision:", "timm:"
 """How the names of these networks begin."""

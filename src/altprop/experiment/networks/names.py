@@ -9,14 +9,14 @@ from functools import partial
 
 from torch import nn
 
-from altprop.experiment.convolutional import autoencoder, conv_autoencoder, conv_net, lenet, mlp, vgg_like
 from altprop.experiment.errors import InputError, unknown
-from altprop.experiment.hub import HUBS, build_of_hub, check_hub_name, is_of_hub
-from altprop.experiment.residual import resnet
+from altprop.experiment.networks.convolutional import autoencoder, conv_autoencoder, conv_net, lenet, mlp, vgg_like
+from altprop.experiment.networks.hub import HUBS, build_of_hub, check_hub_name, is_of_hub
+from altprop.experiment.networks.residual import resnet
+from altprop.experiment.networks.shapes import Activation, Norm, Parts, Shape, check_no_dropout
+from altprop.experiment.networks.spiking import SPIKING_MODELS, build_spiking, is_spiking
+from altprop.experiment.networks.transformers import TRANSFORMERS, build_transformer
 from altprop.experiment.seeding import seeded
-from altprop.experiment.shapes import Activation, Norm, Parts, Shape, check_no_dropout
-from altprop.experiment.spiking import SPIKING_MODELS, build_spiking, is_spiking
-from altprop.experiment.transformers import TRANSFORMERS, build_transformer
 from altprop.nn import Sign, Step
 
 __all__ = [
@@ -98,12 +98,12 @@ def build_model(
 
     Args:
         name: hidden widths as ``"256-256"`` for fully connected layers, ``"autoencoder-500-250-30"`` for widths down to
-            a code and back, one of :data:`MODELS` or :data:`~altprop.experiment.transformers.TRANSFORMERS`, a spiking
-            network (:func:`~altprop.experiment.spiking.is_spiking`), or ``"torchvision:NAME"`` or ``"timm:NAME"``
-            (:func:`~altprop.experiment.hub.build_of_hub`).
+            a code and back, one of :data:`MODELS` or :data:`~altprop.experiment.networks.transformers.TRANSFORMERS`, a
+            spiking network (:func:`~altprop.experiment.networks.spiking.is_spiking`), or ``"torchvision:NAME"`` or
+            ``"timm:NAME"`` (:func:`~altprop.experiment.networks.hub.build_of_hub`).
         shape: what the network must fit.
         activation: one of :data:`ACTIVATIONS`; for a spiking network a surrogate gradient, one of
-            :data:`~altprop.experiment.spiking.SURROGATES`.
+            :data:`~altprop.experiment.networks.spiking.SURROGATES`.
         norm: the normalisation before each activation.
         seed: of the initial weights. Torch's own random state is not moved.
         dropout: the probability that a hidden unit is left out in a step, behind each hidden activation.

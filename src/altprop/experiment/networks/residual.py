@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from altprop.experiment.shapes import Activation, Parts, Shape, check_image, check_no_dropout, check_no_layer_norm
+from altprop.experiment.networks.shapes import (
+    Activation,
+    Parts,
+    Shape,
+    check_image,
+    check_no_dropout,
+    check_no_layer_norm,
+)
 
 WIDTHS = (16, 32, 64)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.errors import InputError
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.nn import SpikingResidual, SpikingSequential
@@ -21,7 +21,7 @@ from altprop.nn.activations import step
 from altprop.rewards import SPIKE_REWARDS, SpikeRate, SpikeReward
 
 if TYPE_CHECKING:
-    from altprop.experiment.shapes import Shape
+    from altprop.experiment.networks.shapes import Shape
 
 SURROGATES = ("atan", "fast-sigmoid", "step")
 """In the place of activations: the surrogate gradient of the hidden neurons; ``"step"`` is none. All fire alike."""

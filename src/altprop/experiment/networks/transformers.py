@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from altprop.experiment.errors import InputError
 
 if TYPE_CHECKING:
-    from altprop.experiment.shapes import Shape
+    from altprop.experiment.networks.shapes import Shape
 
 WIDTH, HEADS, BLOCKS, HIDDEN = 64, 4, 3, 128
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from altprop.experiment.facts import DataFacts
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe
 

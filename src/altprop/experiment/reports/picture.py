@@ -10,7 +10,7 @@ import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
 
-from altprop.experiment.theme import Theme, style
+from altprop.experiment.reports.theme import Theme, style
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.networks.spiking import read_spikes
+from altprop.experiment.reports.theme import Theme, lines
 from altprop.experiment.results import Results
-from altprop.experiment.spiking import read_spikes
-from altprop.experiment.theme import Theme, lines
 
 
 def boundaries(results: Results, data: Dataset, theme: Theme) -> Figure | None:

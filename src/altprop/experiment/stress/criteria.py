@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import altprop
 from altprop.experiment.composites import make_composite
 from altprop.experiment.errors import InputError
-from altprop.experiment.pruning.masks import Scores, channel_dim, layers_of
 from altprop.experiment.registry import make_rule
 from altprop.experiment.seeding import seeded
+from altprop.experiment.stress.masks import Scores, channel_dim, layers_of
 from altprop.explain import rank_channels, rank_weights
 
 Batches = Sequence[tuple[Tensor, Tensor]]

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altprop.experiment.folder import RESULTS
-from altprop.experiment.stress import Spread, StressResults
+from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.stress.results import Spread, StressResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-    from altprop.experiment.theme import Theme
+    from altprop.experiment.reports.theme import Theme
 
 _LEADS = {"yes": "yes", "no": "no", "unclear": "unclear", "reference": "–", None: "–"}
 _SHOWN = 5  # levels in a terminal
@@ -67,8 +67,8 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
         words: what it is called.
         folder: where to write; it exists.
     """
-    from altprop.experiment.picture import Picture, png  # noqa: PLC0415  (matplotlib is slow to import)
-    from altprop.experiment.theme import DARK, LIGHT  # noqa: PLC0415
+    from altprop.experiment.reports.picture import Picture, png  # noqa: PLC0415  (matplotlib is slow to import)
+    from altprop.experiment.reports.theme import DARK, LIGHT  # noqa: PLC0415
 
     _write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
     _write_csv(folder / "curves.csv", _rows(results))
@@ -157,7 +157,7 @@ def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
 
-    from altprop.experiment.theme import lines_of  # noqa: PLC0415
+    from altprop.experiment.reports.theme import lines_of  # noqa: PLC0415
 
     kinds = results.kinds
     figure = Figure(figsize=(9, 3.5 * -(-len(kinds) // 2)) if len(kinds) > 1 else (6, 3.8))
@@ -180,7 +180,7 @@ def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
 
 
 def _page(results: StressResults, words: Words, picture: Any) -> str:
-    from altprop.experiment.page import render  # noqa: PLC0415
+    from altprop.experiment.reports.page import render  # noqa: PLC0415
 
     data = results.data
     shape = "×".join(map(str, data.input_shape))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import warnings
 from datetime import UTC, datetime
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import results_folder
-from altprop.experiment.kept import Kept, kept_networks
-from altprop.experiment.machine import check_device, versions
-from altprop.experiment.pruning.criteria import Subject, rank, rank_hidden_channels
-from altprop.experiment.pruning.masks import prune_by, sparsity
-from altprop.experiment.pruning.results import PrunedPoint, PruneResults
-from altprop.experiment.pruning.settings import PruneSettings
-from altprop.experiment.spiking import is_spiking
-from altprop.experiment.training import rule_seed
-from altprop.experiment.watching import Watch
+from altprop.experiment.networks.spiking import is_spiking
+from altprop.experiment.old_training import rule_seed
+from altprop.experiment.records.folder import results_folder
+from altprop.experiment.records.machine import check_device, versions
+from altprop.experiment.stress.criteria import Subject, rank, rank_hidden_channels
+from altprop.experiment.stress.masks import prune_by, sparsity
+from altprop.experiment.stress.pruning_results import PrunedPoint, PruneResults
+from altprop.experiment.stress.settings import PruneSettings
+from altprop.experiment.studies.kept import Kept, kept_networks
+from altprop.experiment.training.watching import Watch
 
 
 def prune(settings: PruneSettings, *, data: Dataset | None = None, watch: Watch | None = None) -> PruneResults:
@@ -57,7 +57,7 @@ def prune(settings: PruneSettings, *, data: Dataset | None = None, watch: Watch 
             notes=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
         )
         if folder is not None:
-            from altprop.experiment.stress_output import write_stress  # noqa: PLC0415  (matplotlib is slow)
+            from altprop.experiment.stress.output import write_stress  # noqa: PLC0415  (matplotlib is slow)
 
             watch.stage("writing the report")
             write_stress(results, results.words, folder.path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from altprop.experiment.pruning.settings import PruneSettings
-from altprop.experiment.stress import Point, StressResults
-from altprop.experiment.stress_output import Words
+from altprop.experiment.stress.output import Words
+from altprop.experiment.stress.results import Point, StressResults
+from altprop.experiment.stress.settings import PruneSettings
 
 
 class PrunedPoint(Point):
@@ -20,7 +20,7 @@ class PrunedPoint(Point):
 
 
 class PruneResults(StressResults):
-    """What came out of pruning, see :class:`~altprop.experiment.stress.StressResults`.
+    """What came out of pruning, see :class:`~altprop.experiment.stress.results.StressResults`.
 
     Attributes:
         command: ``"prune"``.

@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 
 import torch
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import results_folder
-from altprop.experiment.kept import Kept, kept_networks
-from altprop.experiment.machine import check_device, versions
 from altprop.experiment.metrics import score
-from altprop.experiment.robustness.attacks import Ball, attacked
-from altprop.experiment.robustness.results import RobustnessResults
-from altprop.experiment.robustness.settings import RobustnessSettings
-from altprop.experiment.spiking import is_spiking
-from altprop.experiment.stress import Point
-from altprop.experiment.watching import Watch
+from altprop.experiment.networks.spiking import is_spiking
+from altprop.experiment.records.folder import results_folder
+from altprop.experiment.records.machine import check_device, versions
+from altprop.experiment.stress.attacks import Ball, attacked
+from altprop.experiment.stress.results import Point
+from altprop.experiment.stress.robustness_results import RobustnessResults
+from altprop.experiment.stress.settings import RobustnessSettings
+from altprop.experiment.studies.kept import Kept, kept_networks
+from altprop.experiment.training.watching import Watch
 
 _BATCH = 256
 _NO_GRADIENT = {"step", "sign"}
@@ -61,7 +61,7 @@ def robustness(
             high=high,
         )
         if folder is not None:
-            from altprop.experiment.stress_output import write_stress  # noqa: PLC0415  (matplotlib is slow)
+            from altprop.experiment.stress.output import write_stress  # noqa: PLC0415  (matplotlib is slow)
 
             watch.stage("writing the report")
             write_stress(results, results.words, folder.path)

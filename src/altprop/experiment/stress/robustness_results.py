@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from altprop.experiment.robustness.settings import RobustnessSettings
-from altprop.experiment.stress import StressResults
-from altprop.experiment.stress_output import Words
+from altprop.experiment.stress.output import Words
+from altprop.experiment.stress.results import StressResults
+from altprop.experiment.stress.settings import RobustnessSettings
 
 
 class RobustnessResults(StressResults):
-    """What came out of attacks, see :class:`~altprop.experiment.stress.StressResults`.
+    """What came out of attacks, see :class:`~altprop.experiment.stress.results.StressResults`.
 
     Attributes:
         command: ``"robustness"``.

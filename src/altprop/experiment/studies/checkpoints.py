@@ -12,17 +12,20 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 from torch import Tensor
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.catalog import DATA_SETS
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Splits, TensorExamples
+from altprop.experiment.data.memory import load_data
+from altprop.experiment.data.names import parse_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import RESULTS
-from altprop.experiment.network import TRAIN_FIRST, Network
+from altprop.experiment.explaining.network import TRAIN_FIRST, Network
+from altprop.experiment.networks.spiking import is_spiking
+from altprop.experiment.networks.weights import load_weights
+from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.results import Results
-from altprop.experiment.sources import DATA_SETS, Splits, TensorExamples, load_data, parse_data
-from altprop.experiment.spiking import is_spiking
-from altprop.experiment.weights import load_weights
 
 if TYPE_CHECKING:
-    from altprop.experiment.fitting.loading import Which
+    from altprop.experiment.studies.reading import Which
 
 RECIPE = "recipe.yaml"
 """The file by which a folder is known to hold a training by a recipe."""
@@ -77,8 +80,7 @@ def _of_recipe(path: Path) -> Path | None:
 
 def _fitted_network(folder: Path, path: Path, seed: int | None, data: Dataset | None) -> Network:
     # Lightning Fabric takes long to import, and only these networks need it.
-    from altprop.experiment.fitting import load_trained  # noqa: PLC0415
-    from altprop.experiment.fitting.loading import recipe_of  # noqa: PLC0415
+    from altprop.experiment.studies.reading import load_trained, recipe_of  # noqa: PLC0415
 
     parts = path.relative_to(folder).parts
     named = next((int(part[5:]) for part in parts if re.fullmatch(r"seed-\d+", part)), None)

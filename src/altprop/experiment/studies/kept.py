@@ -11,19 +11,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from altprop.experiment.checkpoints import RECIPE, trained_on
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Examples, Splits
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
-from altprop.experiment.facts import DataFacts
-from altprop.experiment.folder import RESULTS, weights_file
 from altprop.experiment.metrics import score
+from altprop.experiment.networks.weights import load_weights
+from altprop.experiment.old_training import Job
+from altprop.experiment.records.folder import RESULTS, weights_file
 from altprop.experiment.results import Results
-from altprop.experiment.sources.splits import Examples, Splits
-from altprop.experiment.training import Job
-from altprop.experiment.weights import load_weights
+from altprop.experiment.studies.checkpoints import RECIPE, trained_on
 
 if TYPE_CHECKING:
-    from altprop.experiment.fitting.loading import Which
+    from altprop.experiment.studies.reading import Which
 
 _KEEP_THEM = (
     "Train some first: altprop compare --keep-weights --name mine, and then give runs/mine. (altprop train keeps its "
@@ -104,7 +104,7 @@ def kept_networks(
     Args:
         folder: what ``altprop compare --keep-weights`` or ``altprop train`` wrote.
         which: of networks that a recipe trained: ``"final"``, as they were at the end, ``"best"`` or ``"last"``
-            (:func:`~altprop.experiment.fitting.load_trained`). Others are as they were at the end.
+            (:func:`~altprop.experiment.studies.reading.load_trained`). Others are as they were at the end.
         device: where to put the networks.
         data: what they were trained on, if that is no embedded data set.
 
@@ -124,7 +124,7 @@ def kept_networks(
 
 def _by_recipe(folder: Path, which: Which, device: str, data: Dataset | None) -> Kept:
     # Lightning Fabric takes long to import, and only these networks need it.
-    from altprop.experiment.kept_recipe import trained_by_recipe  # noqa: PLC0415
+    from altprop.experiment.studies.kept_recipe import trained_by_recipe  # noqa: PLC0415
 
     trained = trained_by_recipe(folder, which, data)
     job = trained.job

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.job import Job
-from altprop.experiment.fitting.loading import Which, load_trained
-from altprop.experiment.fitting.records import TRAINING, Training
 from altprop.experiment.recipes.schema import RuleSection
-from altprop.experiment.sources import Splits, open_data
+from altprop.experiment.records.training import TRAINING, Training
+from altprop.experiment.studies.reading import Which, load_trained
+from altprop.experiment.training.job import Job
 
 _WHOLE = {"finished", "stopped early", "pruned"}
 
@@ -38,7 +39,7 @@ def trained_by_recipe(folder: Path, which: Which, data: Dataset | None = None) -
 
     Args:
         folder: what ``altprop train recipe.yaml`` wrote.
-        which: of each network, as for :func:`~altprop.experiment.fitting.load_trained`.
+        which: of each network, as for :func:`~altprop.experiment.studies.reading.load_trained`.
         data: what they were trained on, if the recipe does not say it.
 
     Raises:

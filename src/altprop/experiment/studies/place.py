@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.checkpoints import write_whole
-from altprop.experiment.fitting.snapshots import check_same_recipe
-from altprop.experiment.folder import free_folder
-from altprop.experiment.machine import versions
 from altprop.experiment.recipes import Recipe, dump_recipe, load_recipe
+from altprop.experiment.records.folder import free_folder
+from altprop.experiment.records.machine import versions
+from altprop.experiment.training.checkpoints import write_whole
+from altprop.experiment.training.snapshots import check_same_recipe
 
 RECIPE, FACTS, WEIGHTS = "recipe.yaml", "facts.json", "model.safetensors"
 

@@ -7,14 +7,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.checkpoints import BrokenCheckpointError, read_checkpoint
-from altprop.experiment.fitting.job import Job
-from altprop.experiment.fitting.place import RECIPE, WEIGHTS
-from altprop.experiment.fitting.records import TRAINING, Training
+from altprop.experiment.networks.weights import load_weights
 from altprop.experiment.recipes import Recipe, load_recipe
-from altprop.experiment.sources import Splits, open_data
-from altprop.experiment.weights import load_weights
+from altprop.experiment.records.training import TRAINING, Training
+from altprop.experiment.studies.place import RECIPE, WEIGHTS
+from altprop.experiment.training.checkpoints import BrokenCheckpointError, read_checkpoint
+from altprop.experiment.training.job import Job
 
 Which = Literal["best", "last", "final"]
 

@@ -9,19 +9,19 @@ from typing import Any, TypeVar
 from lightning_fabric import Fabric
 from safetensors.torch import save
 
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
-from altprop.experiment.facts import DataFacts
-from altprop.experiment.fitting.checkpoints import write_through, write_whole
-from altprop.experiment.fitting.devices import make_fabric
-from altprop.experiment.fitting.fit import checked_splits, fit_job
-from altprop.experiment.fitting.job import Job, check
-from altprop.experiment.fitting.place import WEIGHTS, Place
-from altprop.experiment.fitting.records import TRAINING, Fit, Training
-from altprop.experiment.folder import plain_name
-from altprop.experiment.machine import threads
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.sources import Splits
-from altprop.experiment.watching import Watch
+from altprop.experiment.records.folder import plain_name
+from altprop.experiment.records.machine import threads
+from altprop.experiment.records.training import TRAINING, Fit, Training
+from altprop.experiment.studies.place import WEIGHTS, Place
+from altprop.experiment.training.checkpoints import write_through, write_whole
+from altprop.experiment.training.devices import make_fabric
+from altprop.experiment.training.fit import checked_splits, fit_job
+from altprop.experiment.training.job import Job, check
+from altprop.experiment.training.watching import Watch
 
 _Made = TypeVar("_Made")
 

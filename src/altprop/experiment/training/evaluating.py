@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from altprop.experiment.data.examples import Examples
+from altprop.experiment.data.loading import batches
 from altprop.experiment.metrics import score
-from altprop.experiment.sources import Examples, batches
-from altprop.experiment.stepping import NotFiniteError, culprit
+from altprop.experiment.training.stepping import NotFiniteError, culprit
 
 if TYPE_CHECKING:
-    from altprop.experiment.fitting.loop import Loop
+    from altprop.experiment.training.loop import Loop
 
 _BATCH, _NUMBERS = 1024, 2**24
 

@@ -11,19 +11,20 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from altprop._pieces import whole
-from altprop.experiment.fitting.devices import make_fabric
-from altprop.experiment.fitting.job import Job, check
-from altprop.experiment.fitting.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
-from altprop.experiment.fitting.loop import Loop
-from altprop.experiment.fitting.randomness import all_seeded, random_states, set_random_states
-from altprop.experiment.fitting.records import EpochFigures, Fit, Status, StopTraining
-from altprop.experiment.fitting.snapshots import put_back, put_back_network
-from altprop.experiment.fitting.stopping import Stop, best_epoch
-from altprop.experiment.machine import threads
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe, check_recipe
-from altprop.experiment.sources import Splits, open_data
-from altprop.experiment.stepping import NotFiniteError
-from altprop.experiment.watching import Watch
+from altprop.experiment.records.machine import threads
+from altprop.experiment.records.training import EpochFigures, Fit, Status, StopTraining
+from altprop.experiment.training.devices import make_fabric
+from altprop.experiment.training.job import Job, check
+from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
+from altprop.experiment.training.loop import Loop
+from altprop.experiment.training.randomness import all_seeded, random_states, set_random_states
+from altprop.experiment.training.snapshots import put_back, put_back_network
+from altprop.experiment.training.stepping import NotFiniteError
+from altprop.experiment.training.stopping import Stop, best_epoch
+from altprop.experiment.training.watching import Watch
 
 OnEpoch = Callable[[EpochFigures], None]
 

@@ -10,17 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from altprop import targets
+from altprop.experiment.data.examples import Splits
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.batches import Batches
-from altprop.experiment.fitting.loggers import check_loggers
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.models import Shape, build_model
-from altprop.experiment.objectives import make_objective
-from altprop.experiment.recipes import Recipe
-from altprop.experiment.registry import RULES, make_named_rule
-from altprop.experiment.seeding import seeded
-from altprop.experiment.sources import Splits
-from altprop.experiment.spiking import (
+from altprop.experiment.networks.names import Shape, build_model
+from altprop.experiment.networks.spiking import (
     check_fit,
     check_task,
     default_objective,
@@ -28,7 +22,13 @@ from altprop.experiment.spiking import (
     objective_of_spikes,
     read_spikes,
 )
-from altprop.experiment.stepping import Objective
+from altprop.experiment.objectives import make_objective
+from altprop.experiment.recipes import Recipe
+from altprop.experiment.registry import RULES, make_named_rule
+from altprop.experiment.seeding import seeded
+from altprop.experiment.training.batches import Batches
+from altprop.experiment.training.loggers import check_loggers
+from altprop.experiment.training.stepping import Objective
 from altprop.rule import Rule
 
 _EPOCHS = 10

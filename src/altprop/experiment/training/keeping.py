@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from altprop.experiment.fitting import snapshots
-from altprop.experiment.fitting.checkpoints import (
+from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.training import snapshots
+from altprop.experiment.training.checkpoints import (
     BEST,
     LAST,
     PREVIOUS,
@@ -17,11 +18,10 @@ from altprop.experiment.fitting.checkpoints import (
     remove_unfinished,
     write_checkpoint,
 )
-from altprop.experiment.fitting.job import Job
-from altprop.experiment.fitting.loggers import Log, make_logs
-from altprop.experiment.fitting.loop import Loop
-from altprop.experiment.fitting.records import EpochFigures
-from altprop.experiment.fitting.stopping import best_epoch
+from altprop.experiment.training.job import Job
+from altprop.experiment.training.loggers import Log, make_logs
+from altprop.experiment.training.loop import Loop
+from altprop.experiment.training.stopping import best_epoch
 
 _SHARE = 0.005
 """Of the time, what the writing of ``last`` after each epoch may take: where epochs are short, it skips some."""

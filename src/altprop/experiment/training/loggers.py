@@ -14,8 +14,8 @@ from typing import Any
 from uuid import uuid4
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.records import EpochFigures
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.training import EpochFigures
 
 _PROJECT = "altprop"
 

@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altprop import targets
-from altprop.experiment.fitting.batches import Batches, check_batches
-from altprop.experiment.fitting.devices import has_batch_statistics, share_buffers, summed
-from altprop.experiment.fitting.evaluating import evaluate
-from altprop.experiment.fitting.job import Job
-from altprop.experiment.fitting.records import EpochFigures
-from altprop.experiment.fitting.schedules import make_schedule
-from altprop.experiment.fitting.tally import Tally
-from altprop.experiment.fitting.tracking import track
-from altprop.experiment.sources import TensorExamples, batches
-from altprop.experiment.stepping import NotFiniteError, check_and_clip, check_loss, loss_of
+from altprop.experiment.data.examples import TensorExamples
+from altprop.experiment.data.loading import batches
+from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.training.batches import Batches, check_batches
+from altprop.experiment.training.devices import has_batch_statistics, share_buffers, summed
+from altprop.experiment.training.evaluating import evaluate
+from altprop.experiment.training.job import Job
+from altprop.experiment.training.schedules import make_schedule
+from altprop.experiment.training.stepping import NotFiniteError, check_and_clip, check_loss, loss_of
+from altprop.experiment.training.tally import Tally
+from altprop.experiment.training.tracking import track
 
 
 class Loop:

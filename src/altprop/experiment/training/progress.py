@@ -8,7 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 
 
 class Bar(Watch):

@@ -10,12 +10,12 @@ from torch.optim import Optimizer
 
 from altprop._pieces import in_pieces_as, whole
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.checkpoints import Snapshot
-from altprop.experiment.fitting.devices import summed
-from altprop.experiment.fitting.loop import Loop
-from altprop.experiment.fitting.randomness import random_states, set_random_states
-from altprop.experiment.fitting.records import EpochFigures
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.training.checkpoints import Snapshot
+from altprop.experiment.training.devices import summed
+from altprop.experiment.training.loop import Loop
+from altprop.experiment.training.randomness import random_states, set_random_states
 
 _FREE = ("summary", "machine", "checkpoints", "track", "search", "data.root", "data.download", "data.workers")
 _LENGTH = ("training.epochs", "training.steps", "training.seeds")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from altprop.experiment.fitting.records import EpochFigures
+from altprop.experiment.records.training import EpochFigures
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

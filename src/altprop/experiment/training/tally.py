@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 
 _HELD = 2**20
 

@@ -9,8 +9,8 @@ from statistics import median
 import torch
 
 from altprop import targets
+from altprop.experiment.old_training import Job
 from altprop.experiment.seeding import seeded
-from altprop.experiment.training import Job
 
 _ROUNDS = 50
 _WARM_UP = 3

@@ -9,7 +9,7 @@ from altprop._pieces import whole
 from altprop.measure import Comparison, compare_with_backprop, weight_alignment
 
 if TYPE_CHECKING:
-    from altprop.experiment.fitting.loop import Loop
+    from altprop.experiment.training.loop import Loop
 
 Tracked = dict[str, float | None]
 

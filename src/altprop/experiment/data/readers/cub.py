@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.images import FileImages
+from altprop.experiment.data.readers.parts import Part, Parts
+from altprop.experiment.data.readers.tables import read_table
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.images import FileImages
-from altprop.experiment.sources.parts import Part, Parts
-from altprop.experiment.sources.place import Place
-from altprop.experiment.sources.tables import read_table
 
 _TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
 

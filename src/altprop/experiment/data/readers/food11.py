@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.images import FileImages
+from altprop.experiment.data.readers.parts import Part, Parts
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.images import FileImages
-from altprop.experiment.sources.parts import Part, Parts
-from altprop.experiment.sources.place import Place
 
 _CLASSES = (
     "Bread",

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.images import decoded
+from altprop.experiment.data.names import HUB
+from altprop.experiment.data.preparing import Look
+from altprop.experiment.data.readers.parts import Part, Parts
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.images import decoded
-from altprop.experiment.sources.look import Look
-from altprop.experiment.sources.names import HUB
-from altprop.experiment.sources.parts import Part, Parts
-from altprop.experiment.sources.place import Place
 
 _TEST = ("test", "validation", "valid", "val")
 _LABELS = ("label", "labels", "fine_label")
@@ -50,7 +50,7 @@ class HubImages:
         return len(self.table)
 
     def image(self, number: int) -> Tensor:
-        """See :class:`~altprop.experiment.sources.images.Images`."""
+        """See :class:`~altprop.experiment.data.images.Images`."""
         return decoded(lambda: self.table[number][self.column], self.mode, f"{self.where}, image {number}")
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from altprop.experiment.sources.images import Images
-from altprop.experiment.sources.look import Look
+from altprop.experiment.data.images import Images
+from altprop.experiment.data.preparing import Look
 
 
 @dataclass(frozen=True)

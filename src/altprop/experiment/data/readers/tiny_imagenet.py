@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.images import FileImages
+from altprop.experiment.data.readers.folders import read_classes
+from altprop.experiment.data.readers.parts import Part, Parts
+from altprop.experiment.data.readers.tables import read_table
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.folders import read_classes
-from altprop.experiment.sources.images import FileImages
-from altprop.experiment.sources.parts import Part, Parts
-from altprop.experiment.sources.place import Place
-from altprop.experiment.sources.tables import read_table
 
 _TABLE = "val/val_annotations.txt"
 

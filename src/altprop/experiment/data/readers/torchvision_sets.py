@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from altprop.experiment.data.files import Place
+from altprop.experiment.data.images import FileImages, PixelImages
+from altprop.experiment.data.readers.parts import Part, Parts
 from altprop.experiment.errors import InputError
-from altprop.experiment.sources.images import FileImages, PixelImages
-from altprop.experiment.sources.parts import Part, Parts
-from altprop.experiment.sources.place import Place
 
 
 def read_mnist(place: Place) -> Parts:
