@@ -8,9 +8,9 @@ import pytest
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe, dump_recipe
 from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.place import FACTS, RECIPE
 from altprop.experiment.records.training import TRAINING
 from altprop.experiment.reports.finding import find
-from altprop.experiment.studies.place import FACTS, RECIPE
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.results import SweepResults, SweepTrial
 from altprop.flax.results import FlaxEpoch, FlaxResults

@@ -9,9 +9,9 @@ from PIL import Image
 
 from altprop.experiment import InputError
 from altprop.experiment.recipes import load_recipe
+from altprop.experiment.records.place import git_state
 from altprop.experiment.records.training import Training
 from altprop.experiment.studies.checkpoints import trained_network
-from altprop.experiment.studies.place import git_state
 from altprop.experiment.studies.reading import load_trained
 from altprop.experiment.studies.study import train_recipe
 from altprop.experiment.training.fit import fit

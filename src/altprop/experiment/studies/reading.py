@@ -12,8 +12,8 @@ from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.networks.weights import load_weights
 from altprop.experiment.recipes import Recipe, load_recipe
+from altprop.experiment.records.place import RECIPE, WEIGHTS
 from altprop.experiment.records.training import TRAINING, Training
-from altprop.experiment.studies.place import RECIPE, WEIGHTS
 from altprop.experiment.training.checkpoints import BrokenCheckpointError, read_checkpoint
 from altprop.experiment.training.job import Job
 

@@ -13,11 +13,11 @@ from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.files import write_through, write_whole
 from altprop.experiment.records.folder import plain_name
 from altprop.experiment.records.machine import threads
+from altprop.experiment.records.place import WEIGHTS, Place
 from altprop.experiment.records.training import TRAINING, Fit, Training
-from altprop.experiment.studies.place import WEIGHTS, Place
-from altprop.experiment.training.checkpoints import write_through, write_whole
 from altprop.experiment.training.devices import make_fabric
 from altprop.experiment.training.fit import checked_splits, fit_job
 from altprop.experiment.training.job import Job, check

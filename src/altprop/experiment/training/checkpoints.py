@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from altprop.experiment.errors import InputError
+from altprop.experiment.records.files import flush_folder, write_through
 
 LAST, PREVIOUS, BEST = "last", "last-previous", "best"
 
@@ -63,31 +63,15 @@ def write_checkpoint(snapshot: Snapshot, folder: Path, *, keep: Path | None = No
     new.mkdir()
     for name, data in files.items():
         write_through(new / name, data)
-    _flush_folder(new)
+    flush_folder(new)
     old = keep or folder.with_name(f"{folder.name}-previous")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
-    _flush_folder(folder.parent)
+    flush_folder(folder.parent)
     if keep is None:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def write_through(file: Path, data: bytes) -> None:
-    """Write a file, and wait until the disk has it."""
-    with file.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, in the place of the one that is there."""
-    new = file.with_name(f".{file.name}-{uuid4().hex[:8]}")
-    write_through(new, text.encode())
-    new.replace(file)
-    _flush_folder(file.parent)
 
 
 def read_checkpoint(folder: Path) -> Snapshot:
@@ -176,13 +160,3 @@ def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise BrokenCheckpointError(f"{file} is corrupted: its checksum is another.")
     return data
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,14 +11,12 @@ from torch.optim import Optimizer
 from altprop._pieces import in_pieces_as, whole
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes.differences import check_same_recipe
 from altprop.experiment.records.training import EpochFigures
 from altprop.experiment.training.checkpoints import Snapshot
 from altprop.experiment.training.devices import summed
 from altprop.experiment.training.loop import Loop
 from altprop.experiment.training.randomness import random_states, set_random_states
-
-_FREE = ("summary", "machine", "checkpoints", "track", "search", "data.root", "data.download", "data.workers")
-_LENGTH = ("training.epochs", "training.steps", "training.seeds")
 
 
 def take(loop: Loop) -> Snapshot:
@@ -64,27 +62,6 @@ def check_snapshot(snapshot: Snapshot, recipe: Recipe, seed: int, where: str) ->
     check_same_recipe(snapshot.facts["recipe"], recipe, where)
     if snapshot.facts["seed"] != seed:
         raise InputError(f"{where} is of seed {snapshot.facts['seed']}, and not {seed}.")
-
-
-def check_same_recipe(before: dict[str, Any], recipe: Recipe, where: str) -> None:
-    """Check that a training may go on by a recipe; its length, machine, loggers and the like may have changed.
-
-    Args:
-        before: the recipe that it began by, as JSON has it.
-        recipe: the one that is to be gone on by.
-        where: what to call what ``before`` is from, in errors.
-
-    Raises:
-        InputError: it may not; the message names the first key that differs.
-    """
-    was, now = _flat(before), _flat(recipe.model_dump(mode="json"))
-    for key in {**now, **was}:
-        free = any(key == name or key.startswith(f"{name}.") for name in (*_FREE, *_LENGTH))
-        if not free and was.get(key) != now.get(key):
-            raise InputError(
-                f"{where} is of another recipe: there {key} is {was.get(key)!r}, and here {now.get(key)!r}. Resume "
-                f"with the recipe that it was trained by, or train under another name."
-            )
 
 
 def put_back_network(snapshot: Snapshot, loop: Loop) -> None:
@@ -141,10 +118,3 @@ def _copies(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             # Also of what others share memory with, such as tied weights: safetensors takes none that does.
             copies[name] = one.to("cpu", copy=True, memory_format=torch.contiguous_format)
     return copies
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

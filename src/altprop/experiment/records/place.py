@@ -15,10 +15,10 @@ import torch
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe, dump_recipe, load_recipe
+from altprop.experiment.recipes.differences import check_same_recipe
+from altprop.experiment.records.files import write_whole
 from altprop.experiment.records.folder import free_folder
 from altprop.experiment.records.machine import versions
-from altprop.experiment.training.checkpoints import write_whole
-from altprop.experiment.training.snapshots import check_same_recipe
 
 RECIPE, FACTS, WEIGHTS = "recipe.yaml", "facts.json", "model.safetensors"
 
