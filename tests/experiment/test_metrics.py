@@ -36,3 +36,9 @@ def test_the_error_of_a_reconstruction_is_the_mean_over_all_its_numbers():
 @pytest.mark.parametrize(("task", "better", "worse"), [("classification", 0.9, 0.8), ("reconstruction", 0.1, 0.2)])
 def test_a_gain_is_positive_for_the_better_score(task, better, worse):
     assert METRICS[task].gain(better, worse) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("guess", "expected"), [(2.0, 1.0), (2.5, 0.0)])
+def test_r2_of_targets_that_are_all_the_same_is_finite(guess, expected):
+    """As scikit-learn has it: a perfect prediction is worth 1, any other 0."""
+    assert score("regression", torch.full((5, 1), guess), torch.full((5, 1), 2.0)) == expected

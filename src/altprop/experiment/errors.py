@@ -21,7 +21,6 @@ _NEEDED = (
     "safetensors",
     "sklearn",
     "tensorboard",
-    "torchmetrics",
     "torchvision",
     "yaml",
 )

@@ -1,11 +1,10 @@
 """How good the outputs of a network are."""
 
-# ruff: noqa: PLC0415  (torchmetrics takes seconds to import, and only training needs it)
-
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from altprop.experiment.data.dataset import Task
@@ -45,15 +44,30 @@ def score(task: Task, output: Tensor, target: Tensor) -> float:
         target: as in :class:`~altprop.experiment.Dataset`.
 
     Example:
-        >>> import torch
         >>> score("classification", torch.eye(4), torch.tensor([0, 1, 2, 0]))
         0.75
     """
-    from torchmetrics.functional import mean_squared_error, r2_score
-    from torchmetrics.functional.classification import multiclass_accuracy
-
-    if task == "regression":
-        return float(r2_score(output, target))
+    if task == "classification":
+        return float((output.argmax(1) == target).double().mean())
+    output, target = output.double(), target.double()
+    error = (output - target).square()
     if task == "reconstruction":
-        return float(mean_squared_error(output, target))
-    return float(multiclass_accuracy(output, target, num_classes=output.shape[1], average="micro"))
+        return float(error.mean())
+    return r2(error.sum(0), (target - target.mean(0)).square().sum(0))
+
+
+def r2(error: Tensor, spread: Tensor) -> float:
+    """R², the part of the targets' variance that is predicted, averaged over outputs.
+
+    Args:
+        error: the sum of squared errors of each output, of shape (outputs,).
+        spread: the sum of squared deviations of its targets from their mean. Where it is 0, all targets being the same,
+            R² is 1 if they are predicted without an error, and else 0.
+
+    Example:
+        >>> r2(torch.tensor([1.0, 0.0]), torch.tensor([4.0, 0.0]))
+        0.875
+    """
+    constant = spread <= 0
+    each = 1 - error / spread.masked_fill(constant, 1)
+    return float(each.where(~constant, (error == 0).to(each.dtype)).mean())

@@ -11,7 +11,7 @@ import torch
 
 from altprop.experiment.errors import InputError
 
-_PACKAGES = ("altprop", "torch", "numpy", "scikit-learn", "torchmetrics")
+_PACKAGES = ("altprop", "torch", "numpy", "scikit-learn")
 
 
 def check_device(name: str) -> None:

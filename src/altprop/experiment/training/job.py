@@ -68,7 +68,7 @@ class Job:
 
     def rule(self) -> Rule:
         """The learning rule."""
-        return make_named_rule(self.recipe.rule.name, self.recipe.rule.arguments)
+        return make_named_rule(self.recipe.rule.name, self.recipe.rule.arguments, outputs=self.splits.outputs)
 
     @property
     def rule_seed(self) -> int:

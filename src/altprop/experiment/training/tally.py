@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from altprop.experiment.data.dataset import Task
+from altprop.experiment.metrics import r2
 
 _HELD = 2**20
 
@@ -102,5 +103,4 @@ def _score(task: Task, sums: list[float], samples: int, outputs: int) -> float:
     if task == "reconstruction":
         return sums[0] / (samples * outputs)
     of_target, of_square, of_error = (torch.tensor(sums, dtype=torch.float64).reshape(3, outputs)).unbind()
-    spread = of_square - of_target.square() / samples
-    return float((1 - of_error / spread).mean())
+    return r2(of_error, of_square - of_target.square() / samples)
