@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ altprop train --rule lfp:epsilon=0 --data sine --model 64-64 --objective regress
 """
 
 _WITH, _WITHOUT = "With a recipe", "Without a recipe"
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # where Fabric looks for a process's number
 _MOMENT = 10.0  # seconds, in which a process that started a little later has come as far
 _OUTPUT = ("out", "name", "overwrite")
 
@@ -153,6 +156,8 @@ def _train_by_recipe(recipe: str, changes: list[str], given: dict[str, Any]) -> 
 
 def _is_first() -> bool:
     """Whether this is the process that speaks for all that train together, on any machine."""
+    if "lightning_fabric" not in sys.modules and not any(name in os.environ for name in _RANKS):
+        return True
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     return not getattr(rank_zero_only, "rank", 0)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lightning_fabric import Fabric
 from safetensors.torch import save
 
 from altprop.experiment.data.examples import Splits
@@ -18,9 +17,9 @@ from altprop.experiment.records.folder import plain_name
 from altprop.experiment.records.machine import threads
 from altprop.experiment.records.place import WEIGHTS, Place
 from altprop.experiment.records.training import TRAINING, Fit, Training
-from altprop.experiment.training.devices import make_fabric
 from altprop.experiment.training.fit import checked_splits, fit_job
 from altprop.experiment.training.job import Job, check
+from altprop.experiment.training.machine import Machine, make_machine
 from altprop.experiment.training.watching import Watch
 
 _Made = TypeVar("_Made")
@@ -64,26 +63,26 @@ def train_recipe(
         splits = checked_splits(recipe) if splits is None else splits
         jobs = [Job(recipe, splits, seed) for seed in recipe.training.seeds]
         check(jobs[0])
-        fabric = make_fabric(recipe.machine)
+        machine = make_machine(recipe.machine)
         place = Place(out, name or _default_name(recipe), numbered=name is None, overwrite=overwrite, resume=resume)
-        folder = _of_the_first(fabric, lambda: place.make(recipe))
-        fits = _fit_all(jobs, fabric, folder, resume, watch)
+        folder = _of_the_first(machine, lambda: place.make(recipe))
+        fits = _fit_all(jobs, machine, folder, resume, watch)
         training = Training(recipe=recipe, data=DataFacts.of(splits), fits=fits, folder=folder)
-        if fabric.is_global_zero:
+        if machine.is_global_zero:
             write_whole(folder / TRAINING, training.model_dump_json(indent=2))
-        fabric.barrier()
+        machine.barrier()
     return training
 
 
-def _fit_all(jobs: list[Job], fabric: Fabric, folder: Path, resume: bool, watch: Watch) -> tuple[Fit, ...]:
+def _fit_all(jobs: list[Job], machine: Machine, folder: Path, resume: bool, watch: Watch) -> tuple[Fit, ...]:
     fits, steps = list[Fit](), jobs[0].all_steps
     watch.begin(len(jobs) * steps)
     for number, job in enumerate(jobs):
         own = folder / f"seed-{job.seed}"
         watch.stage(f"{job.recipe.rule.name}, seed {job.seed}")
-        one = fit_job(job, fabric, folder=own, resume=resume, watch=watch, on_epoch=None, before=number * steps)
+        one = fit_job(job, machine, folder=own, resume=resume, watch=watch, on_epoch=None, before=number * steps)
         fits.append(one)
-        if fabric.is_global_zero and one.status != "diverged" and one.model is not None:
+        if machine.is_global_zero and one.status != "diverged" and one.model is not None:
             write_weights(one, own / WEIGHTS)
         if one.status == "interrupted":
             break
@@ -99,15 +98,15 @@ def write_weights(fit: Fit, file: Path) -> None:
     new.replace(file)
 
 
-def _of_the_first(fabric: Fabric, make: Callable[[], _Made]) -> _Made:
+def _of_the_first(machine: Machine, make: Callable[[], _Made]) -> _Made:
     """What the first process makes, in all of them; an error in the first is one in all."""
     made: Any = None
-    if fabric.is_global_zero:
+    if machine.is_global_zero:
         try:
             made = make()
         except InputError as error:
             made = error
-    made = fabric.broadcast(made)
+    made = machine.broadcast(made)
     if isinstance(made, InputError):
         raise made
     result: _Made = made

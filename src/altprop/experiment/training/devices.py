@@ -2,40 +2,131 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, cast
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, cast
 
-import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.optim import Optimizer
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import MachineSection
+from altprop.experiment.training.stepping import check_and_clip, check_loss
+
+_Value = TypeVar("_Value")
+_Given = TypeVar("_Given", bound=Optimizer)
 
 
-def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fabric:
-    """Start what a recipe's ``machine`` asks for: in several processes, each of them comes by here.
+class OnFabric:
+    """Several devices or processes, or another precision, by Lightning Fabric; see :class:`Machine`.
 
     Args:
-        section: of the recipe.
-        loggers: Fabric's.
+        section: ``machine`` of a recipe. In several processes, each of them makes its own.
 
     Raises:
         InputError: there is no such machine.
     """
+
+    def __init__(self, section: MachineSection) -> None:
+        self.fabric = _launched(section)
+        self.device = self.fabric.device
+        self.world_size, self.global_rank = self.fabric.world_size, self.fabric.global_rank
+        self.is_global_zero = self.fabric.is_global_zero
+        self._precision: Any = self.fabric.strategy.precision
+        self._scaler = getattr(self._precision, "scaler", None)
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Put a network in Fabric's hands."""
+        return cast(nn.Module, self.fabric.setup_module(network))
+
+    def wrap_optimizer(self, optimizer: _Given) -> _Given:
+        """Put an optimizer in Fabric's hands."""
+        return cast(_Given, self.fabric.setup_optimizers(optimizer))
+
+    def backward(self, loss: Tensor) -> None:
+        """Run the backward pass of a loss, scaled and shared as the machine has it."""
+        self.fabric.backward(loss)
+
+    def sharing(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Processes share their updates with the last part of a batch."""
+        if last or self.world_size == 1:
+            return nullcontext()
+        context: AbstractContextManager[None] = self.fabric.no_backward_sync(model)  # type: ignore[arg-type]
+        return context
+
+    def scale(self) -> float:
+        """The scale of float16, else 1."""
+        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+
+    def check_loss(self, loss: Tensor, network: nn.Module, x: Tensor, step: int) -> None:
+        """See :func:`~altprop.experiment.training.stepping.check_loss`."""
+        # Of several processes none may stop alone: they all see the update, and at the end the sum of the losses.
+        if self.world_size == 1:
+            check_loss(loss, network, self.convert(x), step)
+
+    def check_and_clip(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        parameters: Sequence[tuple[str, nn.Parameter]],
+        limit: float,
+        step: int,
+    ) -> None:
+        """See :func:`~altprop.experiment.training.stepping.check_and_clip`."""
+        if self._scaler is None:
+            check_and_clip(parameters, limit, step)
+            return
+        # The scaler of float16 skips a step whose updates are not finite: that is no divergence.
+        self.fabric.clip_gradients(model, optimizer, max_norm=limit or float("inf"), error_if_nonfinite=False)
+
+    def to_device(self, value: _Value) -> _Value:
+        """Tensors, or a tuple of them, on the device of this process."""
+        moved: _Value = value if self.device.type == "cpu" else self.fabric.to_device(value)
+        return moved
+
+    def convert(self, x: Tensor) -> Tensor:
+        """Inputs in the precision of the network."""
+        converted: Tensor = self._precision.convert_input(x)
+        return converted
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Operations run in the machine's precision."""
+        return self.fabric.autocast()
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self.fabric.barrier()
+
+    def broadcast(self, value: _Value) -> _Value:
+        """What the first process gives, in all of them."""
+        return self.fabric.broadcast(value)
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum over processes."""
+        return cast(Tensor, self.fabric.all_reduce(value, reduce_op="sum"))
+
+    def gather(self, value: Tensor) -> Tensor:
+        """The values of all processes, one behind the other."""
+        return value if self.world_size == 1 else cast(Tensor, self.fabric.all_gather(value)).flatten(0, 1)
+
+    def state(self) -> dict[str, Any]:
+        """The state of the precision."""
+        state: dict[str, Any] = self._precision.state_dict()
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self._precision.load_state_dict(state)
+
+
+def _launched(section: MachineSection) -> Fabric:
     alone = section.strategy == "auto" and section.devices == 1 and section.nodes == 1
-    started = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
-    if alone and started > 1:
-        raise InputError(
-            f"torchrun started {started} processes, but the recipe asks for one: set machine.strategy to ddp, and "
-            f"machine.devices and machine.nodes to what torchrun was given."
-        )
     try:
         fabric = Fabric(
             accelerator=section.accelerator,
@@ -43,9 +134,9 @@ def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fa
             num_nodes=section.nodes,
             strategy=_strategy(section),
             precision=section.precision,
-            # Alone, it is of no account how the process was started: a worker of a sweep may be one of many of Slurm's.
+            # A single process ignores the launcher's environment variables: a worker of a sweep may be one of many of
+            # Slurm's.
             plugins=[LightningEnvironment()] if alone else None,
-            loggers=loggers,
         )
         fabric.launch()
     except (RuntimeError, TypeError, ValueError) as error:
@@ -72,23 +163,3 @@ def _in_pieces(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
     # Cut up again after each pass, or those who look at the parameters would find them whole after an evaluation.
     fully_shard(network, mesh=everyone, reshard_after_forward=True)
     return network
-
-
-def has_batch_statistics(model: nn.Module) -> bool:
-    """Whether a network normalises by statistics of the batch."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
-
-
-def share_buffers(fabric: Fabric, model: nn.Module) -> None:
-    """Give all processes the buffers of the first: running statistics differ between them."""
-    if fabric.world_size > 1:
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)
-
-
-def summed(fabric: Fabric, values: list[float]) -> list[float]:
-    """The sums of numbers over all processes."""
-    if fabric.world_size == 1:
-        return values
-    own = torch.tensor(values, dtype=torch.float64, device=fabric.device)
-    return cast(Tensor, fabric.all_reduce(own, reduce_op="sum")).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -59,28 +59,28 @@ def evaluate(loop: Loop, examples: Examples, what: str) -> Evaluation:
 
 
 def _outputs(loop: Loop, examples: Examples) -> tuple[float, Tensor, Tensor]:
-    fabric, count = loop.fabric, len(examples)
-    share = math.ceil(count / fabric.world_size)
+    machine, count = loop.machine, len(examples)
+    share = math.ceil(count / machine.world_size)
     # Alike in size, so that they can be put together: the last ones may take some a second time.
-    own = torch.arange(fabric.global_rank * share, (fabric.global_rank + 1) * share) % count
+    own = torch.arange(machine.global_rank * share, (machine.global_rank + 1) * share) % count
     size = max(1, min(_BATCH, _NUMBERS // math.prod(loop.job.splits.input_shape)))
     losses, outputs, targets = [], [], []
     for batch in batches(examples, list(torch.split(own, size)), 0, loop.job.recipe.data.workers):
-        x, y = loop.on_device(batch)
-        output = loop.forward(x)
+        x, y = machine.to_device(batch)
+        output = loop.model(x)
         losses.append(loop.objective(output, y).double() * len(y))
         outputs.append(loop.job.read(output))
         targets.append(y)
     loss, output, target = torch.stack(losses).sum() / len(own), torch.cat(outputs), torch.cat(targets)
-    if fabric.world_size > 1:
-        loss = cast(Tensor, fabric.all_reduce(loss, reduce_op="mean"))
-        output, target = (cast(Tensor, fabric.all_gather(one)).flatten(0, 1)[:count] for one in (output, target))
+    if machine.world_size > 1:
+        loss = machine.total(loss) / machine.world_size
+        output, target = (machine.gather(one)[:count] for one in (output, target))
     return float(loss), output, target
 
 
 def _first(loop: Loop, examples: Examples) -> Tensor:
     x, _ = examples.batch(torch.arange(min(len(examples), 64)), 0)
-    return loop.converted(loop.fabric.to_device(x))
+    return loop.machine.convert(loop.machine.to_device(x))
 
 
 def _top_k(output: Tensor, target: Tensor, k: int) -> float:

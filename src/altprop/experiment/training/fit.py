@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from altprop._pieces import whole
@@ -16,10 +15,10 @@ from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
 from altprop.experiment.records.training import EpochFigures, Fit, Status, StopTraining
-from altprop.experiment.training.devices import make_fabric
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.training.loop import Loop
+from altprop.experiment.training.machine import Machine, make_machine
 from altprop.experiment.training.randomness import all_seeded, random_states, set_random_states
 from altprop.experiment.training.snapshots import put_back, put_back_network
 from altprop.experiment.training.stepping import NotFiniteError
@@ -71,9 +70,9 @@ def fit(
     check(job)
     watch = watch or Watch()
     with threads(recipe.machine.threads):
-        fabric = make_fabric(recipe.machine)
+        machine = make_machine(recipe.machine)
         watch.begin(job.all_steps)
-        return fit_job(job, fabric, folder=folder, resume=resume, watch=watch, on_epoch=on_epoch)
+        return fit_job(job, machine, folder=folder, resume=resume, watch=watch, on_epoch=on_epoch)
 
 
 def checked_splits(recipe: Recipe) -> Splits:
@@ -104,7 +103,7 @@ class _Ending:
 
 def fit_job(
     job: Job,
-    fabric: Fabric,
+    machine: Machine,
     *,
     folder: Path | None,
     resume: bool,
@@ -117,18 +116,18 @@ def fit_job(
     keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
     network = job.model()
     with all_seeded(job.rule_seed), job.rule().attach(network), Stop() as stop:
-        loop = Loop(job, fabric, network)
+        loop = Loop(job, machine, network)
         if saved is not None:
             put_back_network(saved, loop)
         loop.set_up()
-        if fabric.global_rank:
-            torch.manual_seed(job.rule_seed + 2**20 * fabric.global_rank)
+        if machine.global_rank:
+            torch.manual_seed(job.rule_seed + 2**20 * machine.global_rank)
         if saved is not None:
             put_back(saved, loop)
-        states = random_states(fabric.device)
+        states = random_states(machine.device)
         watch.reach(before + loop.step)
         keeper.begin(loop)
-        set_random_states(states, fabric.device)  # loggers may draw
+        set_random_states(states, machine.device)  # loggers may draw
         ending = _run(loop, stop, keeper, watch, on_epoch)
         keeper.end(good=ending.status != "diverged")
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
@@ -173,12 +172,12 @@ def _advance(watch: Watch, stop: Stop) -> None:
 
 def _must_stop(loop: Loop, stop: Stop) -> bool:
     """Whether to stop now: all processes at the same step, or those left would wait for the others for ever."""
-    if loop.fabric.world_size == 1:
+    if loop.machine.world_size == 1:
         return stop.asked
     if loop.step % _AGREE_EVERY:
         return False
-    asked = torch.tensor(float(stop.asked), device=loop.fabric.device)
-    return bool(loop.fabric.all_reduce(asked, reduce_op="sum"))
+    asked = torch.tensor(float(stop.asked), device=loop.machine.device)
+    return bool(loop.machine.total(asked))
 
 
 def _has_stalled(loop: Loop) -> bool:

@@ -90,7 +90,7 @@ class FolderKeeper:
     def begin(self, loop: Loop) -> None:
         """See :class:`Keeper`."""
         self._loop = loop
-        self._first = loop.fabric.is_global_zero
+        self._first = loop.machine.is_global_zero
         if self._first:
             self._folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self._folder)
@@ -99,7 +99,7 @@ class FolderKeeper:
             lines = [figures.model_dump_json() + "\n" for figures in loop.history]
             (self._folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
             self._logs = make_logs(self._job.recipe, self._folder, loop.history)
-        loop.fabric.barrier()
+        loop.machine.barrier()
 
     def after_step(self) -> None:
         """See :class:`Keeper`."""
@@ -122,7 +122,7 @@ class FolderKeeper:
             self._write(self._take(), f"epoch-{figures.epoch:05d}")
         # All processes must write together, and their clocks differ.
         due = time.perf_counter() - self._written > self._cost / _SHARE
-        if due or self._loop.fabric.world_size > 1:
+        if due or self._loop.machine.world_size > 1:
             self._write_last()
 
     def end(self, *, good: bool) -> None:
@@ -133,7 +133,7 @@ class FolderKeeper:
             self._write_best()
         for log in self._logs:
             log.close()
-        self._loop.fabric.barrier()
+        self._loop.machine.barrier()
 
     def _write_last(self) -> None:
         at = self._loop.step, self._loop.epoch

@@ -1,27 +1,24 @@
-"""The training loop on Lightning Fabric: one network, its optimizer, and where it stands."""
+"""The training loop: one network, its optimizer, and where it stands."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from altprop import targets
 from altprop.experiment.data.examples import TensorExamples
 from altprop.experiment.data.loading import batches
 from altprop.experiment.records.training import EpochFigures
 from altprop.experiment.training.batches import Batches, check_batches
-from altprop.experiment.training.devices import has_batch_statistics, share_buffers, summed
 from altprop.experiment.training.evaluating import evaluate
 from altprop.experiment.training.job import Job
+from altprop.experiment.training.machine import Machine, has_batch_statistics, share_buffers, summed
 from altprop.experiment.training.schedules import make_schedule
-from altprop.experiment.training.stepping import NotFiniteError, check_and_clip, check_loss, loss_of
+from altprop.experiment.training.stepping import NotFiniteError, loss_of
 from altprop.experiment.training.tally import Tally
 from altprop.experiment.training.tracking import track
 
@@ -31,11 +28,10 @@ class Loop:
 
     Attributes:
         job: what is done.
-        fabric: where.
+        machine: where.
         network: the network itself.
-        model: the same in Fabric's hands.
-        forward: what is called: the model, or the network itself where Fabric has nothing to add.
-        optimizer: the same in Fabric's hands.
+        model: the same, wrapped for the machine: what is called.
+        optimizer: its optimizer, likewise.
         batches: how the samples are cut.
         step: how many steps of the optimizer are done.
         epoch: the number of the present epoch.
@@ -46,16 +42,16 @@ class Loop:
         seconds: how long it took before this process went on with it.
     """
 
-    def __init__(self, job: Job, fabric: Fabric, network: nn.Module) -> None:
-        self.job, self.fabric, self.network = job, fabric, network
+    def __init__(self, job: Job, machine: Machine, network: nn.Module) -> None:
+        self.job, self.machine, self.network = job, machine, network
         splits, training = job.splits, job.recipe.training
         normalised = has_batch_statistics(network)
-        parts = fabric.world_size * training.accumulate
+        parts = machine.world_size * training.accumulate
         self.batches = Batches(
             samples=len(splits.train),
             size=training.batch_size,
-            processes=fabric.world_size,
-            rank=fabric.global_rank,
+            processes=machine.world_size,
+            rank=machine.global_rank,
             accumulate=training.accumulate,
             least=2 * parts if normalised else 2,
         )
@@ -73,15 +69,10 @@ class Loop:
         self._meet_data()
 
     def set_up(self) -> None:
-        """Put the network in Fabric's hands, and make the optimizer. What the network holds must not change after."""
-        self.model = self.fabric.setup_module(self.network)
-        self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(self.job.optimizer(self.model)))
+        """Wrap network and optimizer for the machine. Register no parameters after this."""
+        self.model = self.machine.wrap(self.network)
+        self.optimizer = self.machine.wrap_optimizer(self.job.optimizer(self.model))
         self._parameters = list(self.network.named_parameters())
-        # On one device in single precision Fabric has nothing to add to a step, and its wrappers take their time.
-        self._bare = self.fabric.world_size == 1 and self.job.recipe.machine.precision == "32-true"
-        self._bare &= self.job.recipe.machine.strategy == "auto"
-        self.forward: nn.Module = self.network if self._bare else self.model
-        self._scaler = getattr(self.fabric.strategy.precision, "scaler", None)
 
     @property
     def elapsed(self) -> float:
@@ -115,8 +106,8 @@ class Loop:
         Raises:
             NotFiniteError: what it says is not finite.
         """
-        share_buffers(self.fabric, self.network)
-        self.tally.restore(summed(self.fabric, self.tally.totals), self.tally.state["samples"])
+        share_buffers(self.machine, self.network)
+        self.tally.restore(summed(self.machine, self.tally.totals), self.tally.state["samples"])
         train_loss, train_score = self.tally.figures()
         if not train_loss < float("inf"):
             raise NotFiniteError("the loss of the epoch", self.step)
@@ -144,12 +135,7 @@ class Loop:
         """The first batches of the present epoch, whole, in every process."""
         indices = self.batches.order(self.job.seed, self.epoch)[:count]
         for x, y in batches(self._train, indices, self.epoch, 0):
-            yield self.converted(self.fabric.to_device(x)), self.fabric.to_device(y)
-
-    def converted(self, x: Tensor) -> Tensor:
-        """Inputs in the precision of the network, for calls past Fabric."""
-        converted: Tensor = self.fabric.strategy.precision.convert_input(x)
-        return converted
+            yield self.machine.convert(self.machine.to_device(x)), self.machine.to_device(y)
 
     def _take_step(
         self, data: Iterator[tuple[Tensor, Tensor]], parts: list[tuple[Tensor, float, int]], size: int
@@ -160,42 +146,18 @@ class Loop:
         self.optimizer.zero_grad()
         total: Any = 0.0
         for number, (_, weight, samples) in enumerate(parts, 1):
-            x, y = self.on_device(next(data))
-            with self._sharing(number == len(parts)):
-                loss = self._loss(x, y, weight)
-                self._backward(loss)
+            x, y = self.machine.to_device(next(data))
+            with self.machine.sharing(self.model, number == len(parts)):
+                loss = loss_of(self.model, self._recorded, x, y, weight=weight, scale=self.machine.scale())
+                self.machine.check_loss(loss, self.network, x, self.step + 1)
+                self.machine.backward(loss)
             total = loss.detach() if number == 1 else total + loss.detach()
             self._count(y, samples)
-        self._check_and_clip()
+        clip = self.job.recipe.training.clip
+        self.machine.check_and_clip(self.model, self.optimizer, self._parameters, clip, self.step + 1)
         self.optimizer.step()
-        self.tally.add_loss(total if self.fabric.world_size == 1 else total / self.fabric.world_size, size)
-
-    def _sharing(self, last: bool) -> AbstractContextManager[None]:
-        """Processes share their updates with the last part of a batch."""
-        if last or self.fabric.world_size == 1:
-            return nullcontext()
-        context: AbstractContextManager[None] = self.fabric.no_backward_sync(self.model)
-        return context
-
-    def _loss(self, x: Tensor, y: Tensor, weight: float) -> Tensor:
-        loss = loss_of(self.forward, self._recorded, x, y, weight=weight, scale=self._scale())
-        # Of several processes none may stop alone: they all see the update, and at the end the sum of the losses.
-        if self.fabric.world_size == 1:
-            check_loss(loss, self.network, x if self._bare else self.converted(x), self.step + 1)
-        return loss
-
-    def _backward(self, loss: Tensor) -> None:
-        if self._bare:
-            loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            self.fabric.backward(loss)
-
-    def on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """A batch where the network is."""
-        return batch if self.fabric.device.type == "cpu" else self.fabric.to_device(batch)
-
-    def _scale(self) -> float:
-        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+        processes = self.machine.world_size
+        self.tally.add_loss(total if processes == 1 else total / processes, size)
 
     def _recorded(self, output: Tensor, y: Tensor) -> Tensor:
         self._output = output.detach()
@@ -208,17 +170,8 @@ class Loop:
             output, y = output[:samples], y[:samples]
         self.tally.add_outputs(output, y)
 
-    def _check_and_clip(self) -> None:
-        clip = self.job.recipe.training.clip
-        if self._scaler is None:
-            check_and_clip(self._parameters, clip, self.step + 1)
-            return
-        # The scaler of float16 skips a step whose updates are not finite: that is no divergence.
-        limit = clip or float("inf")
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-
     def _meet_data(self) -> None:
-        """Let the rule draw what it draws on the first batch, before the network is in Fabric's hands."""
+        """Run two samples, so that what the rule draws on the first batch is there before the network is wrapped."""
         x, y = self._train.batch(torch.arange(2), 0)
         device = next(self.network.parameters()).device
         self.network.eval()
@@ -228,8 +181,8 @@ class Loop:
 
     def _near(self, examples: Any) -> Any:
         """Examples in memory on the device, or any as they are."""
-        if isinstance(examples, TensorExamples) and self.fabric.device.type != "cpu":
-            return TensorExamples(*self.fabric.to_device((examples.x, examples.y)))
+        if isinstance(examples, TensorExamples):
+            return TensorExamples(*self.machine.to_device((examples.x, examples.y)))
         return examples
 
     def _new_tally(self) -> Tally:

@@ -14,8 +14,8 @@ from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.differences import check_same_recipe
 from altprop.experiment.records.training import EpochFigures
 from altprop.experiment.training.checkpoints import Snapshot
-from altprop.experiment.training.devices import summed
 from altprop.experiment.training.loop import Loop
+from altprop.experiment.training.machine import summed
 from altprop.experiment.training.randomness import random_states, set_random_states
 
 
@@ -30,14 +30,14 @@ def take(loop: Loop) -> Snapshot:
         "step": loop.step,
         "epoch": loop.epoch,
         "batch": loop.batch,
-        "tally": tally | {"totals": summed(loop.fabric, tally["totals"])},
+        "tally": tally | {"totals": summed(loop.machine, tally["totals"])},
         "history": list(loop.dumped),
         "seconds": loop.elapsed,
         "optimizer": {
             "groups": optimizer["param_groups"],
             "state": {name: value for name, value in entries if not isinstance(value, Tensor)},
         },
-        "precision": loop.fabric.strategy.precision.state_dict(),
+        "precision": loop.machine.state(),
     }
     tensors = {f"optimizer/{name}": value for name, value in entries if isinstance(value, Tensor)}
     return Snapshot(
@@ -77,14 +77,14 @@ def put_back(snapshot: Snapshot, loop: Loop) -> None:
     loop.dumped = list(facts["history"])
     loop.seconds = facts["seconds"]
     totals = facts["tally"]["totals"]
-    first = loop.fabric.global_rank == 0  # the sums were those of all processes
+    first = loop.machine.global_rank == 0  # the sums were those of all processes
     loop.tally.restore(totals if first else [0.0] * len(totals), facts["tally"]["samples"])
     loop.optimizer.load_state_dict(_optimizer(snapshot, loop.optimizer))
-    loop.fabric.strategy.precision.load_state_dict(facts["precision"])
-    prefix = f"random/{loop.fabric.global_rank}/"
+    loop.machine.load_state(facts["precision"])
+    prefix = f"random/{loop.machine.global_rank}/"
     states = {name.removeprefix(prefix): t for name, t in snapshot.tensors.items() if name.startswith(prefix)}
     if states:
-        set_random_states(states, loop.fabric.device)
+        set_random_states(states, loop.machine.device)
 
 
 def _optimizer(snapshot: Snapshot, optimizer: Optimizer) -> dict[str, Any]:
@@ -102,10 +102,10 @@ def _optimizer(snapshot: Snapshot, optimizer: Optimizer) -> dict[str, Any]:
 
 def _random(loop: Loop) -> dict[str, Tensor]:
     """The random states of every process."""
-    fabric, own = loop.fabric, random_states(loop.fabric.device)
-    if fabric.world_size == 1:
+    machine, own = loop.machine, random_states(loop.machine.device)
+    if machine.world_size == 1:
         return {f"random/0/{name}": state for name, state in own.items()}
-    everyone: list[Any] = [None] * fabric.world_size
+    everyone: list[Any] = [None] * machine.world_size
     torch.distributed.all_gather_object(everyone, own)
     return {f"random/{rank}/{name}": state for rank, states in enumerate(everyone) for name, state in states.items()}
 
@@ -114,7 +114,7 @@ def _copies(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     copies = {}
     for name in sorted(tensors):  # in every process the same one; what safetensors has read is in any order
         one = whole(tensors[name].detach())
-        if loop.fabric.is_global_zero:  # which alone writes; under fsdp the others might not have the room
+        if loop.machine.is_global_zero:  # which alone writes; under fsdp the others might not have the room
             # Also of what others share memory with, such as tied weights: safetensors takes none that does.
             copies[name] = one.to("cpu", copy=True, memory_format=torch.contiguous_format)
     return copies

@@ -38,7 +38,7 @@ def track(loop: Loop) -> Tracked:
 
 
 def _compare(loop: Loop) -> Comparison:
-    with loop.fabric.autocast():
+    with loop.machine.autocast():
         batches = loop.first_batches(loop.job.recipe.track.batches)
         return compare_with_backprop(loop.network, loop.objective, batches)
 
