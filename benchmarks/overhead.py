@@ -16,7 +16,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from altprop.experiment import build_model, load_data, make_rule
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.networks.names import Shape
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.records.study import Epoch
 from altprop.experiment.training.fit import fit
 
 _LR, _BATCH = 0.01, 64
@@ -37,8 +36,8 @@ _LR, _BATCH = 0.01, 64
 def digits() -> Splits:
     """The digits, enlarged."""
     data = load_data("digits")
-    train, test = (F.interpolate(x, size=16) for x in (data.x_train, data.x_test))
-    return Splits.of(replace(data, x_train=train, x_test=test))
+    train, test = (F.interpolate(x, size=16) for x in (data.train.x, data.test.x))
+    return Splits.of_tensors("digits", (train, data.train.y), (test, data.test.y))
 
 
 class Bare:
@@ -81,7 +80,7 @@ def measure(
     bare, own, plain = Bare(rule, splits), list[float](), list[float]()
     mark = clock()
 
-    def turn(_: EpochFigures) -> None:
+    def turn(_: Epoch) -> None:
         nonlocal mark
         end = clock()
         bare.run_epoch()

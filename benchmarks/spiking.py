@@ -129,7 +129,7 @@ def load(name: str) -> tuple[Tensor, ...]:
     from altprop.experiment import load_data
 
     data = load_data(name)
-    return data.x_train, data.y_train, data.x_test, data.y_test
+    return data.train.x, data.train.y, data.test.x, data.test.y
 
 
 def main() -> None:

@@ -29,11 +29,11 @@ def network():
 def train(model, rule, data, epochs, lr):
     rule.attach(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, eps=1e-12)  # LFP's updates are smaller by |w|
-    batches = [batch for _ in range(epochs) for batch in torch.randperm(len(data.x_train)).split(64)]
+    batches = [batch for _ in range(epochs) for batch in torch.randperm(len(data.train.x)).split(64)]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=len(batches))
     for batch in batches:
         optimizer.zero_grad()
-        F.cross_entropy(model(data.x_train[batch].expand(-1, 3, -1, -1)), data.y_train[batch]).backward()
+        F.cross_entropy(model(data.train.x[batch].expand(-1, 3, -1, -1)), data.train.y[batch]).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -41,7 +41,7 @@ def train(model, rule, data, epochs, lr):
 
 @torch.no_grad()
 def accuracy(model, data):
-    return (model(data.x_test.expand(-1, 3, -1, -1)).argmax(1) == data.y_test).float().mean().item()
+    return (model(data.test.x.expand(-1, 3, -1, -1)).argmax(1) == data.test.y).float().mean().item()
 
 
 def main():

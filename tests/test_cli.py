@@ -1,6 +1,6 @@
 """The command line: it says what the library says, and its errors are for the reader."""
 
-import json
+import html
 import shlex
 import subprocess
 import sys
@@ -13,12 +13,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment import DATA_SETS, MODELS, RULES, ExplainSettings, Explanations, Results, Settings
+from altprop.experiment import DATA_SETS, MODELS, RULES, ExplainSettings, Explanations, Study
 from altprop.experiment.networks.spiking import SPIKING_MODELS
 from altprop.experiment.objectives import LOSSES
+from altprop.experiment.recipes.flags import FLAGS, make_recipe
 from altprop.experiment.training import progress
 from altprop.explain import COMPOSITES
 from altprop.rewards import REWARDS, SPIKE_REWARDS
+from tests.experiment.toys import without_times
 
 QUICK = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "--threads", "1")
 
@@ -35,15 +37,16 @@ def test_compare_prints_a_table_and_writes_the_report_it_names(run, tmp_path):
     folder = tmp_path / "compare-circles-8"
     assert f"Report: {folder / 'report.html'}" in outcome.stdout
     assert (folder / "report.html").stat().st_size > 0
-    results = Results.load(folder)
-    assert [summary.rule for summary in results.summaries] == ["backprop", "lfp", "shallow"]
-    for summary in results.summaries:
-        assert f"{summary.score:.3f}" in outcome.stdout
+    study = Study.load(folder)
+    assert [summary.rule for summary in study.summaries] == ["backprop", "lfp", "shallow"]
+    for summary in study.summaries:
+        assert summary.test.text() in outcome.stdout
 
 
-def test_every_option_reaches_the_settings(run, tmp_path):
+def test_every_flag_reaches_the_recipe(run, tmp_path):
     given = {
         "data": "blobs",
+        "validation": "0.1",
         "model": "5-4",
         "rules": "lfp:epsilon=0,gamma=0.5",
         "lr": "lfp=0.25",
@@ -57,17 +60,19 @@ def test_every_option_reaches_the_settings(run, tmp_path):
         "batch_size": "50",
         "seeds": "4,7",
         "objective": "sigmoid",
+        "track": "sparsity",
         "device": "cpu",
+        "devices": "1",
+        "num_nodes": "1",
+        "strategy": "auto",
+        "precision": "64-true",
         "threads": "1",
-        "out": str(tmp_path),
-        "name": "mine",
     }
-    assert given.keys() == Settings.model_fields.keys() - {"lr_grid", "overwrite", "task", "pretrained", "keep_weights"}
+    assert given.keys() == FLAGS.keys() - {"lr_grid", "task", "pretrained"}
     words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    assert run("train", *words).exit_code == 0
-    asked = Settings(**given)
-    assert Results.load(tmp_path / "mine").settings == asked
-    assert (tmp_path / "mine" / "model-seed-4.pt").exists()
+    outcome = run("train", *words, "--out", tmp_path, "--name", "mine")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert Study.load(tmp_path / "mine").recipe == make_recipe("train", flags=given)
 
 
 def test_an_autoencoder_is_judged_by_its_error(run, tmp_path):
@@ -77,19 +82,29 @@ def test_an_autoencoder_is_judged_by_its_error(run, tmp_path):
 
 def test_the_command_in_a_report_repeats_the_run(run, tmp_path):
     assert run("compare", *QUICK, "--lr-grid", "0.3,0.1", "--out", tmp_path, "--name", "first").exit_code == 0
-    first = Results.load(tmp_path / "first")
-    _, *words = first.settings.command("compare").split()
+    first = Study.load(tmp_path / "first")
+    page = html.unescape((tmp_path / "first" / "report.html").read_text())
+    _, *words = shlex.split(page.partition("<pre>")[2].partition("</pre>")[0])
     assert run(*words, "--out", tmp_path, "--name", "again").exit_code == 0
-    again = Results.load(tmp_path / "again")
-    assert [(r.rule, r.lr, r.epochs) for r in first.runs] == [(r.rule, r.lr, r.epochs) for r in again.runs]
+    assert without_times(Study.load(tmp_path / "again")) == without_times(first)
 
 
 def test_a_spiking_network_brings_its_own_defaults(run, tmp_path):
     spiking = ("--model", "lif-8", "--rules", "lfp", "--epochs", "1", "--seeds", "1", "--data", "circles")
     for name, given in {"default": (), "given": ("--optimizer", "sgd", "--activation", "step")}.items():
         assert run("compare", *spiking, *given, "--out", tmp_path, "--name", name).exit_code == 0
-    settings = {name: Results.load(tmp_path / name).settings for name in ("default", "given")}
-    assert [(s.optimizer, s.activation) for s in settings.values()] == [("adam", "atan"), ("sgd", "step")]
+    recipes = [Study.load(tmp_path / name).recipe for name in ("default", "given")]
+    assert [(one.optimizer.name, one.model.activation) for one in recipes] == [("adam", "atan"), ("sgd", "step")]
+
+
+def test_a_recipe_is_compared_by_its_rules_and_flags_change_it(run, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: circles\nmodel: 8\nrule: [lfp, dfa]\ntraining: {epochs: 3}\ntrack: {loggers: []}\n")
+    outcome = run("compare", file, "--epochs", "1", "-o", "optimizer.weight_decay=0.1", "--out", tmp_path / "runs")
+    assert outcome.exit_code == 0, outcome.stderr
+    study = Study.load(tmp_path / "runs" / "compare-circles-8")
+    assert study.rules == ("backprop", "lfp", "dfa", "shallow")
+    assert (study.recipe.training.epochs, study.recipe.optimizer.weight_decay) == (1, 0.1)
 
 
 @pytest.mark.parametrize("command", ["compare", "train"])
@@ -97,7 +112,7 @@ def test_help_shows_the_options_with_defaults_and_examples(run, command):
     text = run(command, "--help").stdout
     assert "Examples" in text
     assert f"altprop {command} " in text
-    for name in Settings.model_fields:
+    for name in FLAGS:
         assert f"--{name.replace('_', '-')}" in text
     assert "[default: 256-256]" in text
 
@@ -127,13 +142,16 @@ def test_what_there_is_can_be_listed(run, command, names):
         (["--rule", "lfp:epsilom=1"], "Did you mean 'epsilon'?"),
         (["--objective", "softmx"], "--objective: There is no objective 'softmx'. Did you mean 'softmax'?"),
         (["--activation", "rellu"], "--activation: There is no activation 'rellu'. Did you mean 'relu'?"),
-        (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got '0'."),
+        (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got 0."),
         (["--optimizer", "sdg"], "--optimizer: Input should be 'sgd', 'adam' or 'adamw', got 'sdg'."),
-        (["--lr", "fast"], "--lr: A learning rate is a number, or rule=number for each rule; got 'fast'."),
-        (["--lr", "0.1", "--lr-grid", "0.1,0.2"], "Give either lr, or lr_grid to choose it from."),
+        (["--lr", "fast"], "--lr: Input should be a valid number, unable to parse string as a number, got 'fast'."),
+        (["--lr", "0.1", "--lr-grid", "0.1,0.2"], "--lr-grid: optimizer.lr is given too: give either"),
         (["--data", "circles", "--model", "lenet"], "The model 'lenet' takes images of at least 16×16 pixels"),
-        (["--objective", "regression"], "The objective 'regression' is not for classification."),
-        (["--device", "cuda:99"], "The device 'cuda:99' cannot be used"),
+        (
+            ["--objective", "regression"],
+            "--objective: 'regression' is for regression and recon",
+        ),
+        (["--device", "cuda:99"], "--device: Input should be 'cpu', 'cuda', 'mps' or 'auto', got 'cuda:99'."),
     ],
 )
 def test_wrong_input_is_named_and_nothing_is_written(run, tmp_path, options, message):
@@ -155,7 +173,7 @@ def test_earlier_results_are_not_replaced_unless_asked(run, tmp_path):
     assert run(*once).exit_code == 0
     refused = run(*once)
     assert refused.exit_code == 2
-    assert "Choose another name (--name), or replace it (--overwrite)" in refused.stderr
+    assert "Choose another name (--name), replace it (--overwrite)" in refused.stderr
     assert run(*once, "--overwrite").exit_code == 0
 
 
@@ -163,7 +181,7 @@ def test_a_training_run_that_diverges_ends_with_an_error_code(run, tmp_path):
     outcome = run("train", *QUICK, "--lr", "1e30", "--clip", "0", "--out", tmp_path)
     assert outcome.exit_code == 1
     assert "note: lfp (seed 0) diverged at step 2" in outcome.stdout
-    assert not list(tmp_path.rglob("*.pt")), "weights that are not numbers are of no use"
+    assert not list(tmp_path.rglob("cells/*/model.safetensors")), "weights that are not numbers are of no use"
 
 
 def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, monkeypatch):
@@ -181,10 +199,13 @@ def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, mo
     monkeypatch.setattr(progress, "Bar", ImpatientBar)
     outcome = run("compare", *QUICK, "--out", tmp_path)
     assert outcome.exit_code == 130
-    assert "Interrupted: the results so far were kept." in outcome.stderr
-    kept = json.loads((tmp_path / "compare-circles-8" / "results.json").read_text())
-    assert kept["interrupted"]
-    assert [run["rule"] for run in kept["runs"]] == ["backprop"]
+    assert "Interrupted: go on with it by --resume --name compare-circles-8." in outcome.stderr
+    kept = Study.load(tmp_path / "compare-circles-8")
+    assert [(cell.rule, cell.status) for cell in kept.cells] == [("backprop", "finished"), ("lfp", "interrupted")]
+    monkeypatch.undo()
+    again = run("compare", *QUICK, "--out", tmp_path, "--name", "compare-circles-8", "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert not Study.load(tmp_path / "compare-circles-8").interrupted
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +299,7 @@ def test_help_of_explain_shows_the_options_and_examples(run):
         ),
         (["--data", "digit"], "--data: There is no data set 'digit'. Did you mean 'digits'?"),
         (["nowhere.png", "--model", "{trained}"], "There is no image file or folder nowhere.png"),
-        (["{trained}/results.json", "--model", "{trained}"], "results.json cannot be read as an image"),
+        (["{trained}/study.json", "--model", "{trained}"], "study.json cannot be read as an image"),
         (["--model", "torchvision:vgg61"], "There is no torchvision model 'vgg61'. Did you mean "),
         (["a.png", "--data", "digits"], "Give either images or data, not both."),
     ],
@@ -336,9 +357,7 @@ def test_published_weights_are_for_networks_that_were_published(run, tmp_path):
 
 def test_kept_networks_are_pruned_and_attacked(run, tmp_path):
     folder = tmp_path / "mine"
-    assert (
-        run("compare", *QUICK, "--rules", "lfp", "--keep-weights", "--out", tmp_path, "--name", "mine").exit_code == 0
-    )
+    assert run("compare", *QUICK, "--rules", "lfp", "--out", tmp_path, "--name", "mine").exit_code == 0
     for command, option in {"prune": "--rates", "robustness": "--epsilons"}.items():
         outcome = run(command, folder, option, "0.1,0.5", "--out", tmp_path, "--name", command)
         assert outcome.exit_code == 0, outcome.stderr
@@ -351,5 +370,5 @@ def test_a_folder_without_networks_is_an_error_and_leaves_nothing(run, tmp_path,
     outcome = run(command, tmp_path / "none", "--out", tmp_path)
     assert outcome.exit_code == 2
     assert "There is no folder" in outcome.stderr
-    assert "--keep-weights" in outcome.stderr
+    assert "altprop compare --name mine" in outcome.stderr
     assert not list(tmp_path.iterdir())

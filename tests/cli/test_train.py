@@ -1,4 +1,4 @@
-"""``altprop train`` with a recipe; without one it is tested with compare, whose flags it has."""
+"""``altprop train`` with a recipe; its flags are tested with those of compare."""
 
 import json
 import subprocess
@@ -7,9 +7,8 @@ import sys
 import pytest
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from altprop.cli import train
-from altprop.experiment.recipes import load_recipe
-from altprop.experiment.settings import Settings
+from altprop.cli import training
+from altprop.experiment.recipes import find_recipe, load_recipe
 from altprop.experiment.training import progress
 
 QUICK = """\
@@ -39,9 +38,9 @@ def test_a_recipe_is_trained_and_what_was_done_is_shown_and_kept(run, recipe, tm
     folder = tmp_path / "runs" / "mine"
     kept = load_recipe(folder / "recipe.yaml")
     assert kept == load_recipe(recipe, ["optimizer.lr=0.5"])
-    told = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    assert [fit["seed"] for fit in told["fits"]] == [0, 1]
-    for fit in told["fits"]:
+    told = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    assert [cell["seed"] for cell in told["cells"]] == [0, 1]
+    for fit in told["cells"]:
         assert f"{fit['history'][-1]['test_score']:.3f}" in outcome.stdout
     assert "0.5" in outcome.stdout
     assert str(folder) in outcome.stdout
@@ -53,7 +52,7 @@ def test_of_several_processes_the_first_says_what_is_wrong(run, recipe, monkeypa
         raise SystemExit(-15)  # by torchrun, once the first process has ended
 
     monkeypatch.setattr(rank_zero_only, "rank", rank)
-    monkeypatch.setattr(train.time, "sleep", ended)
+    monkeypatch.setattr(training.time, "sleep", ended)
     outcome = run("train", recipe, "-o", "rule.name=lpf")
     assert outcome.exit_code == (-15 if rank else 2)
     assert outcome.stderr.count("Did you mean 'lfp'?") == (0 if rank else 1)
@@ -62,9 +61,9 @@ def test_of_several_processes_the_first_says_what_is_wrong(run, recipe, monkeypa
 def test_what_is_wrong_in_another_process_alone_is_said_after_a_moment(run, recipe, monkeypatch):
     waited = []
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    monkeypatch.setattr(train.time, "sleep", waited.append)
+    monkeypatch.setattr(training.time, "sleep", waited.append)
     outcome = run("train", recipe, "-o", "rule.name=lpf")
-    assert (outcome.exit_code, waited) == (2, [train._MOMENT])
+    assert (outcome.exit_code, waited) == (2, [training._MOMENT])
     assert "Did you mean 'lfp'?" in outcome.stderr
 
 
@@ -157,48 +156,31 @@ def test_a_wrong_change_is_named(run, recipe, tmp_path):
     assert outcome.stderr.strip() == "altprop: -o optimizer.lrr: there is no such key. Did you mean 'lr'?"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--epochs", "3"), "--epochs goes without a recipe: write -o training.epochs=3."),
-        (("--rule", "fa"), "--rules goes without a recipe: write -o rule=fa."),
-        (("--lr-grid", "0.1,0.2"), "--lr-grid goes without a recipe"),
-    ],
-)
-def test_flags_that_say_what_the_recipe_says_are_refused_with_the_key(run, recipe, words, message):
+def test_flags_change_a_recipe_too(run, recipe, tmp_path):
+    words = ("--rule", "fa", "--epochs", "1", "--out", tmp_path, "--name", "mine")
     outcome = run("train", recipe, *words)
+    assert outcome.exit_code == 0, outcome.stderr
+    kept = load_recipe(tmp_path / "mine" / "recipe.yaml")
+    assert (kept.rule.name, kept.training.epochs, kept.training.seeds) == ("fa", 1, (0, 1))
+
+
+def test_without_a_recipe_there_is_one_that_comes_with_altprop(run, tmp_path):
+    quick = ("--data", "circles", "--model", "8", "--seeds", "1", "--threads", "1")
+    assert run("train", *quick, "-o", "training.epochs=1", "--out", tmp_path, "--name", "mine").exit_code == 0
+    given = ["data.name=circles", "model.name=8", "training.seeds=1", "machine.threads=1", "training.epochs=1"]
+    assert load_recipe(tmp_path / "mine" / "recipe.yaml") == load_recipe(find_recipe("train"), given)
+
+
+def test_o_is_a_change_and_never_a_folder(run, tmp_path):
+    outcome = run("train", "-o", tmp_path)
     assert outcome.exit_code == 2
-    assert message in outcome.stderr
+    assert "a change is written KEY=VALUE" in outcome.stderr
 
 
-@pytest.mark.parametrize("name", Settings.model_fields.keys() - {"out", "name", "overwrite"})
-def test_every_flag_of_the_settings_is_refused_with_what_to_do(run, recipe, name):
-    switch = Settings.model_fields[name].annotation is bool
-    outcome = run("train", recipe, f"--{name.replace('_', '-')}", *([] if switch else ["x"]))
-    assert outcome.exit_code == 2
-    told = outcome.stderr.partition("goes without a recipe")[2]
-    assert "write -o " in told or "search.space" in told or "always kept" in told
-
-
-@pytest.mark.parametrize("words", [("--resume",), ("--devices", "2"), ("-o", "optimizer.lr=0.1")])
-def test_flags_of_recipes_need_one(run, tmp_path, words):
-    outcome = run("train", *words, "--out", tmp_path)
-    assert outcome.exit_code == 2
-    assert "goes with a recipe: altprop train RECIPE" in outcome.stderr
-
-
-def test_without_a_recipe_o_is_short_for_out(run, tmp_path):
-    quick = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "--threads", "1")
-    assert run("train", *quick, "-o", tmp_path, "--name", "mine").exit_code == 0
-    assert (tmp_path / "mine" / "model.pt").exists()
-
-
-def test_help_shows_both_ways(run):
+def test_help_shows_recipe_flags_and_changes(run):
     text = run("train", "--help").stdout
-    assert "With a recipe" in text
-    assert "Without a recipe" in text
     assert "[RECIPE]" in text
-    assert "-o optimizer.lr=0.01" in text
+    assert "-o optimizer.weight_decay=1e-4" in text
 
 
 def test_an_interrupted_training_says_how_to_go_on_and_goes_on(run, recipe, tmp_path, monkeypatch):
@@ -220,8 +202,8 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(run, recipe, tmp_
     assert "go on with it by --resume --name mine" in outcome.stderr
     again = run(*words, "--resume")
     assert again.exit_code == 0, again.stderr
-    told = json.loads((tmp_path / "runs" / "mine" / "training.json").read_text(encoding="utf-8"))
-    assert [len(fit["history"]) for fit in told["fits"]] == [2, 2]
+    told = json.loads((tmp_path / "runs" / "mine" / "study.json").read_text(encoding="utf-8"))
+    assert [len(cell["history"]) for cell in told["cells"]] == [2, 2]
 
 
 def test_launchers_can_start_the_module():
@@ -235,4 +217,4 @@ def test_launchers_can_start_the_module():
 def test_one_process_speaks_for_all(monkeypatch, rank):
     """Under a launcher each process runs the command; the tables are printed once."""
     monkeypatch.setattr(rank_zero_only, "rank", rank, raising=False)
-    assert train._is_first() is (rank == 0)
+    assert training.is_first() is (rank == 0)

@@ -3,7 +3,6 @@
 import pytest
 
 from altprop.experiment import load_data
-from altprop.experiment.data.examples import Splits
 from altprop.experiment.registry import RULES, RuleEntry
 from altprop.experiment.training import timing
 
@@ -32,4 +31,4 @@ def register(monkeypatch):
 
 @pytest.fixture(scope="session")
 def circles():
-    return Splits.of(load_data("circles"))
+    return load_data("circles")

@@ -3,7 +3,7 @@
 import pytest
 
 import altprop
-from altprop.experiment import RULES, InputError, Settings, make_rule
+from altprop.experiment import RULES, InputError, make_rule
 from altprop.experiment.registry import CONTROL, REFERENCE
 
 
@@ -11,7 +11,7 @@ from altprop.experiment.registry import CONTROL, REFERENCE
 def test_every_rule_can_be_made_and_has_rates_for_every_optimizer(name):
     assert isinstance(make_rule(name), altprop.Rule)
     for optimizer in ("sgd", "adam", "adamw"):
-        assert 0 < Settings(optimizer=optimizer).lr_of(name) <= 1
+        assert 0 < RULES[name].lr_with(optimizer) <= 1
 
 
 def test_reference_and_control_are_what_they_should_be():

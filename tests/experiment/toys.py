@@ -1,36 +1,39 @@
-"""Experiments that take a moment, rules that do one odd thing, and results made by hand."""
+"""Experiments that take a moment, rules that do one odd thing, and studies made by hand."""
 
 import pytest
 import torch
 
 import altprop
 from altprop import Attachment
-from altprop.experiment import Dataset, Settings
+from altprop.experiment import Splits
 from altprop.experiment.data.facts import DataFacts
-from altprop.experiment.results import Divergence, Epoch, Results, Run
+from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.study import Cell, Epoch, Study
 from altprop.experiment.training.watching import Watch
 
 
 def tiny(**changes):
-    """Settings of four steps an epoch, which write nothing."""
+    """Flags for four steps an epoch, which write nothing."""
     toy = {"data": "circles", "model": "4", "rules": "lfp", "epochs": 2, "batch_size": 250, "seeds": 1, "out": None}
-    return Settings(**toy | changes)
+    return toy | changes
 
 
 def own_data(**changes):
-    """A data set that a user might bring."""
+    """Data that a user might bring."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(60, 3, generator=generator)
     y = (x.sum(1) > 0).long()
     parts = {"x_train": x[:40], "y_train": y[:40], "x_test": x[40:], "y_test": y[40:], "outputs": 2}
-    return Dataset(**{"name": "my own", "task": "classification"} | parts | changes)
+    parts |= {"name": "my own", "task": "classification"} | changes
+    pairs = {part: (parts.pop(f"x_{part}"), parts.pop(f"y_{part}")) for part in ("train", "test")}
+    return Splits.of_tensors(**parts, **pairs)
 
 
-def without_report(run, settings, data=None):
+def without_report(run, options):
     """What ``compare`` or ``train`` gives, with its files but for the report, whose pictures take their time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("altprop.experiment.comparison.write_report", lambda *_: None)
-        return run(settings, data=data)
+        patch.setattr("altprop.experiment.reports.study.write_report", lambda *_: None)
+        return run(**options)
 
 
 class Hooked(altprop.Rule):
@@ -101,38 +104,60 @@ class StopsAt(Watch):
 
 
 def run_of(rule, seed, *scores, diverged=False, interrupted=False, lr=0.1, cosine=0.5):
-    """A run with the given scores, one for each epoch."""
-    epochs = tuple(
-        Epoch(epoch=n, train_loss=1 / n, score=s, cosine=cosine, layer_cosines={"linear1": cosine}, sparsity=0.25)
+    """A cell with the given scores, one for each epoch."""
+    tracked = {"bp_cosine": cosine, "bp_cosine/linear1": cosine, "sparsity": 0.25}
+    history = tuple(
+        Epoch(epoch=n, step=n, lr=lr, train_loss=1 / n, train_score=s, test_score=s, tracked=tracked)
         for n, s in enumerate(scores, 1)
     )
-    divergence = Divergence(step=7, epoch=len(scores) + 1, where="the update of a") if diverged else None
-    return Run(
+    return Cell(
         rule=rule,
         seed=seed,
         lr=lr,
-        clip=3.0,
-        epochs=epochs,
+        status="diverged" if diverged else "interrupted" if interrupted else "finished",
+        history=history,
         seconds=1.5,
-        divergence=divergence,
-        interrupted=interrupted,
+        diverged_at=7 if diverged else None,
+        message=f"{rule} (seed {seed}) diverged at step 7" if diverged else "",
     )
 
 
-def results_of(*runs, command="compare", data=None, **changes):
-    """Results with the given runs, of the rules and seeds that they name."""
-    rules, seeds = (tuple(dict.fromkeys(getattr(run, key) for run in runs)) for key in ("rule", "seed"))
+def study_of(*cells, data=None, rules=None, seeds=None, **changes):
+    """A study with the given cells, of the rules and seeds that they name."""
+    named, numbers = (tuple(dict.fromkeys(getattr(cell, key) for cell in cells)) for key in ("rule", "seed"))
+    rules, seeds = rules or named or ("lfp",), seeds or numbers or (0,)
+    data = data or own_data()
     parts = {
-        "settings": tiny(rules=rules or ("lfp",), seeds=seeds or (0,)),
+        "recipe": Recipe(
+            data={"name": data.name},
+            model="4",
+            rule=list(rules) if len(rules) > 1 else rules[0],
+            training={"epochs": 2, "batch_size": 250, "seeds": seeds},
+        ),
         "objective": "cross-entropy",
-        "data": DataFacts.of(data or own_data()),
+        "data": DataFacts.of(data),
         "created": "2030-01-02T03:04:05+00:00",
         "versions": {"altprop": "1"},
-        "runs": runs,
+        "cells": cells,
     }
-    return Results(command=command, **parts | changes)
+    return Study(**parts | changes)
 
 
-def without_times(results):
-    """What must be the same when an experiment is repeated."""
-    return [run.model_copy(update={"seconds": 0.0}) for run in results.runs]
+def models_of(study):
+    """The networks of a study by rule and seed."""
+    return {(cell.rule, cell.seed): cell.model for cell in study.cells}
+
+
+def without_times(study):
+    """What must be the same when a study is repeated."""
+    return [
+        cell.model_copy(
+            update={
+                "seconds": 0.0,
+                "model": None,
+                "start": cell.start and cell.start.model_copy(update={"seconds": 0.0}),
+                "history": tuple(one.model_copy(update={"seconds": 0.0}) for one in cell.history),
+            }
+        )
+        for cell in study.cells
+    ]

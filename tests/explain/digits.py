@@ -21,9 +21,9 @@ def trained():
         )  # fmt: skip
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         for _ in range(3):
-            for rows in torch.randperm(len(data.x_train)).split(64):
+            for rows in torch.randperm(len(data.train.x)).split(64):
                 optimizer.zero_grad()
-                F.cross_entropy(model(data.x_train[rows]), data.y_train[rows]).backward()
+                F.cross_entropy(model(data.train.x[rows]), data.train.y[rows]).backward()
                 optimizer.step()
     for parameter in model.parameters():
         parameter.grad = None

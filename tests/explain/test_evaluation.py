@@ -285,7 +285,7 @@ def test_quantus_gets_arrays_for_arrays():
 @pytest.mark.parametrize("composite", ["epsilon", "epsilon_plus", "alpha1_beta0"])
 def test_lrp_beats_chance_on_digits(composite):
     model, data = trained()
-    x, y = data.x_test[:100], data.y_test[:100]
+    x, y = data.test.x[:100], data.test.y[:100]
     lrp = altprop.LRP(model, composite)
     chance = pixel_flipping(model, x, None, y, order="random").area
     assert (chance - pixel_flipping(model, x, lrp, y).area).mean() > 2

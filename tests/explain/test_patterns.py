@@ -318,10 +318,10 @@ def test_the_pattern_is_the_signal_in_many_dimensions():
 
 def test_pattern_attribution_beats_chance_on_digits():
     model, data = trained()
-    x, y = data.x_test[:100], data.y_test[:100]
+    x, y = data.test.x[:100], data.test.y[:100]
     chance = pixel_flipping(model, x, None, y, order="random").area
     for positive in (False, True):
-        patterns = fit_patterns(model, data.x_train.split(256), positive)
+        patterns = fit_patterns(model, data.train.x.split(256), positive)
         attribution = altprop.LRP(model, pattern_attribution(patterns))
         assert (chance - pixel_flipping(model, x, attribution, y).area).mean() > 1
         signal = altprop.LRP(model, pattern_net(patterns)).attribute(x, target=y)

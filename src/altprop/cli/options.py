@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from altprop.experiment.options import Options
 
 _FLAGS = {
-    "rules": ["--rules", "--rule", "-r"],
     "composites": ["--composites", "--rules", "--rule", "-r"],
-    "out": ["--out", "-o"],
 }
 
 

@@ -12,8 +12,6 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from altprop.experiment.results import Results
-
 
 def watched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a function of the library with ``watch=``, a progress bar on the terminal."""
@@ -38,12 +36,8 @@ def errors_for_the_reader() -> Iterator[None]:
         fail("\n".join(_explain(dict(detail)) for detail in error.errors()))
     except InputError as error:
         fail(str(error))
-    except KeyboardInterrupt as interrupt:
-        results = getattr(interrupt, "results", None)
-        if results is None:
-            fail("Interrupted before there were results: nothing was written.", code=130)
-        print_results(results)
-        fail("Interrupted: the results so far were kept.", code=130)
+    except KeyboardInterrupt:
+        fail("Interrupted before there were results: nothing was written.", code=130)
 
 
 def _explain(detail: dict[str, Any]) -> str:
@@ -89,11 +83,3 @@ def print_outcome(tables: Iterable[Table], notes: Iterable[str], folder: Path | 
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     if folder:
         console.print(f"Report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
-
-
-def print_results(results: Results) -> None:
-    """Print what :func:`altprop.experiment.compare` gave."""
-    from altprop.experiment.table import terminal_table
-
-    messages = (run.message() for run in results.runs if run.divergence)
-    print_outcome([terminal_table(results)], [*messages, *results.notes], results.folder)

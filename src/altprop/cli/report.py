@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _report(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDERS...", help="Of runs.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all results.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of all results.")] = Path("runs"),
     name: Annotated[
         str | None, typer.Option(help="Folder of this report, within --out. Unset: report.", show_default=False)
     ] = None,

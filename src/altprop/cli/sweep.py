@@ -36,7 +36,6 @@ altprop worker postgresql://me@server/sweeps/big
 altprop worker runs/sweep-recipe
 """
 
-_FLAGS = {"out": ["--out"]}  # -o changes a key of the recipe
 _TARGET = typer.Argument(help="Storage and name of the sweep, with a slash between; or its folder.", metavar="SWEEP")
 
 
@@ -61,7 +60,7 @@ def _sweep() -> Callable[..., None]:
         _show(results)
 
     again = typer.Option("-o", help=SweepSettings.model_fields["override"].description, metavar="KEY=VALUE")
-    options = {name: option_of(SweepSettings, name, flags=_FLAGS.get(name)) for name in SweepSettings.model_fields}
+    options = {name: option_of(SweepSettings, name) for name in SweepSettings.model_fields}
     declare(command, list((options | {"override": parameter("override", list[str] | None, again)}).values()))
     return command
 

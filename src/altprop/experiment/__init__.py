@@ -1,8 +1,8 @@
 """Train networks by several rules side by side, and explain them: data, networks, the loop, results, reports.
 
-    >>> from altprop.experiment import Settings, compare
-    >>> results = compare(Settings(data="circles", model="8", rules="lfp", epochs=1, seeds=1, out=None))
-    >>> [summary.rule for summary in results.summaries]
+    >>> from altprop.experiment import compare
+    >>> study = compare(data="circles", model="8", rules="lfp", epochs=1, seeds=1, out=None)
+    >>> [summary.rule for summary in study.summaries]
     ['backprop', 'lfp', 'shallow']
 
 The command line ``altprop`` does the same.
@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 from altprop.experiment.errors import InputError, check_extra
 
 if TYPE_CHECKING:
-    from altprop.experiment.comparison import Interrupted, compare, train
+    from altprop.experiment.comparison import compare, train
     from altprop.experiment.data.catalog import DATA_SETS
-    from altprop.experiment.data.dataset import Dataset
     from altprop.experiment.data.embedded import DATA
+    from altprop.experiment.data.examples import Splits
     from altprop.experiment.data.memory import load_data
     from altprop.experiment.explaining.results import Explanations
     from altprop.experiment.explaining.running import explain
     from altprop.experiment.explaining.settings import ExplainSettings
     from altprop.experiment.networks.names import ACTIVATIONS, MODELS, build_model
     from altprop.experiment.objectives import make_objective
+    from altprop.experiment.recipes import Recipe
+    from altprop.experiment.records.study import Study
     from altprop.experiment.registry import RULES, make_rule
-    from altprop.experiment.results import Results
-    from altprop.experiment.settings import Settings
 
 check_extra()
 
@@ -38,13 +38,12 @@ __all__ = [
     "DATA_SETS",
     "MODELS",
     "RULES",
-    "Dataset",
     "ExplainSettings",
     "Explanations",
     "InputError",
-    "Interrupted",
-    "Results",
-    "Settings",
+    "Recipe",
+    "Splits",
+    "Study",
     "build_model",
     "compare",
     "explain",
@@ -61,12 +60,11 @@ _LATER = {
     "DATA_SETS": "data.catalog",
     "MODELS": "networks.names",
     "RULES": "registry",
-    "Dataset": "data.dataset",
     "ExplainSettings": "explaining.settings",
     "Explanations": "explaining.results",
-    "Interrupted": "comparison",
-    "Results": "results",
-    "Settings": "settings",
+    "Recipe": "recipes",
+    "Splits": "data.examples",
+    "Study": "records.study",
     "build_model": "networks.names",
     "compare": "comparison",
     "explain": "explaining.running",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Task
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def score(task: Task, output: Tensor, target: Tensor) -> float:
     Args:
         task: which of them.
         output: of shape (samples, outputs).
-        target: as in :class:`~altprop.experiment.Dataset`.
+        target: as of :class:`~altprop.experiment.Splits`.
 
     Example:
         >>> score("classification", torch.eye(4), torch.tensor([0, 1, 2, 0]))

@@ -67,9 +67,9 @@ class Options(BaseModel):
             verb: of the command, such as ``"compare"``.
 
         Example:
-            >>> from altprop.experiment import Settings
-            >>> Settings(data="sine", rules="lfp:gamma=0.1", lr=0.05).command("compare")
-            'altprop compare --data sine --rules lfp:gamma=0.1 --lr 0.05'
+            >>> from altprop.experiment import ExplainSettings
+            >>> ExplainSettings(model="runs/mine", index=(0, 3)).command("explain")
+            'altprop explain --model runs/mine --index 0,3'
         """
         words = ["altprop", verb]
         for key in type(self).model_fields:

@@ -18,8 +18,8 @@ def test_all_of_a_set_is_what_load_data_gives(name):
         data.outputs,
     )
     assert splits.validation is None
-    assert torch.equal(splits.train.x, data.x_train)
-    assert torch.equal(splits.test.y, data.y_test)
+    assert torch.equal(splits.train.x, data.train.x)
+    assert torch.equal(splits.test.y, data.test.y)
 
 
 def test_a_fraction_is_stratified_and_validation_is_held_out_of_it():
@@ -27,7 +27,7 @@ def test_a_fraction_is_stratified_and_validation_is_held_out_of_it():
     splits = open_data(DataSection(name="digits", fraction=0.5, validation=0.25, seed=3))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (538, 180, 360)
     counts = splits.train.y.bincount() + splits.validation.y.bincount()
-    assert (counts - data.y_train.bincount() / 2).abs().max() <= 1
+    assert (counts - data.train.y.bincount() / 2).abs().max() <= 1
     rows = {x.numpy().tobytes() for x in splits.train.x}
     assert not any(x.numpy().tobytes() in rows for x in splits.validation.x)
 

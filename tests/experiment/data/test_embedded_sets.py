@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from altprop.experiment import DATA, InputError, load_data
+from altprop.experiment.data.examples import whole
 from altprop.experiment.metrics import score
 
 # Of each: task, train, test, input shape, outputs; checksums of the inputs (training, test) and of the targets; and
@@ -52,7 +53,7 @@ def test_sizes_shapes_and_types_are_as_listed(loaded, name):
     data, (task, train, test, shape, outputs, *_) = loaded[name], KNOWN[name]
     assert (data.name, data.task, data.input_shape, data.outputs) == (name, task, shape, outputs)
     assert DATA[name].task == task
-    for size, x, y in ((train, data.x_train, data.y_train), (test, data.x_test, data.y_test)):
+    for size, x, y in ((train, data.train.x, data.train.y), (test, data.test.x, data.test.y)):
         assert (x.shape, x.dtype) == ((size, *shape), torch.float32)
         assert (y.shape, y.dtype) == (
             ((size,), torch.int64) if task == "classification" else ((size, outputs), torch.float32)
@@ -67,45 +68,45 @@ def test_sizes_shapes_and_types_are_as_listed(loaded, name):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_numbers_and_their_split_are_always_the_same(loaded, name):
     data, (*_, x_train, x_test, y_train, _) = loaded[name], KNOWN[name]
-    assert checksum(data.x_train) == pytest.approx(x_train, abs=0.02)
-    assert checksum(data.x_test) == pytest.approx(x_test, abs=0.02)
-    assert checksum(data.y_train) == pytest.approx(y_train, abs=0.02)
+    assert checksum(data.train.x) == pytest.approx(x_train, abs=0.02)
+    assert checksum(data.test.x) == pytest.approx(x_test, abs=0.02)
+    assert checksum(data.train.y) == pytest.approx(y_train, abs=0.02)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_inputs_are_standardised_by_the_training_data(loaded, name):
     data = loaded[name]
-    over = (0,) if data.inputs <= 10 else tuple(range(data.x_train.dim()))
-    mean, deviation = data.x_train.double().mean(over), data.x_train.double().std(over)
+    over = (0,) if data.inputs <= 10 else tuple(range(data.train.x.dim()))
+    mean, deviation = data.train.x.double().mean(over), data.train.x.double().std(over)
     torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-5)
     torch.testing.assert_close(deviation, torch.ones_like(deviation), rtol=0, atol=1e-5)
     # With its own statistics the test data would have a mean of zero too.
-    assert data.x_test.mean(over).abs().max() > 1e-5
+    assert data.test.x.mean(over).abs().max() > 1e-5
     if data.task == "regression":
-        torch.testing.assert_close(data.y_train.std(0), torch.ones(data.outputs), rtol=0, atol=1e-5)
-        torch.testing.assert_close(data.y_train.mean(0), torch.zeros(data.outputs), rtol=0, atol=1e-5)
+        torch.testing.assert_close(data.train.y.std(0), torch.ones(data.outputs), rtol=0, atol=1e-5)
+        torch.testing.assert_close(data.train.y.mean(0), torch.zeros(data.outputs), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist-5k"])
 def test_the_split_of_the_images_is_stratified(loaded, name):
     data = loaded[name]
-    train, test = data.y_train.bincount().double(), data.y_test.bincount().double()
-    share = len(data.y_test) / (len(data.y_train) + len(data.y_test))
+    train, test = data.train.y.bincount().double(), data.test.y.bincount().double()
+    share = len(data.test.y) / (len(data.train.y) + len(data.test.y))
     assert ((train + test) * share - test).abs().max() < 1
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_train_and_test_data_have_nothing_in_common(loaded, name):
     data = loaded[name]
-    train = {row.numpy().tobytes() for row in data.x_train.flatten(1)}
-    assert not any(row.numpy().tobytes() in train for row in data.x_test.flatten(1))
+    train = {row.numpy().tobytes() for row in data.train.x.flatten(1)}
+    assert not any(row.numpy().tobytes() in train for row in data.test.x.flatten(1))
 
 
 @pytest.mark.parametrize(("name", "side"), [("digits", 8), ("mnist-5k", 28)])
 def test_images_keep_their_pixels_in_place(loaded, name, side):
     data = loaded[name]
     # A digit is in the middle: the border is darker, and no row or column of it is bright.
-    mean = data.x_train.mean((0, 1))
+    mean = data.train.x.mean((0, 1))
     middle = mean[side // 4 : -side // 4, side // 4 : -side // 4].mean()
     assert middle > mean[:, 0].max()
     assert middle > mean[:, -1].max()
@@ -114,16 +115,16 @@ def test_images_keep_their_pixels_in_place(loaded, name, side):
 @pytest.mark.parametrize("name", [name for name, known in KNOWN.items() if known[-1] < 1])
 def test_a_linear_model_fails_where_hidden_layers_are_called_for(loaded, name):
     data, most = loaded[name], KNOWN[name][-1]
-    targets = data.y_train if data.task == "regression" else F.one_hot(data.y_train).float()
-    linear = torch.linalg.lstsq(F.pad(data.x_train, (0, 1), value=1.0), targets).solution
-    assert score(data.task, F.pad(data.x_test, (0, 1), value=1.0) @ linear, data.y_test) < most
+    targets = data.train.y if data.task == "regression" else F.one_hot(data.train.y).float()
+    linear = torch.linalg.lstsq(F.pad(data.train.x, (0, 1), value=1.0), targets).solution
+    assert score(data.task, F.pad(data.test.x, (0, 1), value=1.0) @ linear, data.test.y) < most
 
 
 def test_the_sine_is_a_sine(loaded):
     data = loaded["sine"]
     # x was uniform on [-π, π): its standard deviation is π/√3.
-    curve = (data.x_test * torch.pi / 3**0.5).sin().flatten()
-    assert torch.corrcoef(torch.stack([curve, data.y_test.flatten()]))[0, 1] > 0.995
+    curve = (data.test.x * torch.pi / 3**0.5).sin().flatten()
+    assert torch.corrcoef(torch.stack([curve, data.test.y.flatten()]))[0, 1] > 0.995
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -134,8 +135,9 @@ def test_loading_moves_no_global_random_state_and_repeats(loaded, name, monkeypa
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
-    for part in ("x_train", "y_train", "x_test", "y_test"):
-        assert torch.equal(getattr(again, part), getattr(loaded[name], part))
+    for part in ("train", "test"):
+        for one, other in zip(whole(getattr(again, part)), whole(getattr(loaded[name], part)), strict=True):
+            assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("digit", "digits"), ("MNIST-5K", "mnist-5k"), ("swirls", "swirl")])

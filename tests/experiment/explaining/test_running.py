@@ -1,6 +1,5 @@
 """Explaining from end to end: what comes out is what LRP gives, the folder is whole, and errors are for the reader."""
 
-import json
 import re
 import shutil
 from urllib.error import URLError
@@ -10,13 +9,15 @@ import torch
 import torchvision
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 import altprop
-from altprop.experiment import ExplainSettings, Explanations, InputError, Settings, explain, load_data, train
+from altprop.experiment import ExplainSettings, Explanations, InputError, compare, explain, load_data, train
 from altprop.experiment.networks.names import Shape, build_model
+from altprop.experiment.records.study import STUDY, WEIGHTS, cell_folder
 from altprop.experiment.training.watching import Watch
-from tests.experiment.test_output import Links
-from tests.experiment.toys import own_data, tiny
+from tests.experiment.reports.test_study import Links
+from tests.experiment.toys import own_data, tiny, without_report
 
 SQUEEZENET = "torchvision:squeezenet1_1"
 
@@ -25,7 +26,7 @@ SQUEEZENET = "torchvision:squeezenet1_1"
 def runs(tmp_path_factory):
     """A folder with a training run of two seeds on the digits, `toy`."""
     out = tmp_path_factory.mktemp("runs")
-    train(Settings(data="digits", model="8", rules="backprop", epochs=1, seeds=2, out=out, name="toy"))
+    train(data="digits", model="8", rules="backprop", epochs=1, seeds=2, out=out, name="toy")
     return out
 
 
@@ -55,7 +56,7 @@ def digits(runs):
 
 def toy_network(runs, seed=0):
     network = build_model("8", Shape((1, 8, 8), 10), seed=99)
-    network.load_state_dict(torch.load(runs / "toy" / f"model-seed-{seed}.pt"))
+    network.load_state_dict(load_file(cell_folder(runs / "toy", "backprop", seed) / WEIGHTS))
     return network.eval()
 
 
@@ -64,7 +65,7 @@ def asked(**changes):
 
 
 def test_the_relevance_is_that_of_lrp(digits, runs):
-    network, x = toy_network(runs), load_data("digits").x_test[[4, 2]]
+    network, x = toy_network(runs), load_data("digits").test.x[[4, 2]]
     assert torch.equal(digits.samples, x)
     for name, relevance in digits.relevance.items():
         expected, delta = altprop.LRP(network, composite=name).attribute(x, return_convergence_delta=True)
@@ -76,10 +77,10 @@ def test_the_relevance_is_that_of_lrp(digits, runs):
 
 
 def test_the_inputs_tell_what_the_network_makes_of_them(digits, runs):
-    data, outputs = load_data("digits"), toy_network(runs)(load_data("digits").x_test[[4, 2]]).detach()
+    data, outputs = load_data("digits"), toy_network(runs)(load_data("digits").test.x[[4, 2]]).detach()
     for number, one in enumerate(digits.inputs):
         best = int(outputs[number].argmax())
-        assert (one.name, one.true) == (f"digits {(4, 2)[number]}", str(int(data.y_test[(4, 2)[number]])))
+        assert (one.name, one.true) == (f"digits {(4, 2)[number]}", str(int(data.test.y[(4, 2)[number]])))
         assert (one.predicted, one.predicted_name, one.target, one.target_name) == (best, str(best), best, str(best))
         assert one.score == one.output == pytest.approx(float(outputs[number, best]))
 
@@ -133,7 +134,7 @@ def test_names_are_escaped_in_the_report(photos, runs, tmp_path):
 @pytest.mark.parametrize("target", ["7", 7])
 def test_another_class_can_be_explained(target, runs):
     done = explain(asked(model=str(runs / "toy"), target=target, composites="epsilon"))
-    x = load_data("digits").x_test[:1]
+    x = load_data("digits").test.x[:1]
     assert torch.equal(done.relevance["epsilon"], altprop.LRP(toy_network(runs), "epsilon").attribute(x, target=7))
     one = done.inputs[0]
     assert (one.target, one.output) == (7, pytest.approx(toy_network(runs)(x)[0, 7].item()))
@@ -150,23 +151,23 @@ def test_all_composites_that_fit_are_taken_by_default(runs):
 @pytest.mark.parametrize(("seed", "expected"), [(None, 0), (0, 0), (1, 1)])
 def test_the_seed_chooses_among_training_runs(seed, expected, runs):
     done = explain(asked(model=str(runs / "toy"), seed=seed, composites="gradient"))
-    x = load_data("digits").x_test[:1]
+    x = load_data("digits").test.x[:1]
     assert torch.equal(
         done.relevance["gradient"], altprop.LRP(toy_network(runs, expected), "gradient").attribute(x, target=None)
     )
-    assert f"seed {expected} " in done.network
+    assert f"seed {expected}," in done.network
 
 
 def test_a_file_of_weights_is_a_model_too(runs):
-    done = explain(asked(model=str(runs / "toy" / "model-seed-1.pt"), composites="gradient"))
+    done = explain(asked(model=str(cell_folder(runs / "toy", "backprop", 1) / WEIGHTS), composites="gradient"))
     chosen = explain(asked(model=str(runs / "toy"), seed=1, composites="gradient"))
     assert torch.equal(done.relevance["gradient"], chosen.relevance["gradient"])
-    assert "seed 1 " in done.network
+    assert "seed 1," in done.network
 
 
 def test_images_are_shown_to_a_trained_network_as_its_data_were(runs, tmp_path):
-    x = load_data("digits").x_test[5:6]
-    low, high = load_data("digits").x_train.min(), load_data("digits").x_train.max()
+    x = load_data("digits").test.x[5:6]
+    low, high = load_data("digits").train.x.min(), load_data("digits").train.x.max()
     pixels = ((x[0, 0] - low) / (high - low) * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(tmp_path / "digit.png")
     done = explain(asked(images=tmp_path / "digit.png", model=str(runs / "toy"), composites="gradient"))
@@ -251,7 +252,7 @@ def test_a_class_may_be_given_by_name(photos):
 
 
 def test_inputs_that_are_no_images_are_drawn_too(tmp_path):
-    train(tiny(rules="backprop", out=tmp_path, name="points"))
+    train(**tiny(rules="backprop", out=tmp_path, name="points"))
     done = explain(asked(model=str(tmp_path / "points"), index=(0, 1), composites="epsilon", out=tmp_path))
     assert done.folder.name == "explain-points-circles"
     assert (done.folder / "explanations.png").exists()
@@ -262,9 +263,9 @@ def test_inputs_that_are_no_images_are_drawn_too(tmp_path):
 
 def test_a_network_trained_on_own_data_is_explained_with_them(tmp_path):
     data = own_data()
-    train(tiny(rules="backprop", out=tmp_path, name="mine"), data=data)
+    train(**tiny(rules="backprop", out=tmp_path, name="mine", data=data))
     settings = asked(model=str(tmp_path / "mine"), composites="epsilon")
-    assert torch.equal(explain(settings, data=data).samples, data.x_test[:1])
+    assert torch.equal(explain(settings, data=data).samples, data.test.x[:1])
     with pytest.raises(InputError, match=r"trained on 'my own', which is no data set that altprop knows.*data=\.\.\."):
         explain(settings)
 
@@ -322,8 +323,8 @@ WRONG = {
         "Name a network to explain with --model.*`altprop train --rule backprop --data digits",
     ),
     "no such folder": ({"model": "nowhere"}, "There is no folder or file nowhere.*altprop train"),
-    "a folder of something else": ({"model": "{photos}"}, "has no results.json"),
-    "no such seed": ({"seed": 7}, "has no weights of seed 7, but of 0, 1"),
+    "a folder of something else": ({"model": "{photos}"}, "has no study.json"),
+    "no such seed": ({"seed": 7}, "has no network of seed 7, but of 0, 1"),
     "index": ({"index": 360}, "index 360 is out of range: digits has test samples from 0 to 359"),
     "other data": ({"data": "circles"}, "takes inputs of shape 1×8×8, but those of circles have the shape 2"),
     "target": ({"target": "10"}, "target 10 is out of range: the network has outputs from 0 to 9"),
@@ -344,8 +345,8 @@ WRONG = {
     ),
     "weights twice": ({"model": f"{SQUEEZENET}:DEFAULT", "weights": "w.pt"}, "Give either weights of torchvision"),
     "weights that do not fit": (
-        {"model": SQUEEZENET, "weights": "{toy}/model-seed-0.pt"},
-        "model-seed-0.pt do not fit torchvision's squeezenet1_1: features.0.weight is missing",
+        {"model": SQUEEZENET, "weights": "{toy}/cells/backprop-seed-0/model.safetensors"},
+        "model.safetensors do not fit torchvision's squeezenet1_1: features.0.weight is missing",
     ),
     "no weights": ({"model": SQUEEZENET, "weights": "none.pt"}, "There is no file of weights none.pt"),
     "too small": (
@@ -394,23 +395,34 @@ def test_settings_are_checked_when_they_are_made(settings, message):
         ExplainSettings(**settings)
 
 
-def test_results_of_a_comparison_are_no_model(tmp_path, runs):
+def test_of_a_comparison_the_first_network_is_explained_or_the_one_that_is_named(tmp_path):
+    without_report(compare, tiny(rules="lfp", out=tmp_path, name="mine"))
+    for path, rule in (("mine", "backprop"), ("mine/cells/lfp-seed-0", "lfp")):
+        done = explain(asked(model=str(tmp_path / path), composites="epsilon"))
+        assert f"trained by {rule} on circles" in done.network
+
+
+def test_a_record_that_is_damaged_or_of_an_earlier_version_is_named(tmp_path, runs):
     shutil.copytree(runs / "toy", tmp_path / "toy")
-    results = tmp_path / "toy" / "results.json"
-    fields = json.loads(results.read_text())
-    results.write_text(json.dumps(fields | {"command": "compare"}))
-    with pytest.raises(InputError, match="holds results of `altprop compare`, not of one network"):
+    (tmp_path / "toy" / STUDY).write_text("{}")
+    with pytest.raises(InputError, match=r"study\.json is damaged"):
         explain(asked(model=str(tmp_path / "toy")))
-    results.write_text("{}")
-    with pytest.raises(InputError, match=r"results\.json holds no results of `altprop train`"):
+    (tmp_path / "toy" / STUDY).rename(tmp_path / "toy" / "results.json")
+    with pytest.raises(InputError, match=r"trained by altprop 0\.1\.0, whose folders this version does not read"):
         explain(asked(model=str(tmp_path / "toy")))
+
+
+def test_a_study_in_a_folder_is_not_taken_for_another_around_it(tmp_path, runs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("data: sine")
+    done = explain(asked(model=str(runs / "toy"), composites="gradient"))
+    assert "digits" in done.network
 
 
 def test_a_run_without_weights_is_told_of(tmp_path, runs):
     shutil.copytree(runs / "toy", tmp_path / "toy")
-    for file in (tmp_path / "toy").glob("*.pt"):
-        file.unlink()
-    with pytest.raises(InputError, match="holds no weights: every run diverged"):
+    shutil.rmtree(tmp_path / "toy" / "cells")
+    with pytest.raises(InputError, match="has no network of seed 0, but of none"):
         explain(asked(model=str(tmp_path / "toy")))
 
 

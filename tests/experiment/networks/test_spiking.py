@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from altprop.experiment import InputError, Settings, build_model, compare
+from altprop.experiment import InputError, build_model, compare
 from altprop.experiment.networks.names import Shape
 from altprop.experiment.networks.spiking import SPIKING_MODELS, STEPS, SURROGATES, Surrogate, read_spikes
+from altprop.experiment.recipes.flags import make_recipe
 from altprop.nn.activations import step
-from tests.experiment.toys import own_data
+from tests.experiment.toys import models_of, own_data
 
 IMAGE = Shape((1, 8, 8), 5)
 
@@ -53,32 +54,34 @@ def test_a_surrogate_is_a_step_with_a_slope(name):
 
 @pytest.mark.parametrize("objective", ["spike-rate", "first-spike", "cross-entropy", "correct-classification"])
 def test_a_comparison_trains_and_scores_spikes(objective):
-    settings = Settings(
-        model="lif-16", rules="lfp,dfa,drtp", objective=objective, epochs=2, seeds=1, out=None, batch_size=25
-    )
-    results = compare(settings, data=own_data())
+    flags = {"model": "lif-16", "rules": "lfp,dfa,drtp", "objective": objective, "epochs": 2, "batch_size": 25}
+    results = compare(data=own_data(), seeds=1, out=None, **flags)
     assert [summary.rule for summary in results.summaries] == ["backprop", "lfp", "dfa", "drtp", "shallow"]
-    assert not any(run.divergence for run in results.runs)
+    assert not results.diverged
     assert results.objective == objective
 
 
 def test_a_hard_step_stops_the_gradient_at_the_last_layer():
-    settings = Settings(model="lif-16", rules="lfp", activation="step", epochs=1, seeds=1, out=None)
-    results = compare(settings, data=own_data())
+    flags = {"model": "lif-16", "rules": "lfp", "activation": "step", "epochs": 1, "seeds": 1, "out": None}
+    results = compare(data=own_data(), **flags)
     moved = {}
-    for (rule, seed), network in results.models.items():
+    for (rule, seed), network in models_of(results).items():
         start = build_model("lif-16", results.data.shape, activation="step", seed=seed)
         moved[rule] = not torch.equal(network[1].weight, start[1].weight)
     assert moved == {"backprop": False, "lfp": True, "shallow": False}
 
 
 def test_spiking_networks_have_defaults_of_their_own():
-    settings = Settings(model="lif-mlp")
-    assert (settings.activation, settings.optimizer, settings.objective) == ("atan", "adam", "spike-rate")
-    given = Settings(model="lif-mlp", activation="step", optimizer="sgd", objective="cross-entropy")
-    assert (given.activation, given.optimizer, given.objective) == ("step", "sgd", "cross-entropy")
-    assert Settings(model="lif-vgg-like").norm == "batch", "a deep one falls silent without"
-    assert Settings().activation == "relu"
+    def chosen(**flags):
+        made = make_recipe("train", flags=flags)
+        return made.model.activation, made.optimizer.name, made.objective.name
+
+    assert chosen(model="lif-mlp") == ("atan", "adam", "spike-rate")
+    given = {"activation": "step", "optimizer": "sgd", "objective": "cross-entropy"}
+    assert chosen(model="lif-mlp", **given) == ("step", "sgd", "cross-entropy")
+    deep = make_recipe("train", flags={"model": "lif-vgg-like"}).model
+    assert deep.norm == "batch", "a deep one falls silent without"
+    assert make_recipe("train").model.activation == "relu"
 
 
 @pytest.mark.parametrize(
@@ -90,14 +93,14 @@ def test_spiking_networks_have_defaults_of_their_own():
         ({"model": "lif-"}, "no model 'lif-'.*lif-mlp"),
     ],
 )
-def test_what_does_not_fit_is_refused_when_the_settings_are_made(options, message):
+def test_what_does_not_fit_is_refused_when_the_recipe_is_made(options, message):
     with pytest.raises(ValueError, match=message):
-        Settings(**options)
+        make_recipe("train", flags=options)
 
 
 def test_spikes_are_for_classes():
     with pytest.raises(InputError, match="tell classes apart: it is not for regression"):
-        compare(Settings(model="lif-8", data="sine", out=None))
+        compare(model="lif-8", data="sine", out=None)
 
 
 @pytest.mark.parametrize(

@@ -98,11 +98,11 @@ def test_the_text_is_that_of_pythons_help():
     from pydoc_data.topics import topics  # noqa: PLC0415
 
     data = load_data("python-text")
-    assert data.x_train.shape == (4000, 32)
-    assert data.x_test.shape == (1000, 32)
+    assert data.train.x.shape == (4000, 32)
+    assert data.test.x.shape == (1000, 32)
     kinds = [chr(code) for code in range(32, 127)] + ["\n"]
     pages = [topics[name].encode("ascii", "ignore").decode() for name in sorted(topics)]
-    for part, x, y in (((0, 1, 2, 3), data.x_train, data.y_train), ((4,), data.x_test, data.y_test)):
+    for part, x, y in (((0, 1, 2, 3), data.train.x, data.train.y), ((4,), data.test.x, data.test.y)):
         text = "\n\n".join(page for number, page in enumerate(pages) if number % 5 in part)
         for window, following in zip(x[:20].int().tolist(), y[:20].tolist(), strict=True):
             assert "".join(kinds[number] for number in [*window, following]) in text

@@ -9,7 +9,7 @@ from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe, dump_recipe
 from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.records.place import FACTS, RECIPE
-from altprop.experiment.records.training import TRAINING
+from altprop.experiment.records.study import STUDY, cell_folder
 from altprop.experiment.reports.finding import find
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.results import SweepResults, SweepTrial
@@ -17,7 +17,7 @@ from altprop.flax.results import FlaxEpoch, FlaxResults
 from altprop.flax.settings import FlaxSettings
 from tests.experiment.reports.toys import compared, figures, fit_of, put, recipe_run
 from tests.experiment.stress.test_results import results_of as stressed
-from tests.experiment.toys import run_of
+from tests.experiment.toys import run_of, study_of
 
 
 def swept(folder, *values):
@@ -47,12 +47,12 @@ def in_jax(folder, loss=0.5, **settings):
 
 
 def begun(folder, *lines, seeds=2):
-    """A training by a recipe that is not over."""
-    recipe = Recipe(data={"name": "circles"}, rule="fa", training={"seeds": seeds})
-    (folder / "seed-0").mkdir(parents=True)
-    (folder / RECIPE).write_text(dump_recipe(recipe))
-    (folder / FACTS).write_text(json.dumps({"created": "2030-01-01", "git": {"commit": "abc", "dirty": True}}))
-    (folder / "seed-0" / "history.jsonl").write_text("".join(lines))
+    """A study that is not over: its first network is in training."""
+    put(folder, study_of(rules=("fa",), seeds=tuple(range(seeds)), cells=()), STUDY)
+    (folder / FACTS).write_text(json.dumps({"command": "x", "git": {"commit": "abc", "dirty": True}}))
+    cell = cell_folder(folder, "fa", 0)
+    cell.mkdir(parents=True)
+    (cell / "history.jsonl").write_text("".join(lines))
     return folder
 
 
@@ -103,7 +103,8 @@ def test_validation_data_choose_the_epoch_of_a_recipe(tmp_path):
 
 def test_a_training_that_is_not_over_is_shown_but_does_not_count(tmp_path):
     line = figures(1, test_score=0.5).model_dump_json()
-    begun(tmp_path / "mine", f"{line}\n", line[:20])
+    start = figures(0, test_score=0.25).model_dump_json()
+    begun(tmp_path / "mine", f"{start}\n", f"{line}\n", line[:20])
     found = find([tmp_path])
     (source,), (entry,) = found.sources, found.entries
     assert [point.test for point in entry.networks[0].points] == [0.5]
@@ -157,12 +158,13 @@ def without(path, key):
 
 
 BROKEN = {
-    "results of a comparison": lambda at: truncated(compared(at) / RESULTS),
-    "results without runs' data": lambda at: without(compared(at) / RESULTS, "data"),
+    "a study": lambda at: truncated(compared(at) / STUDY),
+    "a study without its data": lambda at: without(compared(at) / STUDY, "data"),
     "results that are a list": lambda at: (at.mkdir(), (at / RESULTS).write_text("[1]")),
     "results of no kind": lambda at: (at.mkdir(), (at / RESULTS).write_text("{}")),
     "results that are no text": lambda at: (at.mkdir(), (at / RESULTS).write_bytes(b"\xff\xfe")),
-    "a training": lambda at: truncated(recipe_run(at) / TRAINING),
+    "a comparison of 0.1.0": lambda at: (at.mkdir(), (at / RESULTS).write_text('{"command": "compare"}')),
+    "a training of 0.1.0": lambda at: (at.mkdir(), (at / "training.json").write_text("{}")),
     "facts": lambda at: (recipe_run(at) / FACTS).write_text("[1]"),
     "a line of the history": lambda at: begun(at, '{"epoch": 1}\n'),
     "a sweep": lambda at: truncated(swept(at, 0.5) / "sweep.json"),

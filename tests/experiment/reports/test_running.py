@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -32,10 +33,11 @@ from tests.experiment.reports.toys import (
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Real runs, on points in the plane and on numbers: two that keep their networks and one that keeps none."""
+    """Real runs, on points in the plane and on numbers: two that keep their networks and one whose own were lost."""
     folder = tmp_path_factory.mktemp("all") / "runs"
-    kept, lost = (really_compared(folder / name, keep_weights=name == "kept") for name in ("kept", "lost"))
+    kept, lost = (really_compared(folder / name) for name in ("kept", "lost"))
     assert {kept.folder, lost.folder} == {folder / "kept", folder / "lost"}
+    shutil.rmtree(folder / "lost" / "cells")
     Image.new("RGB", (4, 4)).save(folder / "lost" / "boundaries.png")
     really_trained(folder / "more" / "recipe")
     really_trained(folder / "more" / "sine", data={"name": "sine"})
@@ -121,9 +123,10 @@ def test_the_page_is_whole_and_needs_no_other_file(page):
 
 
 def test_the_page_links_what_lies_beside_it(made, page, runs):
-    (link,) = [link for link in Parts(page).links if not link.startswith("data:")]
-    assert (runs / "pruned" / "report.html").is_file()
-    assert (made.folder / unquote(link)).resolve() == (runs / "pruned" / "report.html").resolve()
+    links = [link for link in Parts(page).links if not link.startswith("data:")]
+    there = {runs / name / "report.html" for name in ("pruned", "more/recipe", "more/sine")}
+    assert {(made.folder / unquote(link)).resolve() for link in links} == {file.resolve() for file in there}
+    assert all(file.is_file() for file in there)
 
 
 def test_the_page_shows_each_recipe_with_what_it_ran_on(page):
@@ -148,7 +151,8 @@ def test_boundaries_are_of_every_network_that_was_kept(runs):
         "shallow, kept",
         "dfa, recipe",
     ]
-    assert notes == []
+    (note,) = notes
+    assert note.startswith("lost: its decision boundaries are not drawn.")
 
 
 @pytest.mark.parametrize(("validation", "which"), [(0.0, "final"), (0.5, "best")])
@@ -164,10 +168,10 @@ def test_boundaries_are_of_the_epoch_whose_score_counts(tmp_path, monkeypatch, v
 
 def test_networks_that_cannot_be_read_are_noted(tmp_path):
     really_trained(tmp_path / "mine", training={"seeds": 1})
-    (tmp_path / "mine" / "seed-0" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "mine" / "cells" / "dfa-seed-0" / "model.safetensors").write_bytes(b"")
     found, notes = find([tmp_path]), []
     drawn = pictures_of(groups_of(found.entries)[0], found.sources, notes)
-    assert [picture.name for picture in drawn] == ["curves-circles", "measured-circles"]
+    assert [picture.name for picture in drawn] == ["curves-circles", "measured-circles", "boundaries-run-mine"]
     assert re.match(r"mine: its decision boundaries are not drawn\. .*model\.safetensors", notes[0])
 
 

@@ -4,11 +4,10 @@ from statistics import mean, stdev
 
 import pytest
 
-from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.tables import as_markdown, entry_rows, groups_of, header, network_rows, rows, shared
 from tests.experiment.reports.toys import CIRCLES, compared, fit_of, recipe_run
-from tests.experiment.toys import own_data, run_of, tiny
+from tests.experiment.toys import own_data, run_of
 
 
 def groups(folder):
@@ -47,17 +46,6 @@ def test_columns_are_what_differs_and_the_rest_is_said_once(tmp_path):
     assert header(group) == ["run", "rule", "model", "lr", "test accuracy", "seeds", "epochs", "time"]
     assert rows(group)[0] == ["large", "backprop", "512", "0.1", "0.750", "1", "2", "2.0 s"]
     assert shared(group) == "activation relu, optimizer sgd, objective cross-entropy, batch size 5"
-
-
-def test_runs_by_flags_and_by_a_recipe_that_say_the_same_do_not_differ(tmp_path):
-    recipe = {"model": {"name": "4"}, "rule": "lfp", "training": {"seeds": 1, "batch_size": 250}}
-    recipe_run(tmp_path / "recipe", **recipe, data=CIRCLES)
-    settings = tiny(rules=("lfp",), seeds=(0,))
-    facts = DataFacts.of(own_data()).model_copy(update={"name": "circles"})
-    compared(tmp_path / "flags", run_of("lfp", 0, 0.5, 0.5), settings=settings)
-    (mine, other) = groups(tmp_path)
-    assert mine.entries[0].settings == other.entries[0].settings
-    assert facts.test == CIRCLES.test
 
 
 def test_a_table_has_columns_for_what_there_is(tmp_path):

@@ -11,14 +11,14 @@ from altprop.experiment.stress.masks import layers_of, prune_by
 from altprop.experiment.stress.pruning import prune
 from altprop.experiment.stress.pruning_results import PruneResults
 from altprop.experiment.stress.settings import PruneSettings
-from altprop.experiment.studies.kept import kept_networks
+from altprop.experiment.studies.reading import kept_networks
 from tests.experiment.toys import own_data, tiny, without_report
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    without_report(compare, tiny(keep_weights=True, model="8-6", rules="lfp,kp", seeds=2, out=out, name="mine"))
+    without_report(compare, tiny(model="8-6", rules="lfp,kp", seeds=2, out=out, name="mine"))
     return out / "mine"
 
 
@@ -64,7 +64,7 @@ def test_results_repeat_and_are_read_again(folder, tmp_path):
 
 
 def test_autoencoders_are_pruned_by_all_but_relevance(tmp_path):
-    without_report(compare, tiny(task="reconstruction", keep_weights=True, rules="lfp", out=tmp_path, name="mine"))
+    without_report(compare, tiny(task="reconstruction", rules="lfp", out=tmp_path, name="mine"))
     with pytest.raises(InputError, match="Relevance is of classes, but the task is reconstruction"):
         prune(settings(tmp_path / "mine", out=tmp_path))
     results = prune(settings(tmp_path / "mine", by="magnitude,updates,random"))
@@ -74,7 +74,7 @@ def test_autoencoders_are_pruned_by_all_but_relevance(tmp_path):
 
 def test_spiking_networks_are_pruned_by_magnitude(tmp_path):
     pytest.importorskip("snntorch")
-    options = {"epochs": 1, "model": "lif-4", "rules": "lfp", "keep_weights": True}
+    options = {"epochs": 1, "model": "lif-4", "rules": "lfp"}
     without_report(
         compare, tiny(**options, out=tmp_path, name="mine", activation="atan", optimizer="adam", objective="spike-rate")
     )
@@ -84,7 +84,7 @@ def test_spiking_networks_are_pruned_by_magnitude(tmp_path):
 
 
 def test_own_data_can_be_given(tmp_path):
-    without_report(compare, tiny(rules="lfp", keep_weights=True, out=tmp_path, name="mine"), data=own_data())
+    without_report(compare, tiny(rules="lfp", out=tmp_path, name="mine", data=own_data()))
     assert prune(settings(tmp_path / "mine"), data=own_data()).data.name == "my own"
 
 

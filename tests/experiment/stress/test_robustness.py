@@ -9,14 +9,14 @@ from altprop.experiment.stress.attacks import ATTACKS, Ball, attacked
 from altprop.experiment.stress.robustness import robustness
 from altprop.experiment.stress.robustness_results import RobustnessResults
 from altprop.experiment.stress.settings import RobustnessSettings
-from altprop.experiment.studies.kept import kept_networks
+from altprop.experiment.studies.reading import kept_networks
 from tests.experiment.toys import own_data, tiny, without_report
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    without_report(compare, tiny(keep_weights=True, model="8-6", rules="lfp,dfa", seeds=2, out=out, name="mine"))
+    without_report(compare, tiny(model="8-6", rules="lfp,dfa", seeds=2, out=out, name="mine"))
     return out / "mine"
 
 
@@ -51,7 +51,7 @@ def test_results_are_written_and_read_again(folder, tmp_path):
 
 @pytest.mark.parametrize("activation", ["step", "sign"])
 def test_networks_without_a_gradient_are_refused(tmp_path, activation):
-    options = {"rules": "lfp:epsilon=0.1", "activation": activation, "keep_weights": True, "epochs": 1}
+    options = {"rules": "lfp:epsilon=0.1", "activation": activation, "epochs": 1}
     without_report(compare, tiny(**options, out=tmp_path, name="mine"))
     with pytest.raises(InputError, match=f"mine cannot be attacked: the activation '{activation}' has no gradient"):
         robustness(settings(tmp_path / "mine", out=tmp_path))
@@ -60,20 +60,20 @@ def test_networks_without_a_gradient_are_refused(tmp_path, activation):
 
 def test_spiking_networks_are_refused(tmp_path):
     pytest.importorskip("snntorch")
-    options = {"epochs": 1, "model": "lif-4", "rules": "lfp", "keep_weights": True}
+    options = {"epochs": 1, "model": "lif-4", "rules": "lfp"}
     without_report(compare, tiny(**options, out=tmp_path, name="mine"))
     with pytest.raises(InputError, match="cannot be attacked: a spike has no gradient to follow"):
         robustness(settings(tmp_path / "mine"))
 
 
 def test_attacks_are_on_classifiers(tmp_path):
-    without_report(compare, tiny(data="sine", rules="lfp", keep_weights=True, out=tmp_path, name="mine"))
+    without_report(compare, tiny(data="sine", rules="lfp", out=tmp_path, name="mine"))
     with pytest.raises(InputError, match="mislead about classes, but the task is regression"):
         robustness(settings(tmp_path / "mine"))
 
 
 def test_own_data_can_be_given(tmp_path):
-    without_report(compare, tiny(rules="lfp", keep_weights=True, out=tmp_path, name="mine"), data=own_data())
+    without_report(compare, tiny(rules="lfp", out=tmp_path, name="mine", data=own_data()))
     assert robustness(settings(tmp_path / "mine"), data=own_data()).data.name == "my own"
 
 

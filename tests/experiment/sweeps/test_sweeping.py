@@ -6,8 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from altprop.experiment import InputError
-from altprop.experiment.data.examples import Splits
+from altprop.experiment import InputError, train
 from altprop.experiment.recipes import load_recipe
 from altprop.experiment.recipes.shipped import shipped_recipes
 from altprop.experiment.sweeps import (
@@ -55,6 +54,15 @@ def test_the_values_are_those_that_training_by_the_recipe_gives(done):
             assert trial.value == pytest.approx(sum(errors) / 2)
             assert [one.value for one in trial.executions] == pytest.approx(errors)
             assert [one.seed for one in trial.executions] == [0, 1]
+
+
+def test_a_sweep_of_one_point_gives_the_figures_of_train_bit_for_bit(tmp_path):
+    fixed = ("training.epochs=2", "model.norm=none", "training.clip=1", "model.activation=tanh")
+    results = sweep(settings(tmp_path, override=(*fixed, "search.space.optimizer.lr=[0.1]")))
+    (trial,) = results.trials
+    (cell,) = train(results.recipe_of(trial), out=None).cells
+    for name in ("train_loss", "train_score", "val_loss", "val_score", "test_score"):
+        assert trial.executions[0].figures[name] == getattr(cell.history[-1], name)
 
 
 def test_a_fixed_value_is_not_searched(done):
@@ -116,10 +124,9 @@ def test_a_hopeless_trial_is_stopped_early(tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_test_data_choose_nothing(tmp_path, monkeypatch):
     data = own_data()
-    parts = Splits.of(data)
-    other = Splits.of(own_data(y_test=1 - data.y_test))
+    other = own_data(y_test=1 - data.test.y)
     chosen = []
-    for number, splits in enumerate((parts, other)):
+    for number, splits in enumerate((data, other)):
         monkeypatch.setattr("altprop.experiment.sweeps.working.open_data", lambda section, splits=splits: splits)
         monkeypatch.setattr("altprop.experiment.sweeps.sweeping.open_data", lambda section, splits=splits: splits)
         asked = settings(tmp_path, name=f"s{number}", override=(*FEW, "search.tune_on=error"))

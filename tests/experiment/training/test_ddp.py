@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from altprop.experiment import load_data
-from altprop.experiment.data.examples import Splits
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.registry import RULES
 from altprop.experiment.training.fit import fit
@@ -40,7 +39,7 @@ def recipe(name):
 
 @pytest.fixture(scope="module")
 def digits():
-    return Splits.of(load_data("digits"))
+    return load_data("digits")
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from altprop.experiment import Dataset, InputError, build_model, load_data
-from altprop.experiment.data.examples import Splits
+from altprop.experiment import InputError, Splits, build_model, load_data
 from altprop.experiment.networks.names import Shape
-from altprop.experiment.records.training import StopTraining
+from altprop.experiment.records.study import StopTraining
 from altprop.experiment.registry import RULES
 from altprop.experiment.training.batches import Batches
 from altprop.experiment.training.fit import fit
@@ -65,9 +64,8 @@ def test_the_training_score_is_that_of_the_outputs_in_training(task):
     data = load_data("sine")
     data = data.reconstruction() if task == "reconstruction" else data
     # Nothing moves, so that the scores of training and of an evaluation of the same data agree.
-    splits = Splits.of(
-        Dataset("same", task, data.x_train, data.y_train, data.x_train, data.y_train, outputs=data.outputs)
-    )
+    pair = data.train.x, data.train.y
+    splits = Splits.of_tensors("same", pair, pair, task=task, outputs=data.outputs)
     figures = fit(toy(optimizer={"lr": 1e-30}, training={"epochs": 1}), seed=0, splits=splits).history[0]
     assert figures.train_score == pytest.approx(figures.test_score, rel=1e-4)
 
@@ -197,10 +195,10 @@ def test_a_target_that_the_rule_cannot_learn_is_said_before():
         fit(
             toy(rule={"name": "drtp"}, model={"name": "4", "activation": "tanh"}),
             seed=0,
-            splits=Splits.of(load_data("sine")),
+            splits=load_data("sine"),
         )
 
 
 def test_own_data_of_few_samples():
-    trained = fit(toy(training={"batch_size": 13}), seed=0, splits=Splits.of(own_data()))
+    trained = fit(toy(training={"batch_size": 13}), seed=0, splits=own_data())
     assert trained.history[-1].step == 6  # 40 = 3 · 13 + 1, and the one that is left over is left out

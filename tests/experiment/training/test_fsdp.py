@@ -8,11 +8,12 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from altprop.experiment import load_data
-from altprop.experiment.data.examples import Splits, TensorExamples
-from altprop.experiment.recipes import Recipe, dump_recipe
+from altprop.experiment.data.examples import TensorExamples
+from altprop.experiment.recipes import Recipe
 from altprop.experiment.registry import RULES
-from altprop.experiment.studies.reading import load_trained
+from altprop.experiment.training.checkpoints import read_checkpoint
 from altprop.experiment.training.fit import fit
+from altprop.experiment.training.job import Job
 from tests.experiment.training.ddp import train_in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:DRTP teaches")
@@ -57,7 +58,7 @@ def adam(strategy, epochs):
 
 @pytest.fixture(scope="module")
 def digits():
-    whole = Splits.of(load_data("digits"))
+    whole = load_data("digits")
     return replace(whole, train=TensorExamples(whole.train.x[:250], whole.train.y[:250]))
 
 
@@ -126,8 +127,8 @@ def test_one_process_goes_on_with_a_training_of_pieces(digits, in_pieces):
 
 def test_the_checkpoints_of_pieces_hold_a_whole_network(digits, in_pieces):
     trained, folder = in_pieces
-    (folder / "fsdp" / "recipe.yaml").write_text(dump_recipe(adam("fsdp", 2)))
-    model, _, _ = load_trained(folder / "fsdp", which="last", splits=digits)
+    model, state = Job(adam("fsdp", 2), digits, 0).blank_model(), read_checkpoint(folder / "fsdp/seed-0/last").model
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
     _, _, weights, _ = trained["fsdp after fsdp"]
     assert isinstance(model, nn.Module)
     assert all(torch.equal(p, weights[key]) for key, p in model.named_parameters())

@@ -35,7 +35,7 @@ def test_torchrun_trains_as_one_process_does(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Results: runs/two") == 1
+    assert done.stdout.count("Report: runs/two/report.html") == 1
     together, splits, recipe = load_trained(tmp_path / "runs" / "two", which="final")
     assert (recipe.machine.devices, recipe.machine.strategy) == (2, "ddp")
     alone = fit(load_recipe(tmp_path / "recipe.yaml"), seed=0, splits=splits).model

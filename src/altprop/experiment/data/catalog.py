@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from altprop.experiment.data.dataset import Task
 from altprop.experiment.data.embedded import DATA
+from altprop.experiment.data.examples import Task
 from altprop.experiment.data.files import Place
 from altprop.experiment.data.names import HUB, parse_data
 from altprop.experiment.data.preparing import Look

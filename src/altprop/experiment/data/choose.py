@@ -11,11 +11,11 @@ from torch import Tensor
 from altprop.experiment.errors import InputError
 
 # Each draw has a stream of its own: a fraction and a validation split of one seed know nothing of each other.
-_STREAMS = {"fraction": 0, "validation": 1, "test": 2}
+_STREAMS = {"fraction": 0, "validation": 1, "test": 2, "rates": 3}
 
 
 def choose(
-    targets: Tensor, share: float, seed: int, draw: Literal["fraction", "validation", "test"]
+    targets: Tensor, share: float, seed: int, draw: Literal["fraction", "validation", "test", "rates"]
 ) -> tuple[Tensor, Tensor]:
     """Draw a share of the examples, the same one for the same arguments.
 

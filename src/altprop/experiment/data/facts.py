@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.data.dataset import Dataset, Task
-from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.examples import Splits, Task
 from altprop.experiment.networks.names import Shape
 
 
@@ -35,9 +34,8 @@ class DataFacts(BaseModel):
     classes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, data: Dataset | Splits) -> DataFacts:
+    def of(cls, splits: Splits) -> DataFacts:
         """The facts of a data set."""
-        splits = Splits.of(data) if isinstance(data, Dataset) else data
         return cls(
             name=splits.name,
             task=splits.task,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from altprop.experiment.data.examples import Examples, Reconstructed, TensorExamples
+from altprop.experiment.data.examples import Chosen, Examples, Reconstructed, TensorExamples
 from altprop.experiment.data.images import ImageExamples
 from altprop.experiment.errors import InputError
 
@@ -48,7 +48,7 @@ def batches(
 
 
 def _at_hand(examples: Examples) -> bool:
-    if isinstance(examples, Reconstructed):
+    if isinstance(examples, Reconstructed | Chosen):
         return _at_hand(examples.examples)
     return isinstance(examples, TensorExamples) or (isinstance(examples, ImageExamples) and examples.at_hand)
 

@@ -7,10 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from altprop.experiment.data.catalog import find_data_set
-from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.data.embedded import DATA
-from altprop.experiment.data.examples import Examples
+from altprop.experiment.data.examples import Examples, Splits
 from altprop.experiment.data.names import parse_data
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
@@ -22,20 +20,7 @@ LIMIT = 2 * 2**30
 _AT_A_TIME = 1000
 
 
-def check_data(text: str) -> str:
-    """Check that there is a data set of a name.
-
-    Args:
-        text: ``NAME`` or ``NAME:ROOT``.
-
-    Raises:
-        InputError: there is none.
-    """
-    find_data_set(text)
-    return text
-
-
-def load_data(text: str) -> Dataset:
+def load_data(text: str) -> Splits:
     """Load a data set by its name, all of it, without augmentation.
 
     Args:
@@ -59,8 +44,8 @@ def load_data(text: str) -> Dataset:
             f"whole: train on it by a recipe (`altprop train recipe.yaml`), which reads it as it goes."
         )
     parts = (_all(part, splits.input_shape) for part in (splits.train, splits.test))
-    (x_train, y_train), (x_test, y_test) = parts
-    return Dataset(name, splits.task, x_train, y_train, x_test, y_test, splits.outputs)
+    train, test = parts
+    return Splits.of_tensors(name, train, test, task=splits.task, outputs=splits.outputs)
 
 
 def download_data(text: str) -> str:

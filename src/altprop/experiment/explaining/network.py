@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor, nn
 
-from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Splits
 
 TRAIN_FIRST = (
     "Name a network to explain with --model: the folder of a training run, or one of torchvision such as "
@@ -41,5 +41,5 @@ class Network:
     low: float | Tensor
     high: float | Tensor
     classes: tuple[str, ...] = ()
-    data: Dataset | None = None
+    data: Splits | None = None
     notes: tuple[str, ...] = ()

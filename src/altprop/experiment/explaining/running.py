@@ -6,27 +6,27 @@ import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import altprop
 from altprop.experiment.composites import composites_for, make_composite
-from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.explaining.network import TRAIN_FIRST, Network
 from altprop.experiment.explaining.results import Explained, Explanations, Outcome
 from altprop.experiment.explaining.samples import Samples, data_samples, image_samples
 from altprop.experiment.explaining.settings import ALL, ExplainSettings
+from altprop.experiment.explaining.trained import trained_network
 from altprop.experiment.records.folder import results_folder
 from altprop.experiment.records.machine import check_device, versions
-from altprop.experiment.studies.checkpoints import trained_network
 from altprop.experiment.training.watching import Watch
 
 _BATCH = 16
 
 
-def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Watch | None = None) -> Explanations:
+def explain(settings: ExplainSettings, *, data: Any = None, watch: Watch | None = None) -> Explanations:
     """Explain what a network makes of images or of test samples, by several composites of rules.
 
     Args:
@@ -68,7 +68,7 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
     return explanations
 
 
-def _network(settings: ExplainSettings, data: Dataset | None) -> Network:
+def _network(settings: ExplainSettings, data: Any) -> Network:
     model, weights, size = settings.model, settings.weights, settings.size
     if not model:
         raise InputError(TRAIN_FIRST)

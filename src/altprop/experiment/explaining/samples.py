@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.memory import load_data
 from altprop.experiment.data.names import parse_data
 from altprop.experiment.errors import InputError
@@ -67,19 +67,20 @@ def data_samples(name: str | None, index: tuple[int, ...], network: Network) -> 
     if data is None:
         raise InputError("Name what to explain: an image file, a folder of images, or a data set with --data.")
     _check_fit(data, network)
-    count = len(data.x_test)
+    count = len(data.test)
     outside = [one for one in index if not 0 <= one < count]
     if outside:
         raise InputError(f"The index {outside[0]} is out of range: {data.name} has test samples from 0 to {count - 1}.")
     chosen = list(index)
-    classes = data.y_test[chosen].tolist() if data.task == "classification" else [None] * len(chosen)
+    x, y = data.test.batch(torch.tensor(chosen), 0)
+    classes = y.tolist() if data.task == "classification" else [None] * len(chosen)
     true = tuple(None if one is None else str(one) for one in classes)
     names = tuple(f"{data.name} {one}" for one in chosen)
     source = f"test samples of {data.name}: {', '.join(map(str, chosen))}"
-    return Samples(data.x_test[chosen], names, true, data.name, source)
+    return Samples(x, names, true, data.name, source)
 
 
-def _check_fit(data: Dataset, network: Network) -> None:
+def _check_fit(data: Splits, network: Network) -> None:
     if network.data is None:
         raise InputError(
             f"{network.summary} takes photographs: give an image file or a folder of them. The data sets are for "

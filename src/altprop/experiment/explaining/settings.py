@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from altprop.experiment.composites import make_composite
-from altprop.experiment.data.memory import check_data
+from altprop.experiment.data.catalog import find_data_set
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import split_labels
 from altprop.experiment.options import Name, Options, parse_numbers
@@ -83,7 +83,9 @@ class ExplainSettings(Options):
     @field_validator("data")
     @classmethod
     def _check_data(cls, name: str | None) -> str | None:
-        return None if name is None else check_data(name)
+        if name is not None:
+            find_data_set(name)
+        return name
 
     @field_validator("index", "composites")
     @classmethod

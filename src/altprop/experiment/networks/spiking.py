@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Task
 from altprop.experiment.errors import InputError
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.nn import SpikingResidual, SpikingSequential

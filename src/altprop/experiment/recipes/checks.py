@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from inspect import signature
-from typing import TYPE_CHECKING
+from types import NoneType
+from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
 
-from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Task
 from altprop.experiment.errors import InputError, did_you_mean, unknown
 from altprop.experiment.networks.names import ACTIVATIONS, check_model_name
 from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
 from altprop.experiment.recipes.reading import Key
-from altprop.experiment.recipes.schema import Recipe
-from altprop.experiment.registry import RULES, make_named_rule
+from altprop.experiment.recipes.schema import ALL, Recipe, RuleSection, section_in
+from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_named_rule
 
 if TYPE_CHECKING:
     from altprop.experiment.data.catalog import DataSet
@@ -23,23 +24,28 @@ if TYPE_CHECKING:
 Problem = tuple[Key, str]
 
 
-def problems(recipe: Recipe, fixed: Collection[str] = ()) -> list[Problem]:
+def problems(recipe: Recipe, fixed: Collection[str] = (), *, own: bool = False) -> list[Problem]:
     """All that is wrong with a recipe: keys, each with a message.
 
     Args:
         recipe: any.
         fixed: keys that were given a value, which drop out of the search: it does not matter what it says of them.
+        own: whether the data are given in Python, and not by the recipe.
     """
     for checks in (_NAMES, _FITS):
-        found = [problem for check in checks for problem in check(recipe)]
+        found = [problem for check in checks if not (own and check in _OF_DATA) for problem in check(recipe)]
         found = [(key, message) for key, message in found if key[:2] != ("search", "space") or key[-1] not in fixed]
         if found:
             return found
     return []
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe, *, own: bool = False) -> None:
     """Check a recipe that was made in Python; :func:`~altprop.experiment.recipes.load_recipe` checks those of files.
+
+    Args:
+        recipe: any.
+        own: whether the data are given in Python: whether the recipe fits them is seen when they are there.
 
     Raises:
         InputError: something is wrong; the message has a line for each thing.
@@ -50,7 +56,7 @@ def check_recipe(recipe: Recipe) -> None:
         ...
         altprop.experiment.errors.InputError: training.steps: training.epochs is given too: leave one of them out.
     """
-    found = [f"{'.'.join(key)}: {message}" for key, message in problems(recipe)]
+    found = [f"{'.'.join(key)}: {message}" for key, message in problems(recipe, own=own)]
     if found:
         raise InputError("\n".join(found))
 
@@ -81,9 +87,24 @@ def _model(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _rule(recipe: Recipe) -> Iterator[Problem]:
-    name, arguments = recipe.rule.name, recipe.rule.arguments
+    several = isinstance(recipe.rule, tuple)
+    if not recipe.rules:
+        yield ("rule",), "at least one is needed."
+    labels = [rule.label for rule in recipe.rules]
+    for twice in dict.fromkeys(label for label in labels if labels.count(label) > 1):
+        yield ("rule",), f"{twice!r} is named twice."
+    for number, rule in enumerate(recipe.rules):
+        yield from _one_rule(rule, ("rule", str(number)) if several else ("rule",))
+
+
+def _one_rule(rule: RuleSection, key: Key) -> Iterator[Problem]:
+    name, arguments = rule.name, rule.arguments
+    if name == ALL:
+        if arguments:
+            yield key, f"{ALL!r} stands for every rule, and takes no arguments."
+        return
     if name not in RULES:
-        yield ("rule", "name"), str(unknown("rule", name, RULES))
+        yield (*key, "name"), str(unknown("rule", name, RULES))
         return
     known = signature(RULES[name].make).parameters
     strangers = [argument for argument in arguments if argument not in known]
@@ -91,9 +112,26 @@ def _rule(recipe: Recipe) -> Iterator[Problem]:
         message = f"The rule {name!r} takes no arguments."
         if known:
             message = str(unknown(f"argument of the rule {name!r} called", argument, known))
-        yield ("rule", argument), message
+        yield (*key, argument), message
     if not strangers:
-        yield from _complaint(("rule",), lambda: make_named_rule(name, arguments))
+        yield from _complaint(key, lambda: make_named_rule(name, arguments))
+
+
+def _rates(recipe: Recipe) -> Iterator[Problem]:
+    optimizer = recipe.optimizer
+    if optimizer.lr is not None and optimizer.lr_grid:
+        yield ("optimizer", "lr_grid"), "optimizer.lr is given too: give either, or the grid to choose it from."
+    if len(set(optimizer.lr_grid)) < len(optimizer.lr_grid):
+        yield ("optimizer", "lr_grid"), f"a rate is named twice: {', '.join(f'{lr:g}' for lr in optimizer.lr_grid)}."
+    if not isinstance(optimizer.lr, dict):
+        return
+    # Backprop and the control may join those that are named.
+    trained = {REFERENCE, CONTROL, *(rule.label for rule in recipe.rules), *(rule.name for rule in recipe.rules)}
+    trained = (trained | set(RULES) if ALL in trained else trained) - {ALL}
+    for label in optimizer.lr:
+        if label not in trained:
+            message = str(unknown("rule in this run, to give a learning rate, called", label, sorted(trained)))
+            yield ("optimizer", "lr", label), message
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
@@ -110,7 +148,8 @@ def _search_keys(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _rule_arguments(recipe: Recipe) -> list[str]:
-    return list(signature(RULES[recipe.rule.name].make).parameters) if recipe.rule.name in RULES else []
+    known = [RULES[rule.name].make for rule in recipe.rules if rule.name in RULES]
+    return [name for make in known for name in signature(make).parameters]
 
 
 def _is_key(key: str) -> bool:
@@ -128,9 +167,8 @@ def keys(section: type[BaseModel], before: str = "") -> list[str]:
     """
     found = []
     for name, field in section.model_fields.items():
-        inner = field.annotation
-        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found += keys(inner, f"{before}{name}.") if nested else [f"{before}{name}"]  # type: ignore[arg-type]
+        inner = None if NoneType in get_args(field.annotation) else section_in(field.annotation)
+        found += [f"{before}{name}"] if inner is None else keys(inner, f"{before}{name}.")
     return [key for key in found if key != "search"]
 
 
@@ -139,9 +177,10 @@ def _task(recipe: Recipe) -> Task:
 
 
 def _fits_task(recipe: Recipe) -> Iterator[Problem]:
-    task, rule, objective = _task(recipe), recipe.rule.name, recipe.objective.name
-    if task not in RULES[rule].tasks:
-        yield ("rule",), f"The rule {rule!r} is for {', '.join(RULES[rule].tasks)}, and the data are for {task}."
+    task, objective = _task(recipe), recipe.objective.name
+    for rule in (rule.name for rule in recipe.rules if rule.name != ALL):
+        if task not in RULES[rule].tasks:
+            yield ("rule",), f"The rule {rule!r} is for {', '.join(RULES[rule].tasks)}, and the data are for {task}."
     if objective and task not in tasks_of(objective):
         yield ("objective", "name"), f"{objective!r} is for {' and '.join(tasks_of(objective))}, not for {task}."
     used = objective or DEFAULT_OBJECTIVE[task]
@@ -211,5 +250,6 @@ def _search(recipe: Recipe) -> Iterator[Problem]:
         yield ("search", "space", "model.dropout"), message
 
 
-_NAMES = (_data, _model, _rule, _objective, _search_keys)
+_NAMES = (_data, _model, _rule, _objective, _rates, _search_keys)
 _FITS = (_fits_task, _fits_spikes, _optimizer, _scheduler, _training, _validation, _search)
+_OF_DATA = (_data, _fits_task, _fits_spikes, _validation)

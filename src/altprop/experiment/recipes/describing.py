@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.recipes.schema import Recipe, section_in
 
 
 def describe() -> str:
@@ -22,6 +22,23 @@ def describe() -> str:
         ## The recipe itself
     """
     return "\n\n".join(_tables(Recipe, "")).replace("``", "`") + "\n"
+
+
+def meaning_of(key: str) -> str:
+    """What a key of a recipe means, for a terminal.
+
+    Args:
+        key: dotted.
+
+    Example:
+        >>> meaning_of("data.fraction")
+        'Of the training examples to use, drawn by seed, in the same proportions of classes.'
+    """
+    section: type[BaseModel] = Recipe
+    *sections, last = key.split(".")
+    for name in sections:
+        section = section_in(section.model_fields[name].annotation) or section
+    return re.sub(r"`+\"?([^`\"]*)\"?`+", r"\1", _meanings(section)[last])
 
 
 def _tables(section: type[BaseModel], key: str) -> Iterator[str]:
@@ -36,8 +53,7 @@ def _tables(section: type[BaseModel], key: str) -> Iterator[str]:
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kinds = (field.annotation, *get_args(field.annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return section_in(field.annotation)
 
 
 def _summary(section: type[BaseModel]) -> str:

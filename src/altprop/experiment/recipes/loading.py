@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,15 +15,16 @@ from altprop.experiment.errors import InputError, did_you_mean
 from altprop.experiment.networks.spiking import is_spiking, spiking_defaults
 from altprop.experiment.recipes.checks import problems
 from altprop.experiment.recipes.reading import Key, Tree, read_file, read_text, read_value
-from altprop.experiment.recipes.schema import Recipe, RuleSection, named
+from altprop.experiment.recipes.schema import Recipe, RuleSection, named, rules_in, section_in
 
 
-def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: Iterable[str] = (), *, own: bool = False) -> Recipe:
     r"""Load a recipe, and check all that can be checked before the data are opened.
 
     Args:
         path: the YAML file.
         overrides: changes as ``"optimizer.lr=0.01"``, of which later ones win.
+        own: whether the data are given in Python, and not by the recipe.
 
     Raises:
         InputError: something is wrong; the message has a line for each thing, with the file, the line, the key, and the
@@ -39,7 +42,7 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
         >>> load_recipe(path, ["optimizer.lr=1e-3"]).optimizer.lr
         0.001
     """
-    return _checked(read_file(Path(path)), overrides)
+    return checked(read_file(Path(path)), map(parse_change, overrides), own=own)
 
 
 def parse_recipe(text: str, overrides: Iterable[str] = (), *, source: str = "recipe") -> Recipe:
@@ -57,32 +60,94 @@ def parse_recipe(text: str, overrides: Iterable[str] = (), *, source: str = "rec
         >>> parse_recipe("rule: lfp:epsilon=0", ["training.seeds=3"]).training.seeds
         (0, 1, 2)
     """
-    return _checked(read_text(text, source), overrides)
+    return checked(read_text(text, source), map(parse_change, overrides))
 
 
-def _checked(tree: Tree, overrides: Iterable[str]) -> Recipe:
-    fixed = [_override(tree, override) for override in overrides]
+@dataclass(frozen=True)
+class Change:
+    """A value in the place of what a recipe says.
+
+    Attributes:
+        key: of the recipe.
+        value: as YAML has it.
+        place: where it was given, as errors name it: ``"-o "``, or the name of a flag.
+        named_alone: whether that says already which key is meant.
+    """
+
+    key: Key
+    value: Any
+    place: str
+    named_alone: bool = False
+
+    @classmethod
+    def of(cls, key: str, value: Any, place: str, *, named_alone: bool = False) -> Change:
+        """A change of a dotted key; a value that is text is read as YAML."""
+        value = read_value(value, place.strip(": ")) if isinstance(value, str) else value
+        return cls(_split(key), value, place, named_alone)
+
+
+def parse_change(text: str) -> Change:
+    """Read a change that is written KEY=VALUE.
+
+    Raises:
+        InputError: it is not.
+    """
+    name, equals, value = text.partition("=")
+    key = _split(name.strip())
+    if not equals or not all(key):
+        raise InputError(f"-o {text}: a change is written KEY=VALUE, such as optimizer.lr=0.01.")
+    return Change(key, read_value(value, f"-o {name}"), "-o ")
+
+
+def checked(tree: Tree, changes: Iterable[Change], *, own: bool = False) -> Recipe:
+    """Make a recipe of a tree with changes, and check it.
+
+    Args:
+        tree: what a recipe says.
+        changes: of which later ones win.
+        own: whether the data are given in Python, and not by the recipe.
+
+    Raises:
+        InputError: as for :func:`load_recipe`.
+    """
+    fixed = [_change(tree, change) for change in changes]
     _fill_in_for_spikes(tree)
     try:
         recipe = Recipe.model_validate(tree.values)
     except ValidationError as error:
-        raise InputError("\n".join(_complaints(tree, error))) from error
-    found = [tree.complaint(key, message) for key, message in problems(recipe, fixed)]
+        raise InputError("\n".join([*_complaints(tree, error), *_names_too(tree, error, own=own)])) from error
+    found = [tree.complaint(key, message) for key, message in problems(recipe, fixed, own=own)]
     if found:
         raise InputError("\n".join(found))
     return recipe
 
 
-def _override(tree: Tree, override: str) -> str:
+def _names_too(tree: Tree, error: ValidationError, *, own: bool) -> list[str]:
+    """What else is wrong with a recipe, where what pydantic complains of is left out."""
+    left = deepcopy(tree.values)
+    for detail in error.errors():
+        *sections, last = key_of(detail["loc"])
+        inner: Any = left
+        for name in sections:
+            inner = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(last, None)
+    try:
+        recipe = Recipe.model_validate(left)
+    except ValidationError:
+        return []
+    return [tree.complaint(key, message) for key, message in problems(recipe, own=own)]
+
+
+def _change(tree: Tree, change: Change) -> str:
     """Change the tree, and say which key was changed."""
-    name, equals, text = override.partition("=")
-    key = _split(name.strip())
-    if not equals or not all(key):
-        raise InputError(f"-o {override}: a change is written KEY=VALUE, such as optimizer.lr=0.01.")
-    _set(tree.values, key, read_value(text, f"-o {name}"))
+    key = change.key
+    _set(tree.values, key, change.value)
     for inner in [place for place in tree.places if place[: len(key)] == key]:
         del tree.places[inner]
-    tree.places[key] = "-o "
+    tree.places[key] = change.place
+    if change.named_alone:
+        tree.flags.add(change.place)
     return ".".join(key)
 
 
@@ -96,7 +161,9 @@ def _set(values: dict[str, Any], key: Key, value: Any) -> None:
     section: Any = Recipe
     for name in key[:-1]:
         section = _field_type(section, name)
-        inner = values.get(name)
+        inner = rules_in(values.get(name)) if section is RuleSection else values.get(name)
+        if isinstance(inner, list):
+            raise InputError(f"{'.'.join(key)}: {name} is a list here: give the whole list, such as {name}=[lfp, dfa].")
         inner = named(section, inner) if section else inner
         values[name] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[name]
@@ -131,25 +198,26 @@ def _field_type(section: Any, name: str) -> type[BaseModel] | None:
     """The section that is at a key of a section, if there is one."""
     if section is None or name not in section.model_fields:
         return None
-    annotation = section.model_fields[name].annotation
-    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+    return section_in(section.model_fields[name].annotation)
 
 
 def _complaints(tree: Tree, error: ValidationError) -> list[str]:
     """A line for each key that pydantic complains of."""
     messages: dict[Key, str] = {}
     for detail in error.errors():
-        key = _key(detail["loc"])
+        key = key_of(detail["loc"])
         messages[key] = f"{messages[key]} Or: {_message(key, detail)}" if key in messages else _message(key, detail)
     return [tree.complaint(key, message) for key, message in messages.items()]
 
 
-def _key(loc: tuple[int | str, ...]) -> Key:
+def key_of(loc: tuple[int | str, ...]) -> Key:
     """The key that pydantic means; it also names the alternatives of a type, which are no keys."""
     section: type[BaseModel] | None = Recipe
     key: list[str] = []
     for part in map(str, loc):
+        if key == ["rule"] and part in ("one", "several"):
+            section = RuleSection if part == "one" else None
+            continue
         key.append(part)
         if section is None:
             return tuple(key[:-1])

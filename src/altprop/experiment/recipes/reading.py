@@ -61,18 +61,20 @@ class Tree:
     Attributes:
         source: the name of the file.
         values: by key, nested.
-        places: by whole key the place, as errors name it: ``"recipe.yaml:12: "`` or ``"-o "``.
+        places: by whole key the place, as errors name it: ``"recipe.yaml:12: "``, ``"-o "`` or ``"--data: "``.
+        flags: the places that are names of flags, which need no key beside them.
     """
 
     source: str
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[Key, str] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
 
     def complaint(self, key: Sequence[str], message: str) -> str:
         """A line that says where, which key, and what is wrong with it."""
         places = (self._place(tuple(key[:length])) for length in range(len(key), 0, -1))
         place = next(filter(None, places), f"{self.source}: ")
-        return f"{place}{'.'.join(key)}: {message}"
+        return f"{place}{message}" if place in self.flags else f"{place}{'.'.join(key)}: {message}"
 
     def _place(self, key: Key) -> str | None:
         """The place of a key, or of the first thing below it."""
@@ -149,8 +151,12 @@ class _Reader:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*key, str(number))) for number, item in enumerate(node.value)]
+            return [self._item(item, (*key, str(number))) for number, item in enumerate(node.value)]
         return self._scalar(node, key)
+
+    def _item(self, node: yaml.Node, key: Key) -> Any:
+        self._places[key] = self._at(node.start_mark.line + 1)
+        return self.value(node, key)
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         values: dict[str, Any] = {}

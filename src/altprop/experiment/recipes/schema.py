@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.labels import parse_label
+from altprop.experiment.labels import base_name, parse_label, split_labels
 from altprop.experiment.options import parse_numbers, parse_seeds
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -60,6 +60,14 @@ def named(section: type[BaseModel], value: Any) -> Any:
         return {"name": str(value)}
     name, arguments = parse_label("rule", str(value))
     return {"name": name, **arguments}
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field of such a type holds, also where it may be something else; None without any."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = () if get_origin(annotation) is tuple else get_args(annotation)
+    return next(filter(None, map(section_in, inner)), None)
 
 
 def _data_named(text: str) -> dict[str, Any]:
@@ -138,6 +146,46 @@ class RuleSection(Section):
         """The arguments beside the name."""
         return dict(self.model_extra or {})
 
+    @property
+    def label(self) -> str:
+        """The rule as it is written on a command line.
+
+        Example:
+            >>> RuleSection(name="lfp", epsilon=0, update="oja").label
+            'lfp:epsilon=0,update=oja'
+        """
+        arguments = ",".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}:{arguments}" if arguments else self.name
+
+
+def rules_in(value: Any) -> Any:
+    """The rules in text that names several, as a list; anything else is left alone.
+
+    Example:
+        >>> rules_in("lfp:epsilon=0,update=oja, dfa"), rules_in("lfp:epsilon=0,update=oja")
+        (['lfp:epsilon=0,update=oja', 'dfa'], 'lfp:epsilon=0,update=oja')
+    """
+    if not isinstance(value, str) or "," not in value:
+        return value
+    from altprop.experiment.registry import RULES  # noqa: PLC0415  (rules are of data, whose section is in this module)
+
+    labels = split_labels(value, [*RULES, ALL])
+    return labels if len(labels) > 1 else value
+
+
+def _one_or_several(value: Any) -> str:
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+ALL = "all"
+"""In place of a rule's name: every rule that is fit for the task."""
+
+Rules = Annotated[
+    Annotated[RuleSection, Tag("one")] | Annotated[tuple[RuleSection, ...], Tag("several")],
+    Discriminator(_one_or_several),
+]
+"""A rule, or several side by side."""
+
 
 class ObjectiveSection(Section):
     """What is descended.
@@ -151,12 +199,34 @@ class ObjectiveSection(Section):
     label_smoothing: Fraction = 0.0
 
 
+Rates = Annotated[
+    Annotated[Positive, Tag("one")] | Annotated[dict[str, Positive], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, dict) else "one"),
+]
+"""A learning rate, or one for each rule."""
+
+
+def _rates_in(value: Any) -> Any:
+    """The learning rates in text such as ``"lfp=0.1, backprop=0.05"``; anything else is left alone."""
+    if not isinstance(value, str) or "=" not in value:
+        return value
+    from altprop.experiment.registry import RULES  # noqa: PLC0415  (as above)
+
+    pairs = [entry.rpartition("=") for entry in split_labels(value, RULES)]
+    if not all(label and rate for label, _, rate in pairs):
+        raise InputError(f"a learning rate is a number, or rule=number for each rule; got {value!r}.")
+    return {label.strip(): rate.strip() for label, _, rate in pairs}
+
+
 class OptimizerSection(Section):
     """The optimizer.
 
     Attributes:
         name: ``"sgd"``, ``"adam"`` or ``"adamw"``.
-        lr: the learning rate. Unset: a default of the rule.
+        lr: the learning rate: one for all rules, or by rule: ``{lfp: 0.1, backprop: 0.05}``. Unset: a default of the
+            rule.
+        lr_grid: learning rates to choose from, for each rule, on a part of the training data that is held out; then
+            all of it is trained on.
         momentum: of sgd.
         nesterov: whether sgd's momentum is Nesterov's.
         betas: of adam and adamw.
@@ -164,11 +234,23 @@ class OptimizerSection(Section):
     """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: Positive | None = None
+    lr: Rates | None = None
+    lr_grid: tuple[Positive, ...] = ()
     momentum: Fraction = 0.9
     nesterov: bool = False
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _read_rates(cls, value: Any) -> Any:
+        return _rates_in(value)
+
+    def lr_of(self, label: str) -> float | None:
+        """The learning rate that is given for a rule: for its label, for its name, or for all."""
+        if isinstance(self.lr, dict):
+            return self.lr.get(label, self.lr.get(base_name(label)))
+        return self.lr
 
 
 class SchedulerSection(Section):
@@ -204,6 +286,9 @@ class EarlyStoppingSection(Section):
     min_delta: float = Field(default=0.0, ge=0)
 
 
+DEFAULT_EPOCHS = 10
+
+
 class TrainingSection(Section):
     """The loop.
 
@@ -227,6 +312,11 @@ class TrainingSection(Section):
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["train_loss", "val_loss", "val_score"] | None = None
     seeds: tuple[Seed, ...] = (0,)
+
+    @property
+    def planned_epochs(self) -> int:
+        """How many epochs there are, where no steps are given."""
+        return self.epochs or DEFAULT_EPOCHS
 
 
 class CheckpointSection(Section):
@@ -307,7 +397,7 @@ class Recipe(Section):
         summary: what it is, in a line or two; with the paper's figure that it should meet, if it is from one.
         data: what to train on.
         model: the network.
-        rule: the learning rule.
+        rule: the learning rule; or a list of rules, or ``all``, which are trained side by side.
         objective: what is descended.
         optimizer: the optimizer.
         scheduler: of the learning rate.
@@ -321,7 +411,7 @@ class Recipe(Section):
     summary: str = ""
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
-    rule: RuleSection = RuleSection()
+    rule: Rules = RuleSection()
     objective: ObjectiveSection = ObjectiveSection()
     optimizer: OptimizerSection = OptimizerSection()
     scheduler: SchedulerSection = SchedulerSection()
@@ -330,3 +420,25 @@ class Recipe(Section):
     track: TrackSection = TrackSection()
     machine: MachineSection = MachineSection()
     search: SearchSection | None = None
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _read_rules(cls, value: Any) -> Any:
+        return rules_in(value)
+
+    @property
+    def rules(self) -> tuple[RuleSection, ...]:
+        """The learning rules, one or several."""
+        return self.rule if isinstance(self.rule, tuple) else (self.rule,)
+
+    @property
+    def single_rule(self) -> RuleSection:
+        """The learning rule of a recipe that has one.
+
+        Raises:
+            InputError: it has several.
+        """
+        if len(self.rules) != 1 or self.rules[0].name == ALL:
+            named = ", ".join(rule.label for rule in self.rules)
+            raise InputError(f"rule: one is needed here, and the recipe names {named}.")
+        return self.rules[0]

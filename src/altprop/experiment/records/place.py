@@ -69,7 +69,7 @@ class Place:
     def _go_on(self, folder: Path, recipe: Recipe) -> Path:
         if not (folder / RECIPE).is_file():
             raise InputError(f"{folder} holds no training to go on with: it has no {RECIPE}.")
-        check_same_recipe(load_recipe(folder / RECIPE).model_dump(mode="json"), recipe, f"{folder / RECIPE}")
+        check_same_recipe(load_recipe(folder / RECIPE, own=True).model_dump(mode="json"), recipe, f"{folder / RECIPE}")
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         facts.setdefault("resumed", []).append(_facts(recipe))
         write_whole(folder / FACTS, json.dumps(facts, indent=2))

@@ -18,7 +18,7 @@ from altprop.experiment.reports.portraits import draw_boundaries
 from altprop.experiment.reports.records import Source
 from altprop.experiment.reports.tables import Group
 from altprop.experiment.reports.theme import Theme
-from altprop.experiment.studies.kept import Kept, kept_networks
+from altprop.experiment.studies.reading import Kept, kept_networks
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CAPTION = "As the run itself drew them: it keeps no networks."

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.reports.reading import read_flags, read_jax
-from altprop.experiment.reports.reading_recipe import is_recipe_run, read_recipe_run
+from altprop.experiment.records.study import STUDY
+from altprop.experiment.reports.reading_jax import read_jax
+from altprop.experiment.reports.reading_study import read_study
 from altprop.experiment.reports.records import Found, Source, Stress, Sweep
 
-_SWEEP = "sweep.json"
+_SWEEP, _OLD = "sweep.json", "training.json"
+_OLDER = "it is of altprop 0.1.0, whose runs this version does not read"
 _BEST = 10
 """Trials of a sweep that a report shows."""
 
@@ -95,8 +97,10 @@ def _read(folder: Path) -> Source | Sweep | Stress | None:
     """What a folder holds; None if that is nothing for a report."""
     if (folder / _SWEEP).is_file():
         return _read_sweep(folder)
-    if is_recipe_run(folder):
-        return read_recipe_run(folder)
+    if (folder / STUDY).is_file():
+        return read_study(folder)
+    if (folder / _OLD).is_file():
+        raise ValueError(_OLDER)
     return _read_results(folder) if (folder / RESULTS).is_file() else None
 
 
@@ -110,7 +114,7 @@ def _read_results(folder: Path) -> Source | Stress | None:
     if "points" in keys:
         return _read_stress(folder, text)
     if "command" in keys:
-        return read_flags(folder, text)
+        raise ValueError(_OLDER)
     if "metric" in keys:
         return read_jax(folder, text)
     raise ValueError(f"{RESULTS} is of no kind that is known")
@@ -122,7 +126,7 @@ def _read_sweep(folder: Path) -> Sweep:
 
     results = SweepResults.load(folder)
     recipe, ended = results.plan.recipe, ranked(results)
-    of = f"{recipe.rule.name} on {recipe.data.name}, network {recipe.model.name}"
+    of = f"{recipe.single_rule.name} on {recipe.data.name}, network {recipe.model.name}"
     return Sweep(
         folder=folder,
         name=results.name,

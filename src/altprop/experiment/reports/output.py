@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from altprop.experiment.output import write_csv
 from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.reports.csv import write_csv
 from altprop.experiment.reports.drawing import pictures_of
 from altprop.experiment.reports.page import render
 from altprop.experiment.reports.records import Report
@@ -24,8 +24,7 @@ from altprop.experiment.reports.tables import (
 
 _KINDS = {
     "compare": "altprop compare",
-    "train": "altprop train, by flags",
-    "recipe": "altprop train, by a recipe",
+    "train": "altprop train",
     "jax": "altprop flax train",
 }
 

@@ -13,24 +13,26 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Splits, whole
 from altprop.experiment.networks.spiking import read_spikes
-from altprop.experiment.reports.theme import Theme, lines
-from altprop.experiment.results import Results
+from altprop.experiment.records.study import Study
+from altprop.experiment.reports.theme import Theme, lines_of
+from altprop.experiment.training.job import Job
 
 
-def boundaries(results: Results, data: Dataset, theme: Theme) -> Figure | None:
+def boundaries(study: Study, data: Splits, theme: Theme) -> Figure | None:
     """The class that each network gives to each point of the plane."""
-    networks = _networks(results)
+    networks = study.models()
     if not (data.is_2d and data.task == "classification" and networks):
         return None
 
     def classify(network: nn.Module, points: Tensor) -> np.ndarray:
-        winners: np.ndarray = _outputs(network, points, data, results.objective).argmax(1)
+        winners: np.ndarray = _outputs(network, points, study.objective).argmax(1)
         return winners
 
     classifiers = {rule: partial(classify, network) for rule, network in networks.items()}
-    return draw_boundaries(classifiers, data.x_test.cpu().numpy(), data.y_test.cpu().numpy(), data.outputs, theme)
+    x, y = whole(data.test)
+    return draw_boundaries(classifiers, x.numpy(), y.numpy(), data.outputs, theme)
 
 
 def draw_boundaries(
@@ -65,17 +67,17 @@ def draw_boundaries(
     return figure
 
 
-def predictions(results: Results, data: Dataset, theme: Theme) -> Figure | None:
+def predictions(study: Study, data: Splits, theme: Theme) -> Figure | None:
     """What each network predicts, against the targets."""
-    networks = _networks(results)
+    networks = study.models()
     if data.task != "regression" or not networks:
         return None
     figure, panels = _panels(networks, width=2.9)
-    look = lines(results, theme)
+    look, (x, y) = lines_of(study.rules, theme), whole(data.test)
     for (rule, network), axes in zip(networks.items(), panels, strict=True):
-        predicted, target = _outputs(network, data.x_test, data, results.objective), data.y_test.cpu().numpy()
+        predicted, target = _outputs(network, x, study.objective), y.numpy()
         if data.inputs == 1:
-            inputs = data.x_test.cpu().numpy().flatten()
+            inputs = x.numpy().flatten()
             order = inputs.argsort()
             axes.plot(inputs[order], target[order], color=theme.faint, linewidth=5)
             axes.plot(inputs[order], predicted[order], color=look[rule]["color"])
@@ -89,27 +91,27 @@ def predictions(results: Results, data: Dataset, theme: Theme) -> Figure | None:
     return figure
 
 
-def reconstructions(results: Results, data: Dataset, theme: Theme, count: int = 14) -> Figure | None:
+def reconstructions(study: Study, data: Splits, theme: Theme, count: int = 14) -> Figure | None:
     """The first test images, and what each network makes of them."""
-    networks = _networks(results)
+    networks = study.models()
     if data.task != "reconstruction" or not data.is_image or not networks:
         return None
-    x = data.x_test[:count]
-    rows = {"the image": x.cpu().numpy()} | {
-        rule: _outputs(network, x, data, results.objective).reshape(x.shape) for rule, network in networks.items()
+    x, _ = whole(data.test, count)
+    rows = {"the image": x.numpy()} | {
+        rule: _outputs(network, x, study.objective).reshape(x.shape) for rule, network in networks.items()
     }
     low, high = float(x.min()), float(x.max())
     limits = {label: [(low, high)] * len(x) for label in rows}
     return _rows({label: images.mean(1) for label, images in rows.items()}, limits, cmap="gray")
 
 
-def first_layer(results: Results, data: Dataset, theme: Theme, units: int = 14) -> Figure | None:
+def first_layer(study: Study, data: Splits, theme: Theme, units: int = 14) -> Figure | None:
     """The first weights of the units that moved the most."""
-    networks = _networks(results)
+    networks = study.models()
     if not data.is_image or not networks:
         return None
-    seed = next(iter(results.models))[1]
-    initial = results.settings.network(results.data.shape, seed)
+    seed = next(cell.seed for cell in study.cells if cell.model in networks.values())
+    initial = Job(study.recipe, data, seed).model()
     rows = {"at the start": _maps(initial, data)} | {rule: _maps(net, data) for rule, net in networks.items()}
     moved = torch.stack([(maps - rows["at the start"]).flatten(1).norm(dim=1) for maps in rows.values()]).amax(0)
     chosen = moved.argsort(descending=True)[:units]
@@ -134,26 +136,16 @@ def _rows(
     return figure
 
 
-def _maps(network: nn.Module, data: Dataset) -> Tensor:
+def _maps(network: nn.Module, data: Splits) -> Tensor:
     """The weights of the first layer, a picture for each unit; channels are averaged."""
     # Of a vision transformer the first parameters are no weights of a layer, but tokens and places.
     weight = next(m.weight for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)).detach().cpu()
     return weight.reshape(len(weight), *data.input_shape).mean(1) if weight.dim() == 2 else weight.mean(1)
 
 
-def _networks(results: Results) -> dict[str, nn.Module]:
-    """A network of each rule: that of the first seed for which the run finished."""
-    ended = {(run.rule, run.seed) for run in results.runs if run.status != "diverged"}
-    networks: dict[str, nn.Module] = {}
-    for (rule, seed), network in results.models.items():
-        if (rule, seed) in ended:
-            networks.setdefault(rule, network)
-    return {rule: networks[rule] for rule in results.settings.rules if rule in networks}
-
-
-def _outputs(network: nn.Module, x: Tensor, data: Dataset, objective: str) -> np.ndarray:
+def _outputs(network: nn.Module, x: Tensor, objective: str) -> np.ndarray:
     # Not as a tensor: matplotlib reads tensors in a way that numpy 2 warns of.
-    output = network.eval()(x.to(data.x_train.device)).cpu()
+    output = network.eval()(x.to(next(network.parameters()).dtype)).float()
     # Spikes over time are read as classes.
     read: np.ndarray = (read_spikes(objective, output) if output.dim() == 3 else output).numpy()
     return read

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from statistics import stdev
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Task
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.results import mean
+from altprop.experiment.records.statistics import Spread, mean
+from altprop.experiment.records.study import WHOLE
 
-Kind = Literal["compare", "train", "recipe", "jax"]
-
-WHOLE = {"finished", "stopped early", "pruned"}
-"""How a training ends that counts: not broken off from outside, and within the finite numbers."""
+Kind = Literal["compare", "train", "jax"]
 
 
 class Record(BaseModel):
@@ -73,35 +69,6 @@ class Network(Record):
     def figures(self) -> Point | None:
         """The epoch whose scores count."""
         return next((point for point in self.points if point.epoch == self.judged), None)
-
-
-class Spread(Record):
-    """A figure over seeds.
-
-    Attributes:
-        mean: over seeds; None if there is no figure.
-        deviation: the standard deviation; None for fewer than two.
-    """
-
-    mean: float | None
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread:
-        """The spread of the values that are there.
-
-        Example:
-            >>> Spread.of([0.25, None, 0.75]).text()
-            '0.500 ± 0.354'
-        """
-        there = [value for value in values if value is not None]
-        return cls(mean=mean(there), deviation=stdev(there) if len(there) > 1 else None)
-
-    def text(self) -> str:
-        """For the reader: mean ± deviation."""
-        if self.mean is None:
-            return "–"
-        return f"{self.mean:.3f}" + ("" if self.deviation is None else f" ± {self.deviation:.3f}")
 
 
 class Entry(Record):
@@ -180,13 +147,13 @@ class Source(Record):
     Attributes:
         folder: where it is.
         name: what the report calls it.
-        kind: ``"compare"`` or ``"train"``, which were given flags; ``"recipe"``; ``"jax"``.
+        kind: ``"compare"``, ``"train"`` or ``"jax"``.
         recipe: everything about it, as YAML.
         entries: its rules.
         created: when, as ISO 8601; empty if it does not say.
         versions: of Python and the packages.
         git: the commit, and whether files differed from it; empty if that was not kept.
-        command: what was called; empty if that was not kept.
+        command: what repeats it; empty if that is not known.
         notes: what the reader should know.
         has_weights: whether it keeps its networks.
     """

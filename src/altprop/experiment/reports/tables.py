@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from altprop.experiment.data.dataset import Task
-from altprop.experiment.output import column
+from altprop.experiment.data.examples import Task
+from altprop.experiment.reports.csv import column
 from altprop.experiment.reports.records import Entry, Network
 from altprop.experiment.reports.settings import differing, short, word
 

@@ -8,7 +8,6 @@ from itertools import cycle, product
 from typing import Any
 
 from altprop.experiment.registry import CONTROL, REFERENCE
-from altprop.experiment.results import Results
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,6 @@ def style(theme: Theme) -> dict[str, Any]:
         "legend.fontsize": 9,
         "image.cmap": "RdBu_r",
     }
-
-
-def lines(results: Results, theme: Theme) -> dict[str, dict[str, Any]]:
-    """How the lines of each rule of an experiment look: see :func:`lines_of`."""
-    return lines_of(results.settings.rules, theme)
 
 
 def lines_of(rules: Iterable[str], theme: Theme) -> dict[str, dict[str, Any]]:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import warnings
 from datetime import UTC, datetime
+from typing import Any
 
-from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.networks.spiking import is_spiking
-from altprop.experiment.old_training import rule_seed
 from altprop.experiment.records.folder import results_folder
 from altprop.experiment.records.machine import check_device, versions
 from altprop.experiment.stress.criteria import Subject, rank, rank_hidden_channels
 from altprop.experiment.stress.masks import prune_by, sparsity
 from altprop.experiment.stress.pruning_results import PrunedPoint, PruneResults
 from altprop.experiment.stress.settings import PruneSettings
-from altprop.experiment.studies.kept import Kept, kept_networks
+from altprop.experiment.studies.reading import Kept, kept_networks
+from altprop.experiment.training.job import rule_seed
 from altprop.experiment.training.watching import Watch
 
 
-def prune(settings: PruneSettings, *, data: Dataset | None = None, watch: Watch | None = None) -> PruneResults:
+def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = None) -> PruneResults:
     """Prune the networks of an experiment at growing rates, by several rankings, and score them. None is trained again.
 
     Args:

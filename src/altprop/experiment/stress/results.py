@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.statistics import ahead
 from altprop.experiment.registry import REFERENCE
 
 Lead = Literal["yes", "no", "unclear", "reference"]
@@ -180,14 +180,7 @@ class StressResults(BaseModel):
         if base_name(rule) == REFERENCE:
             return "reference"
         mine, others = self._withstood(kind, rule), self._withstood(kind, REFERENCE)
-        # Paired: both saw the same batches, from the same weights.
-        leads = [mine[seed] - others[seed] for seed in mine.keys() & others.keys()]
-        if not leads:
-            return None
-        lead, error = fmean(leads), stdev(leads) / math.sqrt(len(leads)) if len(leads) > 1 else 0.0
-        if abs(lead) <= 2 * error:
-            return "unclear"
-        return "yes" if lead > 0 else "no"
+        return ahead(mine[seed] - others[seed] for seed in mine.keys() & others.keys())
 
 
 def withstands(losses: dict[float, float], tolerance: float) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
-from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.errors import InputError
 from altprop.experiment.metrics import score
 from altprop.experiment.networks.spiking import is_spiking
@@ -16,16 +16,14 @@ from altprop.experiment.stress.attacks import Ball, attacked
 from altprop.experiment.stress.results import Point
 from altprop.experiment.stress.robustness_results import RobustnessResults
 from altprop.experiment.stress.settings import RobustnessSettings
-from altprop.experiment.studies.kept import Kept, kept_networks
+from altprop.experiment.studies.reading import Kept, kept_networks
 from altprop.experiment.training.watching import Watch
 
 _BATCH = 256
 _NO_GRADIENT = {"step", "sign"}
 
 
-def robustness(
-    settings: RobustnessSettings, *, data: Dataset | None = None, watch: Watch | None = None
-) -> RobustnessResults:
+def robustness(settings: RobustnessSettings, *, data: Any = None, watch: Watch | None = None) -> RobustnessResults:
     """Attack the networks of an experiment with growing changes of the test inputs, and score them.
 
     Args:

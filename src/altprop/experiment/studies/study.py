@@ -1,8 +1,12 @@
-"""Training by a recipe into a folder: a network for each seed, with all that is needed to do it again."""
+"""Studies: a network for each rule and seed of a recipe, trained one after the other, with a folder of all of it."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,87 +16,220 @@ from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.records.files import write_through, write_whole
+from altprop.experiment.recipes.rules import recipe_of_cell, with_rules_for
+from altprop.experiment.records.files import write_through
 from altprop.experiment.records.folder import plain_name
-from altprop.experiment.records.machine import threads
-from altprop.experiment.records.place import WEIGHTS, Place
-from altprop.experiment.records.training import TRAINING, Fit, Training
+from altprop.experiment.records.machine import threads, versions
+from altprop.experiment.records.place import Place
+from altprop.experiment.records.study import STUDY, WEIGHTS, Cell, Study, cell_folder
+from altprop.experiment.registry import REFERENCE
 from altprop.experiment.training.fit import checked_splits, fit_job
 from altprop.experiment.training.job import Job, check
-from altprop.experiment.training.machine import Machine, make_machine
+from altprop.experiment.training.machine import Alone, Machine, make_machine
+from altprop.experiment.training.rates import best_rate, held_out, trial_jobs, try_rate
+from altprop.experiment.training.timing import step_times
 from altprop.experiment.training.watching import Watch
 
 _Made = TypeVar("_Made")
 
 
-def train_recipe(
+def run_study(
     recipe: Recipe,
     *,
-    out: Path = Path("runs"),
+    baselines: bool = False,
+    out: Path | None = Path("runs"),
     name: str | None = None,
     overwrite: bool = False,
     resume: bool = False,
     splits: Splits | None = None,
     watch: Watch | None = None,
-) -> Training:
-    """Train a network for each seed of a recipe, into a folder.
+) -> Study:
+    """Train a network for each rule and seed of a recipe, into a folder.
 
     The folder holds ``recipe.yaml``, the recipe with every default filled in; ``facts.json``: the versions of the
-    packages, the state of the git repository, the command; for each seed a folder such as ``seed-0`` with its
-    checkpoints, ``history.jsonl``, ``model.safetensors`` (the network at the end, without its rule) and what loggers
-    write; and, last, ``training.json``: this function's result.
+    packages, the state of the git repository, the command; ``study.json``: this function's result, written anew after
+    each network; for each network a folder such as ``cells/lfp-seed-0`` with its checkpoints, ``history.jsonl``,
+    ``model.safetensors`` (the network at the end, without its rule) and what loggers write; and at the end the report,
+    its pictures, ``results.csv`` and ``curves.csv``.
 
     Args:
         recipe: what to do.
-        out: the folder of all results.
+        baselines: whether backprop and the control take part in any case.
+        out: the folder of all results; None: nothing is written.
         name: of the folder of these, within ``out``. Unset: named for the contents, with a number if that is taken.
-        overwrite: whether to replace an earlier training of the name.
-        resume: go on with an earlier training of the name from its last good checkpoints; begin if there is none.
-        splits: what to train on; by default what the recipe names is opened.
+        overwrite: whether to replace an earlier study of the name.
+        resume: go on with an earlier study of the name from its last good checkpoints; begin if there is none.
+        splits: what to train on, in the place of the data that the recipe names.
         watch: told of each step.
 
     Returns:
-        The training. If it was interrupted, by Ctrl-C or SIGTERM, ``training.interrupted`` says so, and ``resume``
-        goes on with it.
+        The study. If it was interrupted, by Ctrl-C or SIGTERM, ``study.interrupted`` says so, and ``resume`` goes on
+        with it. A network that diverged is marked, and the others go on.
 
     Raises:
         InputError: the recipe cannot be done, or the folder is taken; nothing was written.
+        KeyboardInterrupt: it was interrupted before there was anything to keep.
     """
-    watch = watch or Watch()
-    with threads(recipe.machine.threads):
-        splits = checked_splits(recipe) if splits is None else splits
-        jobs = [Job(recipe, splits, seed) for seed in recipe.training.seeds]
-        check(jobs[0])
+    with threads(recipe.machine.threads), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        own = splits is not None
+        splits = checked_splits(recipe, splits)
+        if own:
+            recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": splits.name})})
+        recipe = with_rules_for(recipe, splits.task, baselines=baselines)
+        jobs = {
+            rule.label: Job(recipe_of_cell(recipe, rule), splits, recipe.training.seeds[0]) for rule in recipe.rules
+        }
+        for job in jobs.values():
+            check(job)
         machine = make_machine(recipe.machine)
-        place = Place(out, name or _default_name(recipe), numbered=name is None, overwrite=overwrite, resume=resume)
-        folder = _of_the_first(machine, lambda: place.make(recipe))
-        fits = _fit_all(jobs, machine, folder, resume, watch)
-        training = Training(recipe=recipe, data=DataFacts.of(splits), fits=fits, folder=folder)
-        if machine.is_global_zero:
-            write_whole(folder / TRAINING, training.model_dump_json(indent=2))
-        machine.barrier()
-    return training
+        place = None
+        if out is not None:
+            default = plain_name(default_name(recipe, splits))
+            place = Place(out, name or default, numbered=name is None, overwrite=overwrite, resume=resume)
+        study = _of_the_first(machine, lambda: _begun(recipe, splits, place, machine))
+        return _Run(study, jobs, splits, machine, resume, watch or Watch(), caught).whole()
 
 
-def _fit_all(jobs: list[Job], machine: Machine, folder: Path, resume: bool, watch: Watch) -> tuple[Fit, ...]:
-    fits, steps = list[Fit](), jobs[0].all_steps
-    watch.begin(len(jobs) * steps)
-    for number, job in enumerate(jobs):
-        own = folder / f"seed-{job.seed}"
-        watch.stage(f"{job.recipe.rule.name}, seed {job.seed}")
-        one = fit_job(job, machine, folder=own, resume=resume, watch=watch, on_epoch=None, before=number * steps)
-        fits.append(one)
-        if machine.is_global_zero and one.status != "diverged" and one.model is not None:
-            write_weights(one, own / WEIGHTS)
-        if one.status == "interrupted":
-            break
-    return tuple(fits)
+def default_name(recipe: Recipe, splits: Splits) -> str:
+    """What the folder of a study is called, unless it is given a name."""
+    what = "compare" if len(recipe.rules) > 1 else f"train-{recipe.single_rule.label}"
+    return f"{what}-{splits.name}-{recipe.model.name}"
 
 
-def write_weights(fit: Fit, file: Path) -> None:
+def _begun(recipe: Recipe, splits: Splits, place: Place | None, machine: Machine) -> Study:
+    folder = None if place is None else place.make(recipe)
+    study = Study(
+        recipe=recipe,
+        data=DataFacts.of(splits),
+        objective=Job(recipe, splits, 0).objective_name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(str(machine.device)),
+        folder=folder,
+    )
+    if folder is None:
+        return study
+    if (folder / STUDY).is_file():
+        # With fewer seeds than before, the networks of the others are left out.
+        earlier, seeds = Study.load(folder), set(recipe.training.seeds)
+        kept = {name: getattr(earlier, name) for name in ("created", "trials", "step_ratios", "notes")}
+        cells = tuple(cell for cell in earlier.cells if cell.seed in seeds)
+        study = study.model_copy(update=kept | {"cells": cells})
+    study.write()
+    return study
+
+
+@dataclass
+class _Run:
+    """A study under way."""
+
+    study: Study
+    jobs: dict[str, Job]
+    splits: Splits
+    machine: Machine
+    resume: bool
+    watch: Watch
+    caught: list[warnings.WarningMessage]
+    done: int = 0
+
+    def whole(self) -> Study:
+        """Do what is left of the study, and write it down."""
+        try:
+            self._time_steps(self._trials())
+            self._train()
+        except KeyboardInterrupt:
+            if self.study.folder is None and not (self.study.cells or self.study.trials):
+                raise
+        self._keep()
+        self._report()
+        return self.study
+
+    def _trials(self) -> list[Job]:
+        """The rates that are to be tried yet."""
+        grid = self.study.recipe.optimizer.lr_grid
+        if not grid:
+            return []
+        splits, tried = held_out(self.splits), {(one.rule, one.lr) for one in self.study.trials}
+        jobs = [one for job in self.jobs.values() for one in trial_jobs(job, grid, splits)]
+        return [job for job in jobs if (job.label, job.lr) not in tried]
+
+    def _time_steps(self, trials: list[Job]) -> None:
+        """Time a step of each rule, and try learning rates."""
+        steps = [job.all_steps for job in trials]
+        cells = len(self.study.seeds) * sum(job.all_steps for job in self.jobs.values())
+        self.watch.begin(cells + sum(steps))
+        # What is shared with other processes or devices cannot be timed side by side.
+        if self.study.compares and not self.study.step_ratios and isinstance(self.machine, Alone):
+            self.watch.stage("timing a step of each rule")
+            reference = next(iter(self.jobs.values())).with_rule(REFERENCE)
+            times = step_times(self.jobs | {REFERENCE: reference}, self.machine.device)
+            ratios = {rule: times[rule] / times[REFERENCE] for rule in self.jobs}
+            self.study = self.study.model_copy(update={"step_ratios": ratios})
+        for job in trials:
+            self.watch.stage(f"{job.label}, trying a learning rate of {job.lr:g}")
+            trial = try_rate(job, self.machine, self.watch, self.done)
+            self.study = self.study.model_copy(update={"trials": (*self.study.trials, trial)})
+            self.watch.reach(self._after(job))
+            self._keep()
+
+    def _train(self) -> None:
+        for seed, rule in product(self.study.seeds, self.study.recipe.rules):
+            job = Job(recipe_of_cell(self.study.recipe, rule, self._chosen(rule.label)), self.splits, seed)
+            self.watch.stage(f"{rule.label}, seed {seed}")
+            cell = self._cell(job)
+            self.study = self.study.with_cell(cell)
+            if cell.status == "interrupted":
+                return
+            self.watch.reach(self._after(job))
+            self._keep()
+
+    def _chosen(self, label: str) -> float | None:
+        tried = [trial for trial in self.study.trials if trial.rule == label]
+        return best_rate(tried, self.splits.task) if tried and self.study.recipe.optimizer.lr_grid else None
+
+    def _cell(self, job: Job) -> Cell:
+        folder = None if self.study.folder is None else cell_folder(self.study.folder, job.label, job.seed)
+        cell = fit_job(
+            job,
+            self.machine,
+            folder=folder,
+            resume=self.resume,
+            watch=self.watch,
+            on_epoch=None,
+            before=self.done,
+        )
+        if folder is not None and self.machine.is_global_zero and cell.status != "diverged":
+            write_weights(cell, folder / WEIGHTS)
+        return cell
+
+    def _after(self, job: Job) -> int:
+        self.done += job.all_steps
+        return self.done
+
+    def _keep(self) -> None:
+        notes = dict.fromkeys((*self.study.notes, *(str(one.message) for one in self.caught)))
+        self.study = self.study.model_copy(update={"notes": tuple(notes)})
+        if self.study.folder is not None and self.machine.is_global_zero:
+            self.study.write()
+        self.machine.barrier()
+
+    def _report(self) -> None:
+        if self.study.folder is None or not self.machine.is_global_zero:
+            return
+        # It draws pictures, which takes long to import; and the way from studies to reports is the only one back up.
+        from altprop.experiment.reports.study import write_report  # noqa: PLC0415
+
+        try:
+            self.watch.stage("writing the report")
+            write_report(self.study, self.splits)
+        except KeyboardInterrupt:
+            write_report(self.study, self.splits)
+
+
+def write_weights(cell: Cell, file: Path) -> None:
     """Write the weights of a trained network, to a file that is there whole or not at all."""
-    assert fit.model is not None
-    state = {name: tensor.detach().contiguous().clone() for name, tensor in fit.model.state_dict().items()}
+    assert cell.model is not None
+    state = {name: tensor.detach().contiguous().clone() for name, tensor in cell.model.state_dict().items()}
     new = file.with_name(f".{file.name}-new")
     write_through(new, save(state))
     new.replace(file)
@@ -111,7 +248,3 @@ def _of_the_first(machine: Machine, make: Callable[[], _Made]) -> _Made:
         raise made
     result: _Made = made
     return result
-
-
-def _default_name(recipe: Recipe) -> str:
-    return plain_name(f"train-{recipe.rule.name}-{recipe.data.name}-{recipe.model.name}")

@@ -12,11 +12,10 @@ from optuna import Trial
 from optuna.exceptions import UpdateFinishedTrialError
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.data.dataset import Task
-from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.examples import Splits, Task
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes.schema import Recipe
-from altprop.experiment.records.training import EpochFigures, Fit, StopTraining
+from altprop.experiment.records.study import Cell, Epoch, StopTraining
 from altprop.experiment.training.fit import fit
 
 EXECUTIONS = "executions"
@@ -55,7 +54,7 @@ class TakenOverError(Exception):
     """Others took this worker for dead, and do its trial."""
 
 
-def tuned(tune_on: TuneOn, task: Task, figures: EpochFigures) -> float:
+def tuned(tune_on: TuneOn, task: Task, figures: Epoch) -> float:
     """What is optimised, of an epoch: lower is better.
 
     An error is 1 minus the accuracy, 1 minus R², or the squared error of reconstructions.
@@ -94,7 +93,7 @@ def run_trial(trial: Trial, recipe: Recipe, splits: Splits) -> float:
     search = recipe.search
     assert search is not None  # a sweep has one
 
-    def report(figures: EpochFigures) -> None:
+    def report(figures: Epoch) -> None:
         value = tuned(search.tune_on, splits.task, figures)
         with _still_ours():
             trial.report(value, figures.epoch)
@@ -115,7 +114,7 @@ def run_trial(trial: Trial, recipe: Recipe, splits: Splits) -> float:
     return _mean(done)
 
 
-def _execution(trained: Fit, recipe: Recipe, tune_on: TuneOn, task: Task) -> Execution:
+def _execution(trained: Cell, recipe: Recipe, tune_on: TuneOn, task: Task) -> Execution:
     history = {figures.epoch: figures for figures in trained.history}
     best = trained.best_epoch if recipe.training.early_stopping else None
     epoch = best or max(history, default=0)
@@ -130,13 +129,13 @@ def _execution(trained: Fit, recipe: Recipe, tune_on: TuneOn, task: Task) -> Exe
     )
 
 
-def _finite(figures: EpochFigures) -> dict[str, float]:
+def _finite(figures: Epoch) -> dict[str, float]:
     known = figures.model_dump(exclude={"epoch", "step"})
     flat = {**known, **(known.pop("tracked", None) or {})}
     return {name: value for name, value in flat.items() if isinstance(value, float) and math.isfinite(value)}
 
 
-def _check_worth(trained: Fit, execution: Execution) -> None:
+def _check_worth(trained: Cell, execution: Execution) -> None:
     if trained.status == "pruned":
         raise HopelessError(f"stopped after epoch {len(trained.history)}: worse than the median of the others")
     if trained.status == "diverged" or execution.value is None:

@@ -96,7 +96,7 @@ def _facts(results: SweepResults) -> dict[str, str]:
     return {
         "data": recipe.data.name,
         "network": recipe.model.name,
-        "rule": recipe.rule.name,
+        "rule": recipe.single_rule.name,
         "tuned on": section.tune_on,
         "networks for each trial": str(section.executions),
         "hopeless trials": "stopped early" if section.prune else "trained to their end",

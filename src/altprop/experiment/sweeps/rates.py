@@ -55,14 +55,15 @@ def best_rates(results: SweepResults) -> list[BestRate]:
     complete = [trial for trial in results.trials if trial.state == "complete" and trial.value is not None]
     for trial in sorted(complete, key=_value):
         recipe = results.recipe_of(trial)
-        if recipe.optimizer.lr is not None:
-            data, model, rule, optimizer = setting_of(recipe)
+        data, model, rule, optimizer = setting_of(recipe)
+        lr = recipe.optimizer.lr_of(rule)
+        if lr is not None:
             rate = BestRate(
                 data=data,
                 model=model,
                 rule=rule,
                 optimizer=optimizer,
-                lr=recipe.optimizer.lr,
+                lr=lr,
                 tune_on=search.tune_on,
                 value=_value(trial),
                 sweep=results.name,
@@ -79,9 +80,7 @@ def setting_of(recipe: Recipe) -> tuple[str, str, str, str]:
         >>> setting_of(Recipe(rule=RuleSection(name="lfp", epsilon=0)))
         ('digits', '256-256', 'lfp:epsilon=0', 'sgd')
     """
-    arguments = ",".join(f"{key}={value}" for key, value in sorted((recipe.rule.model_extra or {}).items()))
-    rule = f"{recipe.rule.name}:{arguments}" if arguments else recipe.rule.name
-    return recipe.data.name, recipe.model.name, rule, recipe.optimizer.name
+    return recipe.data.name, recipe.model.name, recipe.single_rule.label, recipe.optimizer.name
 
 
 def remembered_rates(out: Path | str = "runs") -> list[BestRate]:

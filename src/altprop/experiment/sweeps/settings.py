@@ -11,7 +11,7 @@ from pydantic import Field
 from altprop.experiment.errors import InputError
 from altprop.experiment.options import Name, Options
 from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
-from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.recipes.schema import ALL, Recipe
 from altprop.experiment.recipes.shipped import find_recipe
 from altprop.experiment.records.folder import plain_name
 from altprop.experiment.records.machine import versions
@@ -82,6 +82,8 @@ class SweepSettings(Options):
         if recipe.search is None:
             raise InputError(f"{self._where()}: there is no section search: name what to search in search.space.")
         space = Space(recipe.search.space, fixed)
+        if not {"rule", "rule.name"} & space.parts.keys() and (len(recipe.rules) > 1 or recipe.rules[0].name == ALL):
+            raise InputError(f"{self._where()}: a trial trains one rule: name one, or search over rule.")
         space.check(recipe)
         trials = self.trials or recipe.search.trials
         if self.search == "grid":

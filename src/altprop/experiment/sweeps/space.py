@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import check_recipe
+from altprop.experiment.recipes.loading import key_of
 from altprop.experiment.recipes.schema import Recipe, Section
 
 _MOST_GRID_POINTS = 10_000
@@ -232,7 +233,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         changed = Recipe.model_validate(tree)
     except ValidationError as error:
         detail = error.errors()[0]
-        where = ".".join(map(str, detail["loc"]))
+        where = ".".join(key_of(detail["loc"]))
         raise InputError(f"{where}: {_said(detail)}, got {detail['input']!r}.") from error
     check_recipe(changed)
     return changed

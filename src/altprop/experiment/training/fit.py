@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from altprop._pieces import whole
+from altprop.experiment.data.embedded import chosen_parts
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
-from altprop.experiment.records.training import EpochFigures, Fit, Status, StopTraining
+from altprop.experiment.records.study import Cell, Epoch, Status, StopTraining
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.training.loop import Loop
@@ -25,7 +26,7 @@ from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
 from altprop.experiment.training.watching import Watch
 
-OnEpoch = Callable[[EpochFigures], None]
+OnEpoch = Callable[[Epoch], None]
 
 _AGREE_EVERY = 16
 
@@ -39,7 +40,7 @@ def fit(
     resume: bool = False,
     watch: Watch | None = None,
     on_epoch: OnEpoch | None = None,
-) -> Fit:
+) -> Cell:
     """Train one network.
 
     Args:
@@ -59,10 +60,7 @@ def fit(
         InputError: the recipe cannot be done, or the checkpoints are of another one; nothing was trained.
 
     Example:
-        >>> from altprop.experiment import load_data
-        >>> from altprop.experiment.recipes import Recipe, check_recipe
-        >>> recipe = Recipe(model={"name": "8"}, training={"epochs": 2})
-        >>> trained = fit(recipe, seed=0, splits=Splits.of(load_data("circles")))
+        >>> trained = fit(Recipe(data="circles", model="8", training={"epochs": 2}), seed=0)
         >>> trained.status, [figures.epoch for figures in trained.history]
         ('finished', [1, 2])
     """
@@ -75,14 +73,18 @@ def fit(
         return fit_job(job, machine, folder=folder, resume=resume, watch=watch, on_epoch=on_epoch)
 
 
-def checked_splits(recipe: Recipe) -> Splits:
-    """The data that a recipe names.
+def checked_splits(recipe: Recipe, own: Splits | None = None) -> Splits:
+    """The data that a recipe names, or what it asks for of your own.
+
+    Args:
+        recipe: which is checked.
+        own: data in the place of those that it names.
 
     Raises:
         InputError: something is wrong with the recipe or with the data.
     """
-    check_recipe(recipe)
-    return open_data(recipe.data)
+    check_recipe(recipe, own=own is not None)
+    return open_data(recipe.data) if own is None else chosen_parts(own, recipe.data)
 
 
 def _plain(job: Job, network: nn.Module) -> nn.Module:
@@ -99,6 +101,7 @@ def _plain(job: Job, network: nn.Module) -> nn.Module:
 class _Ending:
     status: Status = "finished"
     message: str = ""
+    step: int | None = None
 
 
 def fit_job(
@@ -110,7 +113,7 @@ def fit_job(
     watch: Watch,
     on_epoch: OnEpoch | None,
     before: int = 0,
-) -> Fit:
+) -> Cell:
     """As :func:`fit`, for a job that was checked; ``before`` is how many steps ``watch`` was told of already."""
     saved, notes = find_saved(folder, job) if folder is not None and resume else (None, [])
     keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
@@ -131,13 +134,16 @@ def fit_job(
         ending = _run(loop, stop, keeper, watch, on_epoch)
         keeper.end(good=ending.status != "diverged")
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
-    return Fit(
+    return Cell(
+        rule=job.label,
         seed=job.seed,
         lr=job.lr,
         status=ending.status,
+        start=loop.start,
         history=tuple(loop.history),
         seconds=loop.elapsed,
         best_epoch=best.epoch if best else None,
+        diverged_at=ending.step,
         message=ending.message,
         notes=tuple(notes),
         model=_plain(job, network).eval(),
@@ -146,6 +152,8 @@ def fit_job(
 
 def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch | None) -> _Ending:
     try:
+        loop.begin()
+        keeper.started()
         while not (_has_stalled(loop) or (loop.step >= loop.steps and not loop.batch)):
             for _ in loop.run_epoch():
                 keeper.after_step()
@@ -157,7 +165,7 @@ def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch
             if on_epoch is not None:
                 on_epoch(figures)
     except NotFiniteError as error:
-        return _Ending("diverged", _words(loop, error))
+        return _Ending("diverged", _words(loop, error), error.step)
     except StopTraining as reason:
         return _Ending("pruned", str(reason))
     return _Ending("stopped early" if _has_stalled(loop) else "finished")
@@ -191,6 +199,6 @@ def _has_stalled(loop: Loop) -> bool:
 def _words(loop: Loop, error: NotFiniteError) -> str:
     clip = "" if loop.job.recipe.training.clip else ", or clipping the norm of the updates (training.clip=3)"
     return (
-        f"{loop.job.recipe.rule.name} (seed {loop.job.seed}) diverged at step {error.step}, in epoch {loop.epoch}: "
+        f"{loop.job.label} (seed {loop.job.seed}) diverged at step {error.step}, in epoch {loop.epoch}: "
         f"{error.where} is not finite. A learning rate below {loop.job.lr:g} may help{clip}."
     )

@@ -24,6 +24,8 @@ from altprop.experiment.networks.spiking import (
 )
 from altprop.experiment.objectives import make_objective
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes.rules import recipe_of_cell
+from altprop.experiment.recipes.schema import RuleSection
 from altprop.experiment.registry import RULES, make_named_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.training.batches import Batches
@@ -31,7 +33,10 @@ from altprop.experiment.training.loggers import check_loggers
 from altprop.experiment.training.stepping import Objective
 from altprop.rule import Rule
 
-_EPOCHS = 10
+
+def rule_seed(seed: int) -> int:
+    """What a rule draws from: not the seed of the weights, or feedback weights would start out as copies."""
+    return seed + 2**31  # torch looks at 32 bits
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,25 @@ class Job:
         section = self.recipe.model.model_copy(update={"pretrained": False})
         return replace(self, recipe=self.recipe.model_copy(update={"model": section})).model()
 
+    def with_rule(self, name: str) -> Job:
+        """The same job by another rule."""
+        return replace(self, recipe=recipe_of_cell(self.recipe, RuleSection(name=name)))
+
     def rule(self) -> Rule:
         """The learning rule."""
-        return make_named_rule(self.recipe.rule.name, self.recipe.rule.arguments, outputs=self.splits.outputs)
+        return make_named_rule(
+            self.recipe.single_rule.name, self.recipe.single_rule.arguments, outputs=self.splits.outputs
+        )
+
+    @property
+    def label(self) -> str:
+        """The rule as it is written on a command line."""
+        return self.recipe.single_rule.label
 
     @property
     def rule_seed(self) -> int:
-        """What the rule draws from: not the seed of the weights, or feedback weights would start out as copies."""
-        return self.seed + 2**31  # torch looks at 32 bits
+        """What the rule draws from."""
+        return rule_seed(self.seed)
 
     @property
     def objective_name(self) -> str:
@@ -98,8 +114,7 @@ class Job:
     @cached_property
     def lr(self) -> float:
         """The learning rate: the recipe's, or the rule's default."""
-        section = self.recipe.optimizer
-        return section.lr or RULES[self.recipe.rule.name].lr_with(section.name)
+        return lr_of(self.recipe, self.recipe.single_rule)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer. Make it once the rule is attached: a rule may add parameters."""
@@ -137,13 +152,23 @@ class Job:
             per_epoch: how many an epoch has.
         """
         training = self.recipe.training
-        return training.steps or (training.epochs or _EPOCHS) * per_epoch
+        return training.steps or training.planned_epochs * per_epoch
 
     @property
     def all_steps(self) -> int:
         """How many steps the training takes, if it is not stopped early."""
-        batches = Batches(len(self.splits.train), self.recipe.training.batch_size)
-        return self.steps(batches.per_epoch)
+        return self.steps(self.batches.per_epoch)
+
+    @property
+    def batches(self) -> Batches:
+        """How one process alone cuts the samples."""
+        return Batches(len(self.splits.train), self.recipe.training.batch_size)
+
+
+def lr_of(recipe: Recipe, rule: RuleSection) -> float:
+    """The learning rate of a rule of a recipe: the recipe's, or the rule's default."""
+    section = recipe.optimizer
+    return section.lr_of(rule.label) or RULES[rule.name].lr_with(section.name)
 
 
 def check(job: Job) -> None:
@@ -164,7 +189,7 @@ def check(job: Job) -> None:
     if len(splits.train) < 2:
         raise InputError(f"{splits.name} has {len(splits.train)} training samples: at least 2 are needed.")
     check_loggers(recipe)
-    what = f"the model {recipe.model.name!r} on {splits.name} with the rule {recipe.rule.name!r}"
+    what = f"the model {recipe.model.name!r} on {splits.name} with the rule {job.label!r}"
     try:
         with seeded(job.rule_seed):
             _try_once(job)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.records.study import Epoch
 from altprop.experiment.training import snapshots
 from altprop.experiment.training.checkpoints import (
     BEST,
@@ -27,16 +27,23 @@ _SHARE = 0.005
 """Of the time, what the writing of ``last`` after each epoch may take: where epochs are short, it skips some."""
 
 
+_FIRST_COST = 0.05
+"""Seconds that a write is taken to cost until one was measured: a training of seconds writes at its end alone."""
+
+
 class Keeper(Protocol):
     """Told how a training goes on."""
 
     def begin(self, loop: Loop) -> None:
         """The training starts, or goes on."""
 
+    def started(self) -> None:
+        """The network was measured before its first step."""
+
     def after_step(self) -> None:
         """A step is done."""
 
-    def after_epoch(self, figures: EpochFigures) -> None:
+    def after_epoch(self, figures: Epoch) -> None:
         """An epoch is done."""
 
     def end(self, *, good: bool) -> None:
@@ -61,10 +68,13 @@ class NoKeeper:
     def begin(self, loop: Loop) -> None:
         """See :class:`Keeper`."""
 
+    def started(self) -> None:
+        """See :class:`Keeper`."""
+
     def after_step(self) -> None:
         """See :class:`Keeper`."""
 
-    def after_epoch(self, figures: EpochFigures) -> None:
+    def after_epoch(self, figures: Epoch) -> None:
         """See :class:`Keeper`."""
 
     def end(self, *, good: bool) -> None:
@@ -83,7 +93,7 @@ class FolderKeeper:
         self._folder, self._job = folder, job
         self._best: Snapshot | None = None
         self._logs: list[Log] = []
-        self._written, self._cost = float("-inf"), 0.0
+        self._written, self._cost = time.perf_counter(), _FIRST_COST
         self._at: tuple[int, int] | None = None
         self._taken: tuple[tuple[int, int], Snapshot] | None = None
 
@@ -96,10 +106,15 @@ class FolderKeeper:
             remove_unfinished(self._folder)
             if not loop.step:
                 remove_checkpoints(self._folder)
-            lines = [figures.model_dump_json() + "\n" for figures in loop.history]
-            (self._folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
             self._logs = make_logs(self._job.recipe, self._folder, loop.history)
         loop.machine.barrier()
+
+    def started(self) -> None:
+        """See :class:`Keeper`."""
+        if self._first:
+            epochs = [self._loop.start, *self._loop.history]
+            lines = [figures.model_dump_json() + "\n" for figures in epochs if figures]
+            (self._folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
 
     def after_step(self) -> None:
         """See :class:`Keeper`."""
@@ -107,7 +122,7 @@ class FolderKeeper:
         if every and self._loop.step % every == 0:
             self._write_last()
 
-    def after_epoch(self, figures: EpochFigures) -> None:
+    def after_epoch(self, figures: Epoch) -> None:
         """See :class:`Keeper`."""
         if self._first:
             with (self._folder / "history.jsonl").open("a", encoding="utf-8") as out:
@@ -130,6 +145,8 @@ class FolderKeeper:
         if good:
             self._write_last()
         else:
+            if self._at is None and self._best is not None:
+                self._write(self._best, LAST)  # it diverged before the first write was due
             self._write_best()
         for log in self._logs:
             log.close()

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.records.study import CELLS, Epoch
 
 _PROJECT = "altprop"
 
@@ -31,13 +31,13 @@ class Log(ABC):
     def close(self) -> None:
         """Write what is left, and end."""
 
-    def add(self, figures: EpochFigures) -> None:
+    def add(self, figures: Epoch) -> None:
         """Write the figures of an epoch."""
         own = figures.model_dump(exclude={"step", "tracked"}) | figures.tracked
         self.write({name: value for name, value in own.items() if value is not None}, figures.step)
 
 
-def make_logs(recipe: Recipe, folder: Path, history: Sequence[EpochFigures]) -> list[Log]:
+def make_logs(recipe: Recipe, folder: Path, history: Sequence[Epoch]) -> list[Log]:
     """Open what a recipe asks for.
 
     Args:
@@ -68,7 +68,7 @@ def check_loggers(recipe: Recipe) -> None:
 
 
 class _TensorBoard(Log):
-    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[EpochFigures]) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[Epoch]) -> None:
         from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
         # What was written after the checkpoint that a training goes on from is not shown again.
@@ -83,7 +83,7 @@ class _TensorBoard(Log):
 
 
 class _CSV(Log):
-    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[EpochFigures]) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[Epoch]) -> None:
         from lightning_fabric.loggers.csv_logs import CSVLogger
 
         shutil.rmtree(folder / "csv", ignore_errors=True)
@@ -100,7 +100,7 @@ class _CSV(Log):
 
 
 class _WandB(Log):
-    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[EpochFigures]) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[Epoch]) -> None:
         import wandb
 
         self._run = wandb.init(
@@ -120,7 +120,7 @@ class _WandB(Log):
 
 
 class _MLflow(Log):
-    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[EpochFigures]) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, history: Sequence[Epoch]) -> None:
         from mlflow import MlflowClient
 
         self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.resolve()}/mlflow.db"))
@@ -143,7 +143,7 @@ class _MLflow(Log):
         self._client.set_terminated(self._run)
 
 
-_LOGS: dict[str, Callable[[Recipe, Path, Sequence[EpochFigures]], Any]] = {
+_LOGS: dict[str, Callable[[Recipe, Path, Sequence[Epoch]], Any]] = {
     "tensorboard": _TensorBoard,
     "csv": _CSV,
     "wandb": _WandB,
@@ -152,7 +152,8 @@ _LOGS: dict[str, Callable[[Recipe, Path, Sequence[EpochFigures]], Any]] = {
 
 
 def _name(folder: Path) -> str:
-    return f"{folder.resolve().parent.name}-{folder.name}"
+    above = folder.resolve().parent
+    return f"{(above.parent if above.name == CELLS else above).name}-{folder.name}"
 
 
 def _identity(file: Path, make: Callable[[], str]) -> str:

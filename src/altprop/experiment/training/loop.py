@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from altprop import targets
 from altprop.experiment.data.examples import TensorExamples
 from altprop.experiment.data.loading import batches
-from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.records.study import Epoch
 from altprop.experiment.training.batches import Batches, check_batches
 from altprop.experiment.training.evaluating import evaluate
 from altprop.experiment.training.job import Job
@@ -37,6 +37,7 @@ class Loop:
         epoch: the number of the present epoch.
         batch: how many of its batches are done.
         tally: the sums of the present epoch.
+        start: the figures before the first step; None until :meth:`begin`.
         history: the figures of the epochs that are done.
         dumped: the same, as JSON has it.
         seconds: how long it took before this process went on with it.
@@ -61,7 +62,8 @@ class Loop:
         self.factor = make_schedule(job.recipe.scheduler, self.steps, self.batches.per_epoch)
         self.step, self.epoch, self.batch = 0, 1, 0
         self.tally = self._new_tally()
-        self.history: list[EpochFigures] = []
+        self.start: Epoch | None = None
+        self.history: list[Epoch] = []
         self.dumped: list[dict[str, Any]] = []
         self.seconds, self._start = 0.0, time.perf_counter()
         self._train = self._near(splits.train)
@@ -84,6 +86,16 @@ class Loop:
         """The learning rate of the next step."""
         return self.job.lr * self.factor(self.step)
 
+    def begin(self) -> None:
+        """Measure the network before its first step, as after each epoch, unless that was done already.
+
+        Raises:
+            NotFiniteError: what it says is not finite.
+        """
+        if self.start is None:
+            lr = self.job.lr * self.factor(0)
+            self.start = Epoch(epoch=0, step=0, lr=lr, **self._measured(), seconds=self.elapsed)
+
     def run_epoch(self) -> Iterator[None]:
         """Take the steps that are left of the epoch, one by one.
 
@@ -100,7 +112,7 @@ class Loop:
             self.batch += 1
             yield
 
-    def end_epoch(self) -> EpochFigures:
+    def end_epoch(self) -> Epoch:
         """Evaluate the network after an epoch, and go on to the next.
 
         Raises:
@@ -111,25 +123,31 @@ class Loop:
         train_loss, train_score = self.tally.figures()
         if not train_loss < float("inf"):
             raise NotFiniteError("the loss of the epoch", self.step)
-        splits = self.job.splits
-        validation = None if splits.validation is None else evaluate(self, splits.validation, "validation")
-        test = evaluate(self, splits.test, "test")
-        figures = EpochFigures(
+        figures = Epoch(
             epoch=self.epoch,
             step=self.step,
             lr=self.job.lr * self.factor(self.step - 1),
             train_loss=train_loss,
             train_score=train_score,
-            val_loss=None if validation is None else validation.loss,
-            val_score=None if validation is None else validation.score,
-            test_score=test.score,
-            tracked={**{f"test_top_{k}": value for k, value in test.top_k.items()}, **track(self)},
+            **self._measured(),
             seconds=self.elapsed,
         )
         self.history.append(figures)
         self.dumped.append(figures.model_dump())
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, self._new_tally()
         return figures
+
+    def _measured(self) -> dict[str, Any]:
+        """What is measured between epochs: scores on data that is not trained on, and what the recipe tracks."""
+        splits = self.job.splits
+        validation = None if splits.validation is None else evaluate(self, splits.validation, "validation")
+        test = evaluate(self, splits.test, "test")
+        return {
+            "val_loss": None if validation is None else validation.loss,
+            "val_score": None if validation is None else validation.score,
+            "test_score": test.score,
+            "tracked": {**{f"test_top_{k}": value for k, value in test.top_k.items()}, **track(self)},
+        }
 
     def first_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The first batches of the present epoch, whole, in every process."""

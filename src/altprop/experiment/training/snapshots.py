@@ -12,7 +12,7 @@ from altprop._pieces import in_pieces_as, whole
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.differences import check_same_recipe
-from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.records.study import Epoch
 from altprop.experiment.training.checkpoints import Snapshot
 from altprop.experiment.training.loop import Loop
 from altprop.experiment.training.machine import summed
@@ -31,6 +31,7 @@ def take(loop: Loop) -> Snapshot:
         "epoch": loop.epoch,
         "batch": loop.batch,
         "tally": tally | {"totals": summed(loop.machine, tally["totals"])},
+        "start": None if loop.start is None else loop.start.model_dump(),
         "history": list(loop.dumped),
         "seconds": loop.elapsed,
         "optimizer": {
@@ -73,7 +74,8 @@ def put_back(snapshot: Snapshot, loop: Loop) -> None:
     """Go on where a snapshot was taken. After :meth:`Loop.set_up`."""
     facts = snapshot.facts
     loop.step, loop.epoch, loop.batch = facts["step"], facts["epoch"], facts["batch"]
-    loop.history = [EpochFigures(**figures) for figures in facts["history"]]
+    loop.start = None if facts["start"] is None else Epoch(**facts["start"])
+    loop.history = [Epoch(**figures) for figures in facts["history"]]
     loop.dumped = list(facts["history"])
     loop.seconds = facts["seconds"]
     totals = facts["tally"]["totals"]

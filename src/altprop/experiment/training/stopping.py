@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.records.study import Epoch
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,9 +45,7 @@ class Stop:
             signal.signal(*self._before.popitem())
 
 
-def best_epoch(
-    history: Sequence[EpochFigures], monitor: str, *, lower: bool, min_delta: float = 0.0
-) -> EpochFigures | None:
+def best_epoch(history: Sequence[Epoch], monitor: str, *, lower: bool, min_delta: float = 0.0) -> Epoch | None:
     """The figures of the best epoch, of equal ones the first; None without any.
 
     Args:
@@ -58,12 +56,12 @@ def best_epoch(
 
     Example:
         >>> losses = enumerate([2, 1, 3])
-        >>> history = [EpochFigures(epoch=n, step=n, lr=1, train_loss=loss, train_score=0) for n, loss in losses]
+        >>> history = [Epoch(epoch=n, step=n, lr=1, train_loss=loss, train_score=0) for n, loss in losses]
         >>> best_epoch(history, "train_loss", lower=True).epoch
         1
     """
     sign = -1.0 if lower else 1.0
-    best: EpochFigures | None = None
+    best: Epoch | None = None
     for figures in history:
         if best is None or sign * (getattr(figures, monitor) - getattr(best, monitor)) > min_delta:
             best = figures

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Task
 from altprop.experiment.metrics import r2
 
 _HELD = 2**20
@@ -34,7 +34,7 @@ class Tally:
 
         Args:
             output: of shape (samples, outputs).
-            target: as in :class:`~altprop.experiment.Dataset`.
+            target: as of :class:`~altprop.experiment.Splits`.
         """
         if self._task != "classification":
             self._waiting.append(_sums(self._task, output, target))

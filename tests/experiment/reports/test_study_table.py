@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from altprop.experiment.table import header, row, terminal_table
-from tests.experiment.toys import own_data, results_of, run_of
+from altprop.experiment.reports.study_table import header, row, terminal_table
+from tests.experiment.toys import own_data, run_of, study_of
 
 RUNS = [
     run_of("backprop", 0, 0.9, cosine=1.0),
@@ -25,7 +25,7 @@ def show(results, width=160):
 
 
 def test_a_row_holds_the_numbers_of_its_rule():
-    results = results_of(*RUNS, step_ratios={"backprop": 1.0, "lfp": 1.256})
+    results = study_of(*RUNS, step_ratios={"backprop": 1.0, "lfp": 1.256})
     assert header(results)[2:4] == ["test accuracy", "step time"]
     rows = {summary.rule: row(results, summary) for summary in results.summaries}
     assert rows["backprop"] == ["backprop", "0.1", "0.850 ± 0.071", "1.00×", "1.00", "25%", "yes"]
@@ -36,28 +36,28 @@ def test_a_row_holds_the_numbers_of_its_rule():
 
 def test_what_is_missing_or_went_wrong_is_shown_in_place_of_numbers():
     runs = [run_of("lfp", 0, diverged=True), run_of("backprop", 0, 0.5), run_of("backprop", 1, 0.1, diverged=True)]
-    results = results_of(*runs)
+    results = study_of(*runs)
     lfp, backprop = (row(results, summary) for summary in results.summaries)
-    assert lfp == ["lfp", "0.1", "diverged at step 7 (1 of 2 seeds)", "–", "–", "–", "–"]
+    assert lfp == ["lfp", "0.1", "diverged at step 7 (1 of 2 seeds)", "–", "–"]
     assert backprop[2] == "0.500\ndiverged at step 7 (1 of 2 seeds)"
 
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_the_terminal_shows_every_rule_and_the_note_on_the_control(width):
-    text = show(results_of(*RUNS), width)
+    text = show(study_of(*RUNS), width)
     for word in ("backprop", "lfp", "shallow", "0.850", "±", "my own"):
         assert word in text
     assert "taught" in text
 
 
 def test_training_alone_is_compared_with_no_control():
-    results = results_of(run_of("lfp", 0, 0.8), command="train")
+    results = study_of(run_of("lfp", 0, 0.8))
     assert "beats shallow" not in header(results)
     assert len(row(results, results.summaries[0])) == len(header(results))
     assert "taught" not in show(results)
 
 
 def test_regression_shows_r2():
-    numbers = own_data().y_train.float()[:, None].expand(-1, 2)
+    numbers = own_data().train.y.float()[:, None].expand(-1, 2)
     data = own_data(task="regression", y_train=numbers, y_test=numbers[:20])
-    assert "test R²" in header(results_of(run_of("lfp", 0, 0.8), data=data))
+    assert "test R²" in header(study_of(run_of("lfp", 0, 0.8), data=data))

@@ -1,9 +1,10 @@
-"""A data set of one's own: what is refused, and what is held out."""
+"""Data of one's own: what is refused, and what is made of it."""
 
 import pytest
 import torch
 
 from altprop.experiment import InputError
+from altprop.experiment.data.examples import Chosen, Reconstructed, TensorExamples, as_splits
 from tests.experiment.toys import own_data
 
 X, Y = torch.zeros(20, 3), torch.zeros(20, dtype=torch.int64)
@@ -38,31 +39,6 @@ def test_regression_is_taken():
     assert own_data(**NUMBERS).inputs == 3
 
 
-def test_holding_out_splits_the_training_data_the_same_way_each_time():
-    data = own_data()
-    held, again = data.hold_out(0.25), data.hold_out(0.25)
-    assert (len(held.x_train), len(held.x_test)) == (30, 10)
-    assert torch.equal(held.x_test, again.x_test)
-    pairs = [(*x.tolist(), int(y)) for x, y in zip(data.x_train, data.y_train, strict=True)]
-    split = [
-        (*x.tolist(), int(y))
-        for x, y in zip(torch.cat([held.x_train, held.x_test]), torch.cat([held.y_train, held.y_test]), strict=True)
-    ]
-    assert sorted(split) == sorted(pairs)
-
-
-def test_holding_out_does_not_look_at_the_test_data():
-    data = own_data()
-    other = own_data(x_test=data.x_test + 1, y_test=1 - data.y_test)
-    for part in ("x_train", "y_train", "x_test", "y_test"):
-        assert torch.equal(getattr(data.hold_out(), part), getattr(other.hold_out(), part))
-
-
-def test_too_few_samples_to_hold_out_are_refused():
-    with pytest.raises(InputError, match="1 training samples are too few"):
-        own_data(x_train=X[:1], y_train=Y[:1]).hold_out()
-
-
 @pytest.mark.parametrize(
     ("shape", "image", "plane"), [((1, 8, 8), True, False), ((2,), False, True), ((40,), False, False)]
 )
@@ -75,5 +51,30 @@ def test_a_reconstruction_has_its_inputs_for_targets():
     images = own_data(x_train=torch.rand(40, 1, 4, 4), x_test=torch.rand(20, 1, 4, 4))
     data = images.reconstruction()
     assert (data.task, data.outputs) == ("reconstruction", 16)
-    assert torch.equal(data.y_train.reshape(40, 1, 4, 4), images.x_train)
-    assert torch.equal(data.y_test.reshape(20, 1, 4, 4), images.x_test)
+    assert torch.equal(data.train.y.reshape(40, 1, 4, 4), images.train.x)
+    assert torch.equal(data.test.y.reshape(20, 1, 4, 4), images.test.x)
+
+
+def test_tensors_are_taken_in_one_pair_or_two():
+    x, y = torch.randn(50, 3), torch.arange(50) % 2
+    one, two = as_splits((x, y)), as_splits(((x[:40], y[:40]), (x[40:], y[40:])))
+    assert (len(one.train), len(one.test), len(two.train), len(two.test)) == (40, 10, 40, 10)
+    assert one.test.y.bincount().tolist() == [5, 5], "in the proportions of the classes"
+    assert torch.equal(two.test.x, x[40:])
+    assert as_splits(two) is two
+    assert as_splits((x, torch.randn(50, 4))).task == "regression"
+
+
+@pytest.mark.parametrize("data", [torch.zeros(3, 2), (1, 2, 3), "circles", (torch.zeros(4, 2), torch.zeros(3))])
+def test_what_is_no_data_is_refused(data):
+    with pytest.raises(InputError):
+        as_splits(data)
+
+
+def test_some_of_the_examples_are_those_that_were_chosen():
+    examples = TensorExamples(torch.randn(9, 2), torch.arange(9))
+    for one in (Chosen(examples, torch.tensor([7, 2, 5])), Chosen.of(examples, torch.tensor([7, 2, 5]))):
+        x, y = one.batch(torch.tensor([2, 0]), 1)
+        assert (len(one), y.tolist(), one.targets.tolist()) == (3, [5, 7], [7, 2, 5])
+        assert torch.equal(x, examples.x[[5, 7]])
+    assert torch.equal(Reconstructed(examples).batch(torch.tensor([1]), 1)[1], examples.x[[1]])

@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from altprop.experiment import Results, Settings, compare, figures, train
-from altprop.experiment.output import write_report, write_results
-from tests.experiment.toys import own_data, results_of, run_of, tiny
+from altprop.experiment import Study, compare, train
+from altprop.experiment.recipes import load_recipe
+from altprop.experiment.reports.study import write_report
+from tests.experiment.toys import own_data, run_of, study_of, tiny, without_times
 
 
 class Links(HTMLParser):
@@ -31,7 +32,7 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return compare(tiny(out=tmp_path_factory.mktemp("runs"), seeds=2, lr_grid="0.1,0.3"))
+    return compare(**tiny(out=tmp_path_factory.mktemp("runs"), seeds=2, lr_grid="0.1,0.3"))
 
 
 def read(results, name):
@@ -49,7 +50,7 @@ def number(cell):
 def test_the_folder_holds_what_it_should_and_no_more(results):
     names = {path.name for path in results.folder.iterdir()}
     assert names == {
-        *("results.csv", "curves.csv", "results.json", "settings.json", "report.html"),
+        *("results.csv", "curves.csv", "study.json", "recipe.yaml", "facts.json", "report.html", "cells"),
         *("curves.png", "alignment.png", "boundaries.png"),
     }
 
@@ -62,45 +63,44 @@ def test_pictures_are_png(results):
 
 
 def test_the_json_gives_the_results_back(results):
-    loaded = Results.load(results.folder)
-    assert (loaded.runs, loaded.trials, loaded.settings) == (results.runs, results.trials, results.settings)
+    loaded = Study.load(results.folder)
+    assert (loaded.trials, loaded.recipe, loaded.step_ratios) == (results.trials, results.recipe, results.step_ratios)
     assert loaded.summaries == results.summaries
-    assert loaded.step_ratios == results.step_ratios
 
 
 def test_the_json_is_strict(results):
     def refuse(constant):
         raise AssertionError(constant)
 
-    for name in ("results.json", "settings.json"):
+    for name in ("study.json", "facts.json"):
         json.loads(read(results, name), parse_constant=refuse)
 
 
-def test_the_settings_as_used_repeat_the_runs(results):
-    used = Settings(**json.loads(read(results, "settings.json")), out=None)
-    assert [run.epochs for run in compare(used).runs] == [run.epochs for run in results.runs]
+def test_the_recipe_repeats_the_study(results):
+    again = compare(load_recipe(results.folder / "recipe.yaml"), out=None)
+    assert without_times(again) == without_times(results)
 
 
 def test_the_csv_has_a_line_for_each_run(results):
     rows = table(results, "results.csv")
-    assert [(row["rule"], int(row["seed"])) for row in rows] == [(run.rule, run.seed) for run in results.runs]
-    for row, run in zip(rows, results.runs, strict=True):
+    assert [(row["rule"], int(row["seed"])) for row in rows] == [(run.rule, run.seed) for run in results.cells]
+    for row, run in zip(rows, results.cells, strict=True):
         assert number(row["test_accuracy"]) == run.score
         assert number(row["lr"]) == run.lr
-        assert number(row["cosine"]) == run.cosine
+        assert number(row["cosine"]) == run.tracked("bp_cosine")
         assert number(row["step_time_ratio"]) == results.step_ratios[run.rule]
         assert (row["status"], row["message"]) == ("finished", "")
 
 
 def test_the_curves_have_a_line_for_each_epoch(results):
     rows = table(results, "curves.csv")
-    epochs = [(run, epoch) for run in results.runs for epoch in run.epochs]
-    assert len(rows) == len(epochs) == 12
+    epochs = [(run, epoch) for run in results.cells for epoch in run.epochs]
+    assert len(rows) == len(epochs) == 6 * 3
     for row, (run, epoch) in zip(rows, epochs, strict=True):
         assert (row["rule"], int(row["seed"]), int(row["epoch"])) == (run.rule, run.seed, epoch.epoch)
-        assert number(row["test_accuracy"]) == epoch.score
+        assert number(row["test_accuracy"]) == epoch.test_score
         assert number(row["train_loss"]) == epoch.train_loss
-        assert number(row["cosine_linear1"]) == epoch.layer_cosines["linear1"]
+        assert number(row["cosine_linear1"]) == epoch.tracked["bp_cosine/linear1"]
 
 
 def test_the_report_fetches_nothing(results):
@@ -115,7 +115,7 @@ def test_the_report_fetches_nothing(results):
 def test_the_report_holds_the_table_the_settings_and_the_way_to_repeat_it(results):
     text = Links(read(results, "report.html")).text
     for summary in results.summaries:
-        assert f"{summary.score:.3f} ± {summary.deviation:.3f}" in text
+        assert summary.test.text() in text
     for word in ("lfp", "shallow", "circles", "cross-entropy", "Learning rates tried", "test data had no part"):
         assert word in text
     assert "altprop compare --data circles --model 4 --rules backprop,lfp,shallow --lr-grid 0.1,0.3 --epochs 2" in text
@@ -130,28 +130,17 @@ def test_the_report_shows_no_result_without_the_control(results):
 
 def test_names_are_escaped_in_the_report(tmp_path):
     data = own_data(name="<script>alert(1)</script>")
-    results = train(tiny(rules="lfp", epochs=1, out=tmp_path), data=data)
+    results = train(**tiny(rules="lfp", epochs=1, out=tmp_path, data=data))
     page = read(results, "report.html")
     assert "script" not in Links(page).tags
     assert "<script>alert(1)</script>" in Links(page).text
 
 
 def test_the_report_says_how_to_repeat_a_run_on_own_data(tmp_path):
-    page = read(train(tiny(rules="lfp", epochs=1, out=tmp_path), data=own_data(name="mine")), "report.html")
-    assert "altprop.experiment.train(Settings(" in Links(page).text
+    page = read(train(**tiny(rules="lfp", epochs=1, out=tmp_path, data=own_data(name="mine"))), "report.html")
+    assert "altprop.experiment.train(Recipe(" in Links(page).text
     assert "data=...)  # of mine" in Links(page).text
     assert "altprop train" not in Links(page).text
-
-
-def test_a_picture_that_fails_loses_no_results(tmp_path, monkeypatch):
-    def broken(results, data):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(figures, "pictures", broken)
-    with pytest.raises(OSError, match="no space"):
-        train(tiny(rules="lfp", epochs=1, out=tmp_path, name="kept"), data=own_data())
-    assert Results.load(tmp_path / "kept").runs
-    assert (tmp_path / "kept" / "model.pt").exists()
 
 
 @pytest.mark.parametrize(
@@ -163,15 +152,11 @@ def test_a_picture_that_fails_loses_no_results(tmp_path, monkeypatch):
     ],
     ids=["diverged", "interrupted", "nothing"],
 )
-@pytest.mark.parametrize("command", ["compare", "train"])
-def test_results_that_are_not_whole_are_written_too(command, runs, tmp_path):
-    results = results_of(*runs, command=command, interrupted=not runs)
-    write_results(results, tmp_path)
-    write_report(results, own_data(), tmp_path)
-    loaded = Results.load(tmp_path)
-    assert loaded.runs == results.runs
+def test_results_that_are_not_whole_are_written_too(runs, tmp_path):
+    study = study_of(*runs, folder=tmp_path)
+    write_report(study, own_data())
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for run in runs:
-        assert run.message() in page
+        assert run.message in page
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
-        assert [row["message"] for row in csv.DictReader(file)] == [run.message() for run in runs]
+        assert [row["message"] for row in csv.DictReader(file)] == [run.message for run in runs]

@@ -8,9 +8,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from altprop.experiment import compare, figures, load_data, train
-from altprop.experiment.figures import pictures
-from tests.experiment.toys import Hooked, own_data, results_of, run_of, tiny
+from altprop.experiment import compare, load_data, train
+from altprop.experiment.reports import figures
+from altprop.experiment.reports.figures import pictures
+from tests.experiment.toys import Hooked, own_data, run_of, study_of, tiny
 
 IMAGES = {part: torch.rand(size, 1, 16, 16) for part, size in (("x_train", 40), ("x_test", 20))}
 DRAWN = {
@@ -35,7 +36,7 @@ def pixels(image):
 @pytest.mark.parametrize("kind", DRAWN)
 def test_each_kind_of_data_has_its_pictures_in_a_light_and_a_dark_version(kind):
     data, model, expected = DRAWN[kind]
-    drawn = pictures(compare(tiny(model=model, epochs=1), data=data), data)
+    drawn = pictures(compare(**tiny(model=model, epochs=1, data=data)), data)
     assert [picture.name for picture in drawn] == expected
     for picture in drawn:
         assert picture.title
@@ -48,20 +49,20 @@ def test_each_kind_of_data_has_its_pictures_in_a_light_and_a_dark_version(kind):
 
 
 def test_pictures_repeat_bit_for_bit():
-    results, data = train(tiny(rules="lfp", epochs=1)), load_data("circles")
+    results, data = train(**tiny(rules="lfp", epochs=1)), load_data("circles")
     assert pictures(results, data) == pictures(results, data)
 
 
 def test_the_style_of_the_users_own_figures_is_left_alone():
     before = dict(mpl.rcParams)
-    pictures(train(tiny(rules="lfp", epochs=1)), load_data("circles"))
+    pictures(train(**tiny(rules="lfp", epochs=1)), load_data("circles"))
     assert dict(mpl.rcParams) == before
 
 
 def test_the_boundary_is_that_of_the_network():
     data = load_data("circles")
-    results = train(tiny(rules="backprop", epochs=1))
-    network = results.models["backprop", 0]
+    results = train(**tiny(rules="backprop", epochs=1))
+    network = results.cells[0].model
     for p in network.parameters():
         p.data.zero_()
     images = []
@@ -84,8 +85,8 @@ def test_the_boundary_is_that_of_the_network():
     ids=["nothing", "diverged at once", "interrupted", "no angles", "one diverged late"],
 )
 def test_results_that_are_not_whole_are_drawn_as_far_as_they_go(runs):
-    names = {picture.name for picture in pictures(results_of(*runs), own_data())}
-    assert ("curves" in names) == any(run.epochs for run in runs)
+    names = {picture.name for picture in pictures(study_of(*runs), own_data())}
+    assert ("curves" in names) == any(run.history for run in runs)
     assert names <= {"curves", "alignment"}
 
 
@@ -93,8 +94,8 @@ def test_many_rules_have_a_panel_each(register, monkeypatch):
     monkeypatch.setattr(figures, "_PICTURES", {"boundaries": figures._PICTURES["boundaries"]})
     for number in range(5):
         register(f"rule{number}", lambda: Hooked(lambda model, name, g: g))
-    results = compare(tiny(rules=tuple(f"rule{number}" for number in range(5)), epochs=1))
-    few = compare(tiny(rules="lfp", epochs=1))
+    results = compare(**tiny(rules=tuple(f"rule{number}" for number in range(5)), epochs=1))
+    few = compare(**tiny(rules="lfp", epochs=1))
     heights = [
         next(pixels(p.light).shape[0] for p in pictures(r, load_data("circles")) if p.name == "boundaries")
         for r in (few, results)

@@ -7,30 +7,30 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from altprop.experiment.curves import alignment, learning_curves, weight_alignment
-from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.records.study import Study
+from altprop.experiment.reports.curves import alignment, learning_curves, weight_alignment
 from altprop.experiment.reports.picture import Picture, png
 from altprop.experiment.reports.portraits import boundaries, first_layer, predictions, reconstructions
 from altprop.experiment.reports.theme import DARK, LIGHT, Theme
-from altprop.experiment.results import Results
 
 _NARROW = {"boundaries", "predictions"}
 
-Draw = Callable[[Results, Dataset, Theme], Figure | None]
+Draw = Callable[[Study, Splits, Theme], Figure | None]
 
 
-def pictures(results: Results, data: Dataset) -> list[Picture]:
+def pictures(study: Study, splits: Splits) -> list[Picture]:
     """Draw all that there is to show.
 
     Args:
-        results: of an experiment, with its networks.
-        data: what the networks were trained on.
+        study: with its networks.
+        splits: what the networks were trained on.
     """
     drawn = []
     for name, (title, caption, draw) in _PICTURES.items():
-        light, dark = (png(partial(draw, results, data), theme) for theme in (LIGHT, DARK))
+        light, dark = (png(partial(draw, study, splits), theme) for theme in (LIGHT, DARK))
         if light and dark:
-            words = caption.format(metric=results.metric)
+            words = caption.format(metric=study.metric)
             drawn.append(Picture(name, title, words, light, dark, narrow=name in _NARROW))
     return drawn
 
@@ -40,19 +40,19 @@ _PICTURES: dict[str, tuple[str, str, Draw]] = {
         "Learning curves",
         "Mean over seeds; the bands are one standard deviation to either side. Every rule starts from the same "
         "weights and sees the same batches. A rule that falls behind the control may run out of the picture.",
-        learning_curves,
+        lambda study, splits, theme: learning_curves(study, theme),
     ),
     "alignment": (
         "Alignment with backprop",
         "The angle between a rule's update and backprop's, at the same weights and on the same batch: 0° is the same "
         "direction, 90° an unrelated one.",
-        alignment,
+        lambda study, splits, theme: alignment(study, theme),
     ),
     "weight_alignment": (
         "Alignment of feedback weights",
         "The angle between the weights that carry the error back and those that carry the signal forward: 0° is "
         "backprop's choice, 90° what random weights start from.",
-        weight_alignment,
+        lambda study, splits, theme: weight_alignment(study, theme),
     ),
     "boundaries": (
         "Decision boundaries",

@@ -1,13 +1,12 @@
-"""What the results say: against statistics by hand, and after a journey to the disk."""
+"""What a study says: against statistics by hand, and after a journey to the disk."""
 
 import json
 
 import pytest
 
-from altprop.experiment import Results
-from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.results import Summary, Trial
-from tests.experiment.toys import results_of, run_of, tiny
+from altprop.experiment import InputError
+from altprop.experiment.records.study import STUDY, Study, Summary, Trial
+from tests.experiment.toys import run_of, study_of
 
 
 def summary_of(results, rule) -> Summary:
@@ -15,45 +14,45 @@ def summary_of(results, rule) -> Summary:
 
 
 def test_mean_and_deviation_are_those_of_the_last_scores():
-    results = results_of(run_of("lfp", 0, 0.1, 0.5), run_of("lfp", 1, 0.9, 0.7), run_of("lfp", 2, 0.2, 0.9))
+    results = study_of(run_of("lfp", 0, 0.1, 0.5), run_of("lfp", 1, 0.9, 0.7), run_of("lfp", 2, 0.2, 0.9))
     summary = summary_of(results, "lfp")
-    assert summary.score == pytest.approx((0.5 + 0.7 + 0.9) / 3)
-    assert summary.deviation == pytest.approx(((0.2**2 + 0 + 0.2**2) / 2) ** 0.5)
+    assert summary.test.mean == pytest.approx((0.5 + 0.7 + 0.9) / 3)
+    assert summary.test.deviation == pytest.approx(((0.2**2 + 0 + 0.2**2) / 2) ** 0.5)
     assert summary.seeds == 3
-    assert summary_of(results_of(run_of("lfp", 0, 0.5)), "lfp").deviation is None
+    assert summary_of(study_of(run_of("lfp", 0, 0.5)), "lfp").test.deviation is None
 
 
 def test_measurements_are_averaged_over_epochs_and_then_over_runs():
-    results = results_of(run_of("lfp", 0, 0.1, 0.5, cosine=0.2), run_of("lfp", 1, 0.9, 0.7, cosine=0.6))
+    results = study_of(run_of("lfp", 0, 0.1, 0.5, cosine=0.2), run_of("lfp", 1, 0.9, 0.7, cosine=0.6))
     summary = summary_of(results, "lfp")
     assert summary.cosine == pytest.approx(0.4)
     assert summary.layer_cosines == {"linear1": pytest.approx(0.4)}
     assert summary.sparsity == 0.25
-    undefined = summary_of(results_of(run_of("lfp", 0, 0.5, cosine=None)), "lfp")
+    undefined = summary_of(study_of(run_of("lfp", 0, 0.5, cosine=None)), "lfp")
     assert undefined.cosine is None
     assert undefined.layer_cosines == {"linear1": None}
 
 
 def test_runs_that_did_not_finish_are_not_averaged_but_named():
     runs = [run_of("lfp", 0, 0.5), run_of("lfp", 1, 0.1, diverged=True), run_of("lfp", 2, diverged=True)]
-    summary = summary_of(results_of(*runs), "lfp")
-    assert (summary.seeds, summary.score) == (1, 0.5)
+    summary = summary_of(study_of(*runs), "lfp")
+    assert (summary.seeds, summary.test.mean) == (1, 0.5)
     assert summary.trouble == "diverged at step 7 (2 of 3 seeds)"
-    alone = summary_of(results_of(run_of("lfp", 0, diverged=True)), "lfp")
-    assert (alone.score, alone.seeds, alone.trouble) == (None, 0, "diverged at step 7")
+    alone = summary_of(study_of(run_of("lfp", 0, diverged=True)), "lfp")
+    assert (alone.test.mean, alone.seeds, alone.trouble) == (None, 0, "diverged at step 7")
 
 
 def test_an_interrupted_run_is_named_with_its_score_so_far():
     runs = [run_of("lfp", 0, 0.5), run_of("lfp", 1, 0.25, interrupted=True)]
-    summary = summary_of(results_of(*runs), "lfp")
-    assert (summary.score, summary.trouble) == (0.5, "interrupted after epoch 1, at 0.250 (seed 1)")
+    summary = summary_of(study_of(*runs), "lfp")
+    assert (summary.test.mean, summary.trouble) == (0.5, "interrupted after epoch 1, at 0.250 (seed 1)")
 
 
 def test_runs_that_are_missing_are_counted():
-    results = results_of(run_of("lfp", 0, 0.5), settings=tiny(rules="lfp,backprop", seeds=3))
+    results = study_of(run_of("lfp", 0, 0.5), rules=("lfp", "backprop"), seeds=(0, 1, 2))
     assert summary_of(results, "lfp").trouble == "1 of 3 seeds run"
     missing = summary_of(results, "backprop")
-    assert (missing.score, missing.lr, missing.trouble) == (None, None, "0 of 3 seeds run")
+    assert (missing.test.mean, missing.lr, missing.trouble) == (None, None, "0 of 3 seeds run")
 
 
 # A lead of 0.1 on average; its standard error is 0 in the first case, and 0.1·√2/√2 = 0.1 in the third.
@@ -76,7 +75,7 @@ def test_beats_control_says_so_only_when_it_is_clear(case):
     mine, control, verdict = VERDICTS[case]
     runs = [run_of("lfp", seed, score) for seed, score in enumerate(mine)]
     runs += [run_of("shallow", seed, score) for seed, score in enumerate(control)]
-    results = results_of(*runs)
+    results = study_of(*runs)
     assert summary_of(results, "lfp").beats_control == verdict
     assert summary_of(results, "shallow").beats_control == "control"
 
@@ -84,37 +83,40 @@ def test_beats_control_says_so_only_when_it_is_clear(case):
 def test_only_seeds_that_both_finished_are_compared_with_the_control():
     runs = [run_of("lfp", 0, 0.9), run_of("lfp", 1, 0.1), run_of("shallow", 0, 0.5), run_of("lfp", 2, diverged=True)]
     runs += [run_of("shallow", 1, 0.99, diverged=True), run_of("shallow", 2, 0.5)]
-    assert summary_of(results_of(*runs), "lfp").beats_control == "yes"
-    assert summary_of(results_of(run_of("lfp", 0, 0.9)), "lfp").beats_control is None
+    assert summary_of(study_of(*runs), "lfp").beats_control == "yes"
+    assert summary_of(study_of(run_of("lfp", 0, 0.9)), "lfp").beats_control is None
     nothing = [run_of("lfp", 0, diverged=True), run_of("shallow", 0, 0.5)]
-    assert summary_of(results_of(*nothing), "lfp").beats_control is None
-
-
-def test_used_settings_hold_what_was_chosen():
-    settings = tiny(rules="lfp,backprop", lr_grid="0.1,0.3")
-    runs = [run_of("lfp", 0, 0.5, lr=0.3), run_of("backprop", 0, 0.5, lr=0.1)]
-    used = results_of(*runs, settings=settings).used_settings
-    assert used == tiny(rules="lfp,backprop", lr={"lfp": 0.3, "backprop": 0.1}, objective="cross-entropy")
+    assert summary_of(study_of(*nothing), "lfp").beats_control is None
 
 
 def test_everything_but_the_networks_survives_the_disk(tmp_path):
-    results = results_of(
+    results = study_of(
         run_of("lfp", 0, 0.5, 0.6, cosine=None),
         run_of("lfp", 1, diverged=True),
         run_of("shallow", 0, 0.4, interrupted=True),
         trials=(Trial(rule="lfp", lr=0.1, score=None, loss=None),),
         step_ratios={"lfp": 1.2},
         notes=("a warning",),
-        interrupted=True,
-        settings=tiny(rules="lfp,shallow", seeds=2, lr_grid=(0.1,)),
+        rules=("lfp", "shallow"),
+        seeds=(0, 1),
+        folder=tmp_path,
     )
-    (tmp_path / RESULTS).write_text(results.model_dump_json())
-    loaded = Results.load(tmp_path)
+    results.write()
+    loaded = Study.load(tmp_path)
     assert loaded == results
     assert loaded.summaries == results.summaries
+    assert loaded.interrupted
 
 
-def test_programs_find_the_summaries_in_the_json():
-    text = results_of(run_of("lfp", 0, 0.5)).model_dump_json()
-    assert json.loads(text)["summaries"][0]["score"] == 0.5
-    assert "folder" not in json.loads(text)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "sweep"}', '{"kind": "study", "recipe": {"dta": {}}}'])
+def test_a_record_that_is_none_is_named(text, tmp_path):
+    (tmp_path / STUDY).write_text(text)
+    with pytest.raises(InputError, match=r"study\.json is damaged"):
+        Study.load(tmp_path)
+
+
+def test_the_record_is_json_for_any_program():
+    told = json.loads(study_of(run_of("lfp", 0, 0.5)).model_dump_json())
+    assert (told["kind"], told["format"]) == ("study", 1)
+    assert told["cells"][0]["history"][0]["test_score"] == 0.5
+    assert not {"folder", "model"} & {*told, *told["cells"][0]}

@@ -1,4 +1,4 @@
-"""Runs that were trained by flags or in JAX, read into the form of a report."""
+"""Runs that were trained in JAX, read into the form of a report."""
 
 from __future__ import annotations
 
@@ -8,90 +8,18 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Task
 from altprop.experiment.data.names import parse_data
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
-from altprop.experiment.results import Epoch, Results, Run
-
-
-def read_flags(folder: Path, text: str) -> Source:
-    """Read what ``altprop compare``, or ``altprop train`` with flags, wrote.
-
-    Args:
-        folder: of the run.
-        text: of its ``results.json``.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    results = Results.model_validate_json(text)
-    given = results.used_settings.model_dump(mode="json", exclude={"out", "name", "overwrite"})
-    return Source(
-        folder=folder,
-        name=folder.resolve().name,
-        kind=results.command,
-        recipe=as_yaml(given),
-        created=results.created,
-        versions=results.versions,
-        command=results.settings.command(results.command) if results.data.name == results.settings.data else "",
-        entries=tuple(_entry(folder.resolve().name, results, rule) for rule in results.settings.rules),
-        notes=results.notes,
-        has_weights=results.settings.keep_weights or results.command == "train",
-    )
 
 
 def as_yaml(values: dict[str, Any]) -> str:
     """Settings for the reader."""
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
-
-
-def _entry(name: str, results: Results, rule: str) -> Entry:
-    asked = results.settings
-    recipe = Recipe.model_validate(
-        {
-            "model": {
-                "name": asked.model,
-                "activation": asked.activation,
-                "norm": asked.norm,
-                "dropout": asked.dropout,
-                "pretrained": asked.pretrained,
-            },
-            "objective": {"name": results.objective},
-            "optimizer": {"name": asked.optimizer, "momentum": asked.momentum},
-            "training": {"batch_size": asked.batch_size, "clip": asked.clip},
-        }
-    )
-    return Entry(
-        run=name,
-        rule=rule,
-        data=results.data.name,
-        task=results.data.task,
-        settings=settings_of(recipe) | {"data.test_samples": results.data.test},
-        seeds=len(asked.seeds),
-        networks=tuple(_network(run) for run in results.runs_of(rule)),
-        input_shape=results.data.input_shape,
-    )
-
-
-def _network(run: Run) -> Network:
-    return Network(
-        seed=run.seed,
-        lr=run.lr,
-        status=run.status,
-        points=tuple(map(_point, run.epochs)),
-        judged=run.epochs[-1].epoch if run.epochs else None,
-        seconds=run.seconds,
-        message=run.message(),
-    )
-
-
-def _point(epoch: Epoch) -> Point:
-    tracked = {"bp_cosine": epoch.cosine, "sparsity": epoch.sparsity, "weight_alignment": epoch.weight_cosine}
-    return Point(epoch=epoch.epoch, train_loss=epoch.train_loss, test=epoch.score, tracked=tracked)
 
 
 # What altprop.flax writes is read by its names alone: its own classes need JAX.

@@ -11,60 +11,63 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.labels import base_name
+from altprop.experiment.records.study import Cell, Study
 from altprop.experiment.registry import REFERENCE
-from altprop.experiment.reports.theme import Theme, lines
-from altprop.experiment.results import Results, Run
+from altprop.experiment.reports.theme import Theme, lines_of
 
 
-def learning_curves(results: Results, data: Dataset, theme: Theme) -> Figure | None:
+def learning_curves(study: Study, theme: Theme) -> Figure | None:
     """The test score and the training loss of each rule, epoch by epoch."""
-    runs = _in_view(results)
-    losses = [epoch.train_loss for run in runs for epoch in run.epochs]
+    cells = _in_view(study)
+    losses = [one.train_loss for cell in cells for one in cell.history if one.train_loss is not None]
     if not losses:
         return None
     figure = Figure(figsize=(9, 3.5))
     scores, training = figure.subplots(1, 2)
-    for rule, line in lines(results, theme).items():
-        band(scores, [[epoch.score for epoch in run.epochs] for run in results.runs_of(rule)], line)
-        band(training, [[epoch.train_loss for epoch in run.epochs] for run in results.runs_of(rule)], line)
-    scores.set(title=f"Test {results.metric}", xlabel="epoch")
-    scores.set_ylim(**_limits(runs))
-    training.set(title=f"Training loss ({results.objective})", xlabel="epoch")
+    for rule, line in lines_of(study.rules, theme).items():
+        cells_of = study.cells_of(rule)
+        band(scores, [[one.test_score for one in cell.epochs] for cell in cells_of], line, first=0)
+        band(training, [[one.train_loss for one in cell.history] for cell in cells_of], line)
+    scores.set(title=f"Test {study.metric}", xlabel="epoch")
+    scores.set_ylim(**_limits(cells))
+    training.set(title=f"Training loss ({study.objective})", xlabel="epoch")
     if min(losses) > 0 and max(losses) > 10 * min(losses):
         training.set_yscale("log")
         training.set_ylim(0.7 * min(losses), 1.4 * max(losses))
-    scores.legend(loc="best", ncols=1 + (len(results.settings.rules) > 5))
+    scores.legend(loc="best", ncols=1 + (len(study.rules) > 5))
     return figure
 
 
-def _in_view(results: Results) -> list[Run]:
-    """The runs that a picture has to show: those of a rule that fell behind the control may run out of it."""
-    lost = {summary.rule for summary in results.summaries if summary.beats_control == "no"}
-    runs = [run for run in results.runs if run.rule not in lost and run.epochs]
-    return runs or [run for run in results.runs if run.epochs]
+def _in_view(study: Study) -> list[Cell]:
+    """The cells that a picture has to show: those of a rule that fell behind the control may run out of it."""
+    lost = {summary.rule for summary in study.summaries if summary.beats_control == "no"}
+    cells = [cell for cell in study.cells if cell.rule not in lost and cell.history]
+    return cells or [cell for cell in study.cells if cell.history]
 
 
-def _limits(runs: Sequence[Run]) -> dict[str, float]:
+def _limits(cells: Sequence[Cell]) -> dict[str, float]:
     """Limits that show the differences: the first few epochs, where scores are low, may be cut off."""
-    scores = [epoch.score for run in runs for epoch in run.epochs[len(run.epochs) // 8 :]]
+    scores = [
+        one.test_score for cell in cells for one in cell.history[len(cell.history) // 8 :] if one.test_score is not None
+    ]
     low, high = max(min(scores), -0.2), max(*scores, -0.1)
     return {"bottom": low - 0.08 * (high - low) - 0.002, "top": min(1.0, high) + 0.08 * (high - low) + 0.002}
 
 
-def band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any]) -> None:
+def band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any], *, first: int = 1) -> None:
     """Draw the mean over runs, and a band of one standard deviation to either side.
 
     Args:
         axes: where to.
         runs: the values of each run, epoch by epoch; None where there is none.
         line: how it looks.
+        first: the number of the first epoch.
     """
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
-    epochs = range(1, 1 + max(map(len, runs), default=0))
-    values = [[v for run in runs[:] if len(run) >= n and (v := run[n - 1]) is not None] for n in epochs]
-    there = [(n, fmean(v), stdev(v) if len(v) > 1 else 0.0) for n, v in zip(epochs, values, strict=True) if v]
+    longest = max(map(len, runs), default=0)
+    values = [[v for run in runs if len(run) > n and (v := run[n]) is not None] for n in range(longest)]
+    there = [(n, fmean(v), stdev(v) if len(v) > 1 else 0.0) for n, v in enumerate(values, first) if v]
     if not there:
         return
     x, mean, spread = np.array(there).T
@@ -72,25 +75,17 @@ def band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any]
     axes.fill_between(x, mean - spread, mean + spread, color=line["color"], alpha=0.18, linewidth=0)
 
 
-def alignment(results: Results, data: Dataset, theme: Theme) -> Figure | None:
+def alignment(study: Study, theme: Theme) -> Figure | None:
     """The angle between each rule's updates and backprop's: over time, and for each layer."""
-    over_time = {
-        rule: [[angle(epoch.cosine) for epoch in run.epochs] for run in results.runs_of(rule)]
-        for rule in results.settings.rules
-        if base_name(rule) != REFERENCE
-    }
-    layers = {summary.rule: summary.layer_cosines for summary in results.summaries if summary.rule in over_time}
-    return _angles(over_time, layers, lines(results, theme), "backprop's update")
+    rules = [rule for rule in study.rules if base_name(rule) != REFERENCE]
+    layers = {rule: study.summary(rule).layer_cosines for rule in rules}
+    return _angles(study, "bp_cosine", layers, theme, "backprop's update")
 
 
-def weight_alignment(results: Results, data: Dataset, theme: Theme) -> Figure | None:
+def weight_alignment(study: Study, theme: Theme) -> Figure | None:
     """The angle between forward and feedback weights: over time, and for each layer."""
-    over_time = {
-        rule: [[angle(epoch.weight_cosine) for epoch in run.epochs] for run in results.runs_of(rule)]
-        for rule in results.settings.rules
-    }
-    layers = {summary.rule: summary.layer_weight_cosines for summary in results.summaries}
-    return _angles(over_time, layers, lines(results, theme), "forward weights")
+    layers = {summary.rule: summary.layer_weight_cosines for summary in study.summaries}
+    return _angles(study, "weight_alignment", layers, theme, "forward weights")
 
 
 def angle(cosine: float | None) -> float | None:
@@ -99,18 +94,17 @@ def angle(cosine: float | None) -> float | None:
 
 
 def _angles(
-    over_time: dict[str, list[list[float | None]]],
-    layers: dict[str, dict[str, float | None]],
-    looks: dict[str, dict[str, Any]],
-    what: str,
+    study: Study, name: str, layers: dict[str, dict[str, float | None]], theme: Theme, what: str
 ) -> Figure | None:
     there = [rule for rule in layers if any(value is not None for value in layers[rule].values())]
     if not there:
         return None
+    looks = lines_of(study.rules, theme)
     figure = Figure(figsize=(9, 3.3))
     left, right = figure.subplots(1, 2)
     for rule in there:
-        band(left, over_time[rule], looks[rule])
+        over_time = [[angle(one.tracked.get(name)) for one in cell.epochs] for cell in study.cells_of(rule)]
+        band(left, over_time, looks[rule], first=0)
     left.axhline(90, color=looks[there[0]]["color"], alpha=0.3, linewidth=0.8)
     left.set(title="All layers, while training", xlabel="epoch", ylabel=f"angle with {what}")
     names = list(dict.fromkeys(name for rule in there for name in layers[rule]))

@@ -1,0 +1,155 @@
+"""The report of a study: a page that needs no other file and no network, its pictures, and tables for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.labels import base_name
+from altprop.experiment.records.study import Epoch, Study
+from altprop.experiment.registry import REFERENCE, make_rule
+from altprop.experiment.reports.csv import column, write_csv
+from altprop.experiment.reports.figures import pictures
+from altprop.experiment.reports.page import render
+from altprop.experiment.reports.picture import Picture
+from altprop.experiment.reports.study_table import CONTROL_NOTE, has_control, header, row
+
+_NAMES = {"bp_cosine": "cosine", "weight_alignment": "weight_cosine"}
+
+
+def write_report(study: Study, splits: Splits) -> None:
+    """Write the report of a study to its folder.
+
+    * ``results.csv``: a line for each network; ``curves.csv``: a line for each of its epochs;
+    * ``report.html``, and its pictures as PNG files beside it.
+
+    Args:
+        study: what to show, with its networks.
+        splits: what the networks were trained on.
+    """
+    folder = study.folder
+    assert folder is not None
+    write_csv(folder / "results.csv", _cell_rows(study))
+    write_csv(folder / "curves.csv", _epoch_rows(study))
+    drawn = pictures(study, splits)
+    for picture in drawn:
+        (folder / f"{picture.name}.png").write_bytes(picture.light)
+    (folder / "report.html").write_text(render_report(study, drawn), encoding="utf-8")
+
+
+def render_report(study: Study, drawn: Sequence[Picture]) -> str:
+    """Render the page.
+
+    Args:
+        study: what to show.
+        drawn: the pictures below the table.
+    """
+    subtitle = "several learning rules, the same batches" if study.compares else "one learning rule"
+    interrupted = ["The study was interrupted; this is what there was."] if study.interrupted else []
+    return render(
+        "report.html",
+        results=study,
+        title=_title(study),
+        subtitle=f"One network, {subtitle}",
+        facts=_facts(study) | {rule: f"altprop.{make_rule(rule)!r}" for rule in study.rules},
+        header=header(study),
+        rows=[(summary, row(study, summary)) for summary in study.summaries],
+        verdict=_verdict(study) if has_control(study) else "",
+        control_note=CONTROL_NOTE if has_control(study) else "",
+        layers=_layers(study),
+        pictures=drawn,
+        messages=[*interrupted, *study.messages],
+        command=study.command,
+    )
+
+
+def _cell_rows(study: Study) -> Iterable[Mapping[str, Any]]:
+    for cell in study.cells:
+        figures = cell.judged
+        yield {
+            "rule": cell.rule,
+            "seed": cell.seed,
+            "lr": cell.lr,
+            "status": cell.status,
+            "epochs": len(cell.history),
+            "judged_epoch": figures and figures.epoch,
+            f"test_{column(study.metric)}": cell.score,
+            f"validation_{column(study.metric)}": figures and figures.val_score,
+            "train_loss": figures and figures.train_loss,
+            "step_time_ratio": study.step_ratios.get(cell.rule),
+            "cosine": cell.tracked("bp_cosine"),
+            "sparsity": cell.tracked("sparsity"),
+            "seconds": round(cell.seconds, 3),
+            "message": cell.message,
+        }
+
+
+def _epoch_rows(study: Study) -> Iterable[Mapping[str, Any]]:
+    for cell in study.cells:
+        for figures in cell.epochs:
+            yield {"rule": cell.rule, "seed": cell.seed, **_epoch_row(figures, column(study.metric))}
+
+
+def _epoch_row(figures: Epoch, score: str) -> Mapping[str, Any]:
+    tracked = {_in_table(name): value for name, value in figures.tracked.items()}
+    return {
+        "epoch": figures.epoch,
+        "step": figures.step,
+        "train_loss": figures.train_loss,
+        f"train_{score}": figures.train_score,
+        f"validation_{score}": figures.val_score,
+        f"test_{score}": figures.test_score,
+        **tracked,
+    }
+
+
+def _in_table(name: str) -> str:
+    kind, slash, layer = name.partition("/")
+    return _NAMES.get(kind, kind) + (f"_{layer}" if slash else "")
+
+
+def _title(study: Study) -> str:
+    *others, last = study.rules
+    return f"{', '.join(others)} and {last} on {study.data.name}" if others else f"{last} on {study.data.name}"
+
+
+def _facts(study: Study) -> dict[str, str]:
+    """What was run, in a few words each."""
+    recipe, data = study.recipe, study.data
+    shape = "×".join(map(str, data.input_shape))
+    norm = "" if recipe.model.norm == "none" else f", {recipe.model.norm} norm"
+    momentum = f", momentum {recipe.optimizer.momentum:g}" if recipe.optimizer.name == "sgd" else ""
+    clip = f"update norm clipped at {recipe.training.clip:g}" if recipe.training.clip else "no clipping"
+    outputs = "classes" if data.task == "classification" else "outputs"
+    training = recipe.training
+    length = f"{training.steps} steps" if training.steps else f"{training.planned_epochs} epochs"
+    return {
+        "data": f"{data.name}: {data.train:,} + {data.test:,} samples of {shape}, {data.outputs} {outputs}",
+        "network": f"{recipe.model.name}, {recipe.model.activation}{norm}",
+        "objective": study.objective,
+        "optimizer": f"{recipe.optimizer.name}{momentum}, {clip}",
+        "training": f"{length}, batches of {training.batch_size}",
+        "seeds": ", ".join(map(str, study.seeds)),
+    }
+
+
+def _verdict(study: Study) -> str:
+    """Which rules beat the control, in a sentence."""
+    judged = {summary.rule: summary.beats_control for summary in study.summaries}
+    groups = {
+        "beats the control": [rule for rule, verdict in judged.items() if verdict == "yes"],
+        "does not beat it": [rule for rule, verdict in judged.items() if verdict == "no"],
+        "cannot be told from it with these seeds": [rule for rule, verdict in judged.items() if verdict == "unclear"],
+    }
+    parts = [f"{', '.join(rules)}: {words}" for words, rules in groups.items() if rules]
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _layers(study: Study) -> dict[str, dict[str, float | None]]:
+    """The mean cosine with backprop, by rule and layer."""
+    return {
+        summary.rule: summary.layer_cosines
+        for summary in study.summaries
+        if summary.layer_cosines and base_name(summary.rule) != REFERENCE
+    }
