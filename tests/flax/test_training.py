@@ -83,6 +83,7 @@ def test_scales_of_the_weights_and_the_feedback_weights_are_respected():
 def test_the_folder_holds_results_weights_and_curves(tmp_path):
     results = train(settings(out=tmp_path, name="mine", rule="kp"))
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "altprop.json",
         "curves.csv",
         "model.safetensors",
         "results.json",

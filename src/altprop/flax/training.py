@@ -51,7 +51,7 @@ def train(settings: FlaxSettings, *, watch: Watch | None = None) -> FlaxResults:
     """
     watch = watch or Watch()
     default = f"flax-{settings.rule}-{settings.data}-{'-'.join(map(str, settings.hidden))}"
-    with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
+    with results_folder(settings, default, kind="JAX training") as folder:
         name, _, root = settings.data.partition(":")
         section = DataSection.model_validate(
             {"name": name, "root": root or None, "validation": settings.validation, "seed": settings.seed}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from altprop.experiment import InputError
 from altprop.experiment.recipes import load_recipe
-from altprop.experiment.records.place import git_state
+from altprop.experiment.records.facts import git_state
 from altprop.experiment.records.training import Training
 from altprop.experiment.studies.checkpoints import trained_network
 from altprop.experiment.studies.reading import load_trained
@@ -30,7 +30,7 @@ def test_a_training_leaves_all_that_is_needed_to_do_it_again(tmp_path, circles):
         for place in ("last", "last-previous", "best", "epoch-00002")
         for file in ("model.safetensors", "state.safetensors", "state.json", "manifest.json")
     }
-    expected = {"recipe.yaml", "facts.json", "training.json"}
+    expected = {"altprop.json", "recipe.yaml", "facts.json", "training.json"}
     expected |= {f"seed-{seed}/{file}" for seed in (0, 3) for file in own | {"history.jsonl", "model.safetensors"}}
     logged = {file for file in files if "/tensorboard/" in file}
     assert files - logged - {f for f in files if "last-previous" in f} == {f for f in expected if "previous" not in f}
