@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
+from altprop._switches import without_gradients
 from altprop._unsupported import refuse_transforms
 from altprop.nn._operations import Operation, fans, weight_names
 from altprop.nn._witness import UNSEEN, trained_weights, unwatch, watch, watch_again
@@ -180,7 +181,7 @@ class SignFeedback(FeedbackLayer):
                 self.__dict__["feedback_distribution"] = "uniform" if init is None else shape
                 self._keep("feedback_draws", name, first_draw(weight, generator), shared)
 
-    @torch.no_grad()
+    @without_gradients
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
         """B; a training pass remembers for which weights M was drawn."""
         if not a.requires_grad:
@@ -191,7 +192,7 @@ class SignFeedback(FeedbackLayer):
         draws.copy_(draw_for(getattr(self, name), draws))
         return self._redrawn(name, draws)
 
-    @torch.no_grad()
+    @without_gradients
     def feedback(self, name: str) -> Tensor:
         """B = sign(W) · magnitude, where sign 0 is 0: a weight that is cut sends no error back."""
         weight = getattr(self, name)

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
+from altprop._switches import without_autocast
 from altprop._unsupported import refuse_transforms
 from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
@@ -254,9 +255,7 @@ def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
             "when='backward'."
         )
     try:
-        # As a decorator, for an interrupt can come between the last line of a block and its end: autocast would stay
-        # nested for the whole process, and its copies of the weights would never be made anew.
-        torch.autocast(root.device.type, enabled=False)(torch.autograd.backward)(root, signal)
+        without_autocast(root.device.type, torch.autograd.backward)(root, signal)
     except RuntimeError as error:
         if "backward through the graph a second time" not in str(error):
             raise
