@@ -7,7 +7,6 @@ the forward pass of each kind of layer is in :mod:`altprop.nn._operations`.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from typing import Any, Literal
 
@@ -268,11 +267,10 @@ class LearnedFeedback(FeedbackLayer):
         seen = self.__dict__.setdefault(_VERSIONS, {})
         before, seen[name] = seen.get(name), (version, B._version)
         if before is not None and before[0] != version and before[1] == B._version:
-            attachment.warned.add(_VERSIONS)
-            warnings.warn(
+            attachment.tell(
+                _VERSIONS,
                 f"{attachment.rule!r}: the weights have changed since the last pass and the feedback weights have not. "
                 f"The optimizer must hold both: make it after attach(), from model.parameters().",
-                stacklevel=2,
             )
 
 

@@ -48,6 +48,7 @@ class DirectRule(Rule):
             credit flows by backprop.
         output: the name of the module whose output is the network's; by default the model itself. For models that
             compute their own loss, such as ``"lm_head"`` in Hugging Face's.
+        strict: make each warning of the rule an error.
     """
 
     _draws_on_first_batch = False
@@ -58,11 +59,12 @@ class DirectRule(Rule):
     batch_dim: int | None = None
     mask: str | None = None
 
-    def __init__(self, blocks: Iterable[str] | None = None, output: str | None = None) -> None:
+    def __init__(self, blocks: Iterable[str] | None = None, output: str | None = None, *, strict: bool = False) -> None:
         if isinstance(blocks, str):
             raise ValueError(f"{type(self).__name__}'s blocks are a list of module names, got the string {blocks!r}.")
         self.blocks = None if blocks is None else tuple(blocks)
         self.output = output
+        self.strict = strict
 
     @abstractmethod
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
