@@ -25,10 +25,11 @@ from torch.nn import functional as F
 
 from altprop import targets
 from altprop.experiment import build_model, load_data, make_rule
-from altprop.experiment.fitting import EpochFigures, fit
-from altprop.experiment.models import Shape
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.networks.names import Shape
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.sources import Splits
+from altprop.experiment.records.training import EpochFigures
+from altprop.experiment.training.fit import fit
 
 _LR, _BATCH = 0.01, 64
 

@@ -126,7 +126,7 @@ def load(name: str) -> tuple[Tensor, ...]:
     """A data set of altprop.experiment, or a file that --write has made."""
     if name.endswith(".pt"):
         return tuple(torch.load(name))
-    from altprop.experiment.data import load_data
+    from altprop.experiment import load_data
 
     data = load_data(name)
     return data.x_train, data.y_train, data.x_test, data.y_test

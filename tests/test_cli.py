@@ -13,9 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import altprop.cli
-from altprop.experiment import DATA_SETS, MODELS, RULES, ExplainSettings, Explanations, Results, Settings, progress
+from altprop.experiment import DATA_SETS, MODELS, RULES, ExplainSettings, Explanations, Results, Settings
+from altprop.experiment.networks.spiking import SPIKING_MODELS
 from altprop.experiment.objectives import LOSSES
-from altprop.experiment.spiking import SPIKING_MODELS
+from altprop.experiment.training import progress
 from altprop.explain import COMPOSITES
 from altprop.rewards import REWARDS, SPIKE_REWARDS
 

@@ -8,9 +8,9 @@ import pytest
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from altprop.cli import train
-from altprop.experiment import progress
 from altprop.experiment.recipes import load_recipe
 from altprop.experiment.settings import Settings
+from altprop.experiment.training import progress
 
 QUICK = """\
 data: circles

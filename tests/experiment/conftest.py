@@ -2,8 +2,10 @@
 
 import pytest
 
-from altprop.experiment import timing
+from altprop.experiment import load_data
+from altprop.experiment.data.examples import Splits
 from altprop.experiment.registry import RULES, RuleEntry
+from altprop.experiment.training import timing
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +28,8 @@ def register(monkeypatch):
         monkeypatch.setitem(RULES, name, RuleEntry(make, {"sgd": lr, "adam": lr}, "For a test."))
 
     return register
+
+
+@pytest.fixture(scope="session")
+def circles():
+    return Splits.of(load_data("circles"))

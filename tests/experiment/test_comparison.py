@@ -16,9 +16,9 @@ from altprop.experiment import (
     load_data,
     train,
 )
-from altprop.experiment.folder import RESULTS
 from altprop.experiment.metrics import score
-from altprop.experiment.watching import Watch
+from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import Gambler, Hooked, StopsAt, own_data, poison, tiny, without_times
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from altprop.experiment.facts import DataFacts
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.fits_table import judged, row, terminal_table
-from altprop.experiment.fitting.records import EpochFigures, Fit, Training
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.training import EpochFigures, Fit, Training
 
 
 def figures(epoch, **scores):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from altprop.experiment import Results
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.results import Summary, Trial
 from tests.experiment.toys import results_of, run_of, tiny
 

@@ -3,10 +3,10 @@
 import pytest
 
 from altprop.experiment import load_data
+from altprop.experiment.old_training import Job
 from altprop.experiment.results import Trial
 from altprop.experiment.search import best_rate, try_rate
-from altprop.experiment.training import Job
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import StopsAt, poison, tiny
 
 

@@ -6,9 +6,9 @@ import torch
 import altprop
 from altprop import Attachment
 from altprop.experiment import Dataset, Settings
-from altprop.experiment.facts import DataFacts
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.results import Divergence, Epoch, Results, Run
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 
 
 def tiny(**changes):

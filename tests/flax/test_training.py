@@ -12,7 +12,7 @@ from altprop.flax.networks import RULES, make_network
 from altprop.flax.results import FlaxResults
 from altprop.flax.settings import FlaxSettings
 from altprop.flax.training import train
-from tests.experiment.sources.originals import idx
+from tests.experiment.data.originals import idx
 
 
 def settings(**changed):

@@ -26,8 +26,8 @@ def _data(context: typer.Context) -> None:
 
 def list_data() -> None:
     """List the data sets: the embedded ones come with altprop, the others are read from a folder."""
-    from altprop.experiment.sources import DATA_SETS, HUGGING_FACE
-    from altprop.experiment.sources.describe import kind
+    from altprop.experiment.data.catalog import DATA_SETS, HUGGING_FACE
+    from altprop.experiment.data.describe import kind
 
     rows = (
         [name, entry.task, entry.size, entry.summary, f"{kind(entry)}: {entry.origin}"]
@@ -38,7 +38,7 @@ def list_data() -> None:
 
 def info(name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]) -> None:
     """Say what a data set is, where it is published, where its files go and how its images are prepared."""
-    from altprop.experiment.sources import describe
+    from altprop.experiment.data.describe import describe
 
     with errors_for_the_reader():
         lines = describe(name)
@@ -49,7 +49,7 @@ def download(
     name: Annotated[str, typer.Argument(metavar="NAME[:ROOT]", help="ROOT: into which folder; data if unset.")],
 ) -> None:
     """Download the files of a data set that are missing, check them, and read them."""
-    from altprop.experiment.sources import download_data
+    from altprop.experiment.data.memory import download_data
 
     with errors_for_the_reader():
         typer.echo(download_data(name))

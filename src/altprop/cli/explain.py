@@ -11,7 +11,7 @@ from altprop.cli.options import Later, as_epilog, with_options
 from altprop.cli.output import print_outcome
 
 if TYPE_CHECKING:
-    from altprop.experiment.explanations import Explanations
+    from altprop.experiment.explaining.results import Explanations
 
 HELP = """
 Explain a network's outputs by layer-wise relevance propagation, by several composites of rules side by side.
@@ -34,13 +34,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command() -> Callable[..., None]:
-    from altprop.experiment.explain_settings import ExplainSettings
-    from altprop.experiment.explaining import explain
+    from altprop.experiment.explaining.running import explain
+    from altprop.experiment.explaining.settings import ExplainSettings
 
     return with_options(explain, ExplainSettings, _show)
 
 
 def _show(explanations: Explanations) -> None:
-    from altprop.experiment.explain_table import terminal_tables
+    from altprop.experiment.explaining.table import terminal_tables
 
     print_outcome(terminal_tables(explanations), explanations.notes, explanations.folder)

@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 def models() -> None:
     """List the networks."""
-    from altprop.experiment.models import known_models
+    from altprop.experiment.networks.names import known_models
 
     print_list("Networks", ["--model", "inputs", ""], known_models())
 

@@ -19,7 +19,7 @@ def watched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a function of the library with ``watch=``, a progress bar on the terminal."""
     from rich.console import Console
 
-    from altprop.experiment.progress import Bar
+    from altprop.experiment.training.progress import Bar
 
     with Bar(Console(stderr=True)) as bar:
         return run(*arguments, **options, watch=bar)

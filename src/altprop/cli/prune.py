@@ -11,7 +11,7 @@ from altprop.cli.options import Later, as_epilog, with_options
 from altprop.cli.output import print_outcome
 
 if TYPE_CHECKING:
-    from altprop.experiment.pruning.results import PruneResults
+    from altprop.experiment.stress.pruning_results import PruneResults
 
 HELP = """
 Prune the networks of an experiment at growing rates: how much can go before they fail, by learning rule?
@@ -34,12 +34,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command() -> Callable[..., None]:
-    from altprop.experiment.pruning import PruneSettings, prune
+    from altprop.experiment.stress.pruning import prune
+    from altprop.experiment.stress.settings import PruneSettings
 
     return with_options(prune, PruneSettings, _show)
 
 
 def _show(results: PruneResults) -> None:
-    from altprop.experiment.stress_output import terminal_tables
+    from altprop.experiment.stress.output import terminal_tables
 
     print_outcome(terminal_tables(results, results.words), results.notes, results.folder)

@@ -37,7 +37,7 @@ def _report(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report of the same name.")] = False,
 ) -> None:
-    from altprop.experiment.reports import report
+    from altprop.experiment.reports.running import report
     from altprop.experiment.reports.table import terminal_tables
 
     with errors_for_the_reader():

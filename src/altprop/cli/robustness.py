@@ -11,7 +11,7 @@ from altprop.cli.options import Later, as_epilog, with_options
 from altprop.cli.output import print_outcome
 
 if TYPE_CHECKING:
-    from altprop.experiment.robustness.results import RobustnessResults
+    from altprop.experiment.stress.robustness_results import RobustnessResults
 
 HELP = """
 Attack the networks of an experiment: how accurate do they stay under FGSM and PGD, by learning rule?
@@ -32,12 +32,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command() -> Callable[..., None]:
-    from altprop.experiment.robustness import RobustnessSettings, robustness
+    from altprop.experiment.stress.robustness import robustness
+    from altprop.experiment.stress.settings import RobustnessSettings
 
     return with_options(robustness, RobustnessSettings, _show)
 
 
 def _show(results: RobustnessResults) -> None:
-    from altprop.experiment.stress_output import terminal_tables
+    from altprop.experiment.stress.output import terminal_tables
 
     print_outcome(terminal_tables(results, results.words), results.notes, results.folder)

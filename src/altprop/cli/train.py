@@ -15,7 +15,7 @@ from altprop.cli.options import Later, as_epilog, declare, given_values, option_
 from altprop.cli.output import errors_for_the_reader, fail, print_outcome, print_results, watched
 
 if TYPE_CHECKING:
-    from altprop.experiment.fitting import Training
+    from altprop.experiment.records.training import Training
     from altprop.experiment.results import Results
 
 HELP = """
@@ -138,8 +138,8 @@ def _check_flags(given: dict[str, Any], changes: list[str]) -> None:
 
 
 def _train_by_recipe(recipe: str, changes: list[str], given: dict[str, Any]) -> None:
-    from altprop.experiment.fitting import train_recipe
     from altprop.experiment.recipes import find_recipe, load_recipe
+    from altprop.experiment.studies.study import train_recipe
 
     with errors_for_the_reader(), _first_to_speak():
         _check_recipe_flags(given)

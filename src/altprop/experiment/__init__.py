@@ -17,17 +17,18 @@ from altprop.experiment.errors import InputError, check_extra
 
 if TYPE_CHECKING:
     from altprop.experiment.comparison import Interrupted, compare, train
-    from altprop.experiment.data import DATA
-    from altprop.experiment.dataset import Dataset
-    from altprop.experiment.explain_settings import ExplainSettings
-    from altprop.experiment.explaining import explain
-    from altprop.experiment.explanations import Explanations
-    from altprop.experiment.models import ACTIVATIONS, MODELS, build_model
+    from altprop.experiment.data.catalog import DATA_SETS
+    from altprop.experiment.data.dataset import Dataset
+    from altprop.experiment.data.embedded import DATA
+    from altprop.experiment.data.memory import load_data
+    from altprop.experiment.explaining.results import Explanations
+    from altprop.experiment.explaining.running import explain
+    from altprop.experiment.explaining.settings import ExplainSettings
+    from altprop.experiment.networks.names import ACTIVATIONS, MODELS, build_model
     from altprop.experiment.objectives import make_objective
     from altprop.experiment.registry import RULES, make_rule
     from altprop.experiment.results import Results
     from altprop.experiment.settings import Settings
-    from altprop.experiment.sources import DATA_SETS, load_data
 
 check_extra()
 
@@ -55,21 +56,21 @@ __all__ = [
 
 # Each is imported at its first use: who loads data need not wait for what draws the report.
 _LATER = {
-    "ACTIVATIONS": "models",
-    "DATA": "data",
-    "DATA_SETS": "sources",
-    "MODELS": "models",
+    "ACTIVATIONS": "networks.names",
+    "DATA": "data.embedded",
+    "DATA_SETS": "data.catalog",
+    "MODELS": "networks.names",
     "RULES": "registry",
-    "Dataset": "dataset",
-    "ExplainSettings": "explain_settings",
-    "Explanations": "explanations",
+    "Dataset": "data.dataset",
+    "ExplainSettings": "explaining.settings",
+    "Explanations": "explaining.results",
     "Interrupted": "comparison",
     "Results": "results",
     "Settings": "settings",
-    "build_model": "models",
+    "build_model": "networks.names",
     "compare": "comparison",
-    "explain": "explaining",
-    "load_data": "sources",
+    "explain": "explaining.running",
+    "load_data": "data.memory",
     "make_objective": "objectives",
     "make_rule": "registry",
     "train": "comparison",

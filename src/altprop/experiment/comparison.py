@@ -11,23 +11,24 @@ from typing import Literal
 from torch import nn
 
 from altprop import targets
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.data.facts import DataFacts
+from altprop.experiment.data.memory import load_data
+from altprop.experiment.data.names import parse_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.facts import DataFacts
-from altprop.experiment.folder import RESULTS, Folder, results_folder
-from altprop.experiment.machine import check_device, threads, versions
+from altprop.experiment.networks.spiking import check_task
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
+from altprop.experiment.old_training import Job, train_network
 from altprop.experiment.output import write_report, write_results
+from altprop.experiment.records.folder import RESULTS, Folder, results_folder
+from altprop.experiment.records.machine import check_device, threads, versions
 from altprop.experiment.registry import REFERENCE
 from altprop.experiment.results import Results, Run, Trial
 from altprop.experiment.search import best_rate, try_rate
 from altprop.experiment.seeding import seeded
 from altprop.experiment.settings import ALL, Settings
-from altprop.experiment.sources import load_data, parse_data
-from altprop.experiment.spiking import check_task
-from altprop.experiment.timing import step_times
-from altprop.experiment.training import Job, train_network
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.timing import step_times
+from altprop.experiment.training.watching import Watch
 
 
 class Interrupted(KeyboardInterrupt):

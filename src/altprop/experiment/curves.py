@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from altprop.experiment.dataset import Dataset
+from altprop.experiment.data.dataset import Dataset
 from altprop.experiment.labels import base_name
 from altprop.experiment.registry import REFERENCE
+from altprop.experiment.reports.theme import Theme, lines
 from altprop.experiment.results import Results, Run
-from altprop.experiment.theme import Theme, lines
 
 
 def learning_curves(results: Results, data: Dataset, theme: Theme) -> Figure | None:

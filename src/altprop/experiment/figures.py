@@ -8,11 +8,11 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from altprop.experiment.curves import alignment, learning_curves, weight_alignment
-from altprop.experiment.dataset import Dataset
-from altprop.experiment.picture import Picture, png
-from altprop.experiment.portraits import boundaries, first_layer, predictions, reconstructions
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.reports.picture import Picture, png
+from altprop.experiment.reports.portraits import boundaries, first_layer, predictions, reconstructions
+from altprop.experiment.reports.theme import DARK, LIGHT, Theme
 from altprop.experiment.results import Results
-from altprop.experiment.theme import DARK, LIGHT, Theme
 
 _NARROW = {"boundaries", "predictions"}
 

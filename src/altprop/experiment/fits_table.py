@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from rich.table import Table
 
-from altprop.experiment.fitting.records import EpochFigures, Fit, Training
+from altprop.experiment.records.training import EpochFigures, Fit, Training
 
 HEADER = ("seed", "lr", "epochs", "best", "training loss", "validation", "test", "time", "")
 

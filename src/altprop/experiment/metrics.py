@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 
 
 @dataclass(frozen=True)

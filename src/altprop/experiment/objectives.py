@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.rewards import REWARDS, SPIKE_REWARDS
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from altprop.experiment.dataset import Dataset
-from altprop.experiment.folder import RESULTS, WEIGHTS, weights_file
+from altprop.experiment.data.dataset import Dataset
+from altprop.experiment.records.folder import RESULTS, WEIGHTS, weights_file
 from altprop.experiment.results import Results
 
 
@@ -22,7 +22,8 @@ def write_results(results: Results, folder: Path) -> None:
     * ``settings.json``: the settings as they were used, defaults filled in;
     * ``model.pt``: after ``train``, the weights (``model-seed-1.pt`` for each seed if there are several), unless the
       run diverged;
-    * ``weights/``: the weights of every rule and seed, if they are to be kept, for :mod:`altprop.experiment.kept`;
+    * ``weights/``: the weights of every rule and seed, if they are to be kept, for
+      :mod:`altprop.experiment.studies.kept`;
     * ``results.json``: all but the weights, to be read again by :meth:`Results.load`. It comes last: where it is, the
       others are too.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import altprop
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.errors import unknown
 from altprop.experiment.labels import base_name, make_named, parse_label
 from altprop.rule import Rule

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from altprop.experiment.labels import base_name
-from altprop.experiment.page import render
-from altprop.experiment.picture import Picture
 from altprop.experiment.registry import REFERENCE, make_rule
+from altprop.experiment.reports.page import render
+from altprop.experiment.reports.picture import Picture
 from altprop.experiment.results import Results
 from altprop.experiment.table import CONTROL_NOTE, header, row
 

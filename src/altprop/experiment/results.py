@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 from torch import nn
 
-from altprop.experiment.facts import DataFacts
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
+from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.registry import CONTROL
 from altprop.experiment.settings import Settings
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.metrics import METRICS
+from altprop.experiment.old_training import Job, train_network
 from altprop.experiment.results import Trial
-from altprop.experiment.training import Job, train_network
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 
 
 def try_rate(job: Job, watch: Watch) -> Trial:

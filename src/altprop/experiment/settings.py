@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import nn
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.memory import check_data
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.labels import base_name, split_labels
-from altprop.experiment.models import ACTIVATIONS, Norm, Shape, build_model, check_model_name
+from altprop.experiment.networks.names import ACTIVATIONS, Norm, Shape, build_model, check_model_name
+from altprop.experiment.networks.spiking import SURROGATES, check_fit, is_spiking, spiking_defaults
 from altprop.experiment.objectives import check_objective_name
 from altprop.experiment.options import Name, Options, parse_numbers, parse_seeds
 from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_rule
-from altprop.experiment.sources.memory import check_data
-from altprop.experiment.spiking import SURROGATES, check_fit, is_spiking, spiking_defaults
 
 _ACTIVATION = (
     f"Activation: {', '.join(ACTIVATIONS)}; of a spiking network the surrogate gradient: {', '.join(SURROGATES)}."

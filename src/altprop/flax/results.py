@@ -15,7 +15,7 @@ from jax import Array
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import save_file
 
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.records.folder import RESULTS
 from altprop.flax.settings import FlaxSettings
 
 _PACKAGES = ("altprop", "jax", "flax", "optax", "numpy")

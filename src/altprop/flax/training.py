@@ -17,12 +17,13 @@ import torch
 from flax import nnx
 from jax import Array
 
+from altprop.experiment.data.examples import Examples, Splits
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import Folder, results_folder
 from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.records.folder import Folder, results_folder
 from altprop.experiment.registry import RULES
-from altprop.experiment.sources import Examples, Splits, open_data
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 from altprop.flax import metrics
 from altprop.flax.initializers import feedback_initializer
 from altprop.flax.logs import weights_and_biases

@@ -3,10 +3,10 @@
 import pytest
 
 from altprop.experiment import InputError
-from altprop.experiment.data import DATA
-from altprop.experiment.fitting import fit
+from altprop.experiment.data.embedded import DATA
 from altprop.experiment.recipes import find_recipe, load_recipe, shipped_recipes
 from altprop.experiment.recipes.reading import read_file
+from altprop.experiment.training.fit import fit
 
 NAMES = list(shipped_recipes())
 

@@ -8,7 +8,7 @@ import pytest
 from altprop.experiment.reports.drawing import draw_curves, draw_measured
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.tables import groups_of
-from altprop.experiment.theme import LIGHT
+from altprop.experiment.reports.theme import LIGHT
 from tests.experiment.reports.toys import compared, figures, fit_of, recipe_run
 from tests.experiment.toys import run_of
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.fitting.place import FACTS, RECIPE
-from altprop.experiment.fitting.records import TRAINING
-from altprop.experiment.folder import RESULTS
 from altprop.experiment.recipes import Recipe, dump_recipe
+from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.place import FACTS, RECIPE
+from altprop.experiment.records.training import TRAINING
 from altprop.experiment.reports.finding import find
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.results import SweepResults, SweepTrial
 from altprop.flax.results import FlaxEpoch, FlaxResults
 from altprop.flax.settings import FlaxSettings
 from tests.experiment.reports.toys import compared, figures, fit_of, put, recipe_run
-from tests.experiment.test_stress import results_of as stressed
+from tests.experiment.stress.test_results import results_of as stressed
 from tests.experiment.toys import run_of
 
 

@@ -9,13 +9,16 @@ import pytest
 from PIL import Image
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.pruning import PruneSettings, prune
-from altprop.experiment.reports import Report, boundaries, report
+from altprop.experiment.reports import boundaries
 from altprop.experiment.reports.boundaries import draw_kept, kept_of
 from altprop.experiment.reports.drawing import pictures_of
 from altprop.experiment.reports.finding import find
+from altprop.experiment.reports.records import Report
+from altprop.experiment.reports.running import report
 from altprop.experiment.reports.tables import groups_of
-from altprop.experiment.theme import LIGHT
+from altprop.experiment.reports.theme import LIGHT
+from altprop.experiment.stress.pruning import prune
+from altprop.experiment.stress.settings import PruneSettings
 from tests.experiment.reports.toys import (
     CIRCLES,
     compared,

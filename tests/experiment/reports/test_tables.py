@@ -4,7 +4,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from altprop.experiment.facts import DataFacts
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.tables import as_markdown, entry_rows, groups_of, header, network_rows, rows, shared
 from tests.experiment.reports.toys import CIRCLES, compared, fit_of, recipe_run

@@ -1,11 +1,11 @@
 """Runs as they lie on a disk: made by hand where that will do."""
 
 from altprop.experiment.comparison import compare
-from altprop.experiment.facts import DataFacts
-from altprop.experiment.fitting import train_recipe
-from altprop.experiment.fitting.records import TRAINING, EpochFigures, Fit, Training
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.training import TRAINING, EpochFigures, Fit, Training
+from altprop.experiment.studies.study import train_recipe
 from tests.experiment.toys import results_of, run_of, tiny, without_report
 
 CIRCLES = DataFacts(

@@ -18,7 +18,7 @@ from altprop.experiment.sweeps.queue import MOST_ATTEMPTS, PLACE, RETRY_OF, Queu
 from altprop.experiment.sweeps.results import SweepResults
 from altprop.experiment.sweeps.storage import open_storage
 from altprop.experiment.sweeps.working import quiet, work_through
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 from tests.sweepers import assert_each_once
 
 GRID = {"optimizer.lr": [0.1, 0.01], "model.norm": ["none", "batch"]}

@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from altprop.experiment import InputError
-from altprop.experiment.fitting import fit
+from altprop.experiment.data.examples import Splits
 from altprop.experiment.recipes import load_recipe
 from altprop.experiment.recipes.shipped import shipped_recipes
-from altprop.experiment.sources import Splits
 from altprop.experiment.sweeps import (
     SweepInterrupted,
     SweepResults,
@@ -22,7 +21,8 @@ from altprop.experiment.sweeps import (
 )
 from altprop.experiment.sweeps.rates import RATES, read_rates
 from altprop.experiment.sweeps.space import Space
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.fit import fit
+from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import StopsAt, own_data
 from tests.sweepers import (
     RECIPE,

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.errors import InputError, did_you_mean, unknown
-from altprop.experiment.models import ACTIVATIONS, check_model_name
+from altprop.experiment.networks.names import ACTIVATIONS, check_model_name
+from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
 from altprop.experiment.recipes.reading import Key
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.registry import RULES, make_named_rule
-from altprop.experiment.spiking import SURROGATES, check_fit, check_task
 
 if TYPE_CHECKING:
-    from altprop.experiment.sources.catalog import DataSet
+    from altprop.experiment.data.catalog import DataSet
 
 Problem = tuple[Key, str]
 
@@ -64,7 +64,7 @@ def _complaint(key: Key, check: Callable[[], object]) -> Iterator[Problem]:
 
 def _data_set(recipe: Recipe) -> DataSet:
     # Imported late: who opens data reads the schema of recipes first.
-    from altprop.experiment.sources.catalog import find_data_set  # noqa: PLC0415
+    from altprop.experiment.data.catalog import find_data_set  # noqa: PLC0415
 
     return find_data_set(recipe.data.name)
 

@@ -10,10 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from altprop.experiment.errors import InputError, did_you_mean
+from altprop.experiment.networks.spiking import is_spiking, spiking_defaults
 from altprop.experiment.recipes.checks import problems
 from altprop.experiment.recipes.reading import Key, Tree, read_file, read_text, read_value
 from altprop.experiment.recipes.schema import Recipe, RuleSection, named
-from altprop.experiment.spiking import is_spiking, spiking_defaults
 
 
 def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:

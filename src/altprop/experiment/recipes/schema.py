@@ -63,7 +63,7 @@ def named(section: type[BaseModel], value: Any) -> Any:
 
 
 def _data_named(text: str) -> dict[str, Any]:
-    from altprop.experiment.sources.names import parse_data  # noqa: PLC0415  (who opens data reads this module first)
+    from altprop.experiment.data.names import parse_data  # noqa: PLC0415  (who opens data reads this module first)
 
     name, root = parse_data(text)
     return {"name": name} if root is None else {"name": name, "root": root}

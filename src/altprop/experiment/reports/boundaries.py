@@ -10,15 +10,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from altprop.experiment.data import DATA
+from altprop.experiment.data.embedded import DATA
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import plain_name
-from altprop.experiment.kept import Kept, kept_networks
-from altprop.experiment.picture import Picture
-from altprop.experiment.portraits import draw_boundaries
+from altprop.experiment.records.folder import plain_name
+from altprop.experiment.reports.picture import Picture
+from altprop.experiment.reports.portraits import draw_boundaries
 from altprop.experiment.reports.records import Source
 from altprop.experiment.reports.tables import Group
-from altprop.experiment.theme import Theme
+from altprop.experiment.reports.theme import Theme
+from altprop.experiment.studies.kept import Kept, kept_networks
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CAPTION = "As the run itself drew them: it keeps no networks."

@@ -10,12 +10,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from altprop.experiment.curves import band
-from altprop.experiment.folder import plain_name
-from altprop.experiment.picture import Picture, png
+from altprop.experiment.records.folder import plain_name
 from altprop.experiment.reports.boundaries import draw_kept, kept_of, pictures_made
+from altprop.experiment.reports.picture import Picture, png
 from altprop.experiment.reports.records import Network, Point, Source
 from altprop.experiment.reports.tables import Group
-from altprop.experiment.theme import DARK, LIGHT, Theme, lines_of
+from altprop.experiment.reports.theme import DARK, LIGHT, Theme, lines_of
 
 _LOSS = "Training loss"
 _TITLES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import RESULTS
+from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.reports.reading import read_flags, read_jax
 from altprop.experiment.reports.reading_recipe import is_recipe_run, read_recipe_run
 from altprop.experiment.reports.records import Found, Source, Stress, Sweep

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from altprop.experiment.folder import RESULTS
 from altprop.experiment.output import write_csv
-from altprop.experiment.page import render
+from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.reports.drawing import pictures_of
+from altprop.experiment.reports.page import render
 from altprop.experiment.reports.records import Report
 from altprop.experiment.reports.tables import (
     Group,

@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.names import parse_data
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
 from altprop.experiment.results import Epoch, Results, Run
-from altprop.experiment.sources import parse_data
 
 
 def read_flags(folder: Path, text: str) -> Source:

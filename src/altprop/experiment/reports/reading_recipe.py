@@ -7,17 +7,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.catalog import DATA_SETS
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.fits_table import judged
-from altprop.experiment.fitting.place import FACTS, RECIPE
-from altprop.experiment.fitting.records import TRAINING, EpochFigures, Fit, Training
-from altprop.experiment.kept_recipe import label_of
+from altprop.experiment.networks.spiking import default_objective
 from altprop.experiment.recipes import Recipe, dump_recipe, load_recipe
+from altprop.experiment.records.place import FACTS, RECIPE
+from altprop.experiment.records.training import TRAINING, EpochFigures, Fit, Training
 from altprop.experiment.registry import RULES
 from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
-from altprop.experiment.sources import DATA_SETS
-from altprop.experiment.spiking import default_objective
+from altprop.experiment.studies.kept_recipe import label_of
 
 
 class _Git(BaseModel):

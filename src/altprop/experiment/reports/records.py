@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.results import mean
 
@@ -281,6 +281,6 @@ class Report(Record):
         Args:
             folder: what ``report.folder`` was.
         """
-        from altprop.experiment.folder import RESULTS  # noqa: PLC0415
+        from altprop.experiment.records.folder import RESULTS  # noqa: PLC0415
 
         return cls.model_validate_json((Path(folder) / RESULTS).read_text(encoding="utf-8"))

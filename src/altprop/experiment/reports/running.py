@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import new_folder
-from altprop.experiment.machine import versions
 from altprop.experiment.options import check_name
+from altprop.experiment.records.folder import new_folder
+from altprop.experiment.records.machine import versions
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.records import Found, Report
 

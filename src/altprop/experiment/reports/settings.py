@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes.differences import flat
 from altprop.experiment.reports.records import Entry
 
 # Not what a network is, or shown in columns of their own.
@@ -36,7 +37,7 @@ def settings_of(recipe: Recipe, **more: Any) -> dict[str, Any]:
         >>> chosen["model.name"], chosen["objective.name"], "data.name" in chosen
         ('lenet', 'mse', False)
     """
-    chosen = _flat(recipe.model_dump(mode="json")) | {key.replace("__", "."): value for key, value in more.items()}
+    chosen = flat(recipe.model_dump(mode="json")) | {key.replace("__", "."): value for key, value in more.items()}
     unused = _OTHERS["sgd" if recipe.optimizer.name == "sgd" else "adam"]
     hidden = (*_LEFT_OUT, *_PLACES, *unused)
     return {key: value for key, value in chosen.items() if not _under(key, hidden)} | {"framework": "torch"}
@@ -70,13 +71,6 @@ def word(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return ", ".join(map(word, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
-    return flat
 
 
 def _under(key: str, parts: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from altprop.experiment.dataset import Task
+from altprop.experiment.data.dataset import Task
 from altprop.experiment.output import column
 from altprop.experiment.reports.records import Entry, Network
 from altprop.experiment.reports.settings import differing, short, word

@@ -12,11 +12,12 @@ from optuna import Trial
 from optuna.exceptions import UpdateFinishedTrialError
 from pydantic import BaseModel, ConfigDict
 
-from altprop.experiment.dataset import Task
-from altprop.experiment.fitting import EpochFigures, Fit, StopTraining, fit
+from altprop.experiment.data.dataset import Task
+from altprop.experiment.data.examples import Splits
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes.schema import Recipe
-from altprop.experiment.sources import Splits
+from altprop.experiment.records.training import EpochFigures, Fit, StopTraining
+from altprop.experiment.training.fit import fit
 
 EXECUTIONS = "executions"
 """The attribute of a trial that holds what each of its networks reached."""

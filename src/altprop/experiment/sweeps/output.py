@@ -11,8 +11,8 @@ from typing import Any
 
 from optuna import Study
 
-from altprop.experiment.page import render
 from altprop.experiment.recipes import dump_recipe
+from altprop.experiment.reports.page import render
 from altprop.experiment.sweeps.rates import RATES, best_rates
 from altprop.experiment.sweeps.results import RESULTS, SweepResults, SweepTrial
 from altprop.experiment.sweeps.table import SHOWN, header, notes, ranked, row

@@ -17,8 +17,8 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState
 from optuna.visualization import matplotlib as plots
 
-from altprop.experiment.picture import Picture, png
-from altprop.experiment.theme import DARK, LIGHT, Theme
+from altprop.experiment.reports.picture import Picture, png
+from altprop.experiment.reports.theme import DARK, LIGHT, Theme
 
 _ENOUGH = 2  # complete trials that there must be, for a picture to say something
 _SIZE = (9.0, 4.0)

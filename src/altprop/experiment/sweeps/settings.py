@@ -9,12 +9,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.folder import plain_name
-from altprop.experiment.machine import versions
 from altprop.experiment.options import Name, Options
 from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.recipes.shipped import find_recipe
+from altprop.experiment.records.folder import plain_name
+from altprop.experiment.records.machine import versions
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.space import Space
 

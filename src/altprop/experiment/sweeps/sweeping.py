@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import dump_recipe
-from altprop.experiment.sources import open_data
 from altprop.experiment.sweeps.output import write_sweep
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.processes import run_processes
@@ -20,7 +20,7 @@ from altprop.experiment.sweeps.settings import SweepSettings
 from altprop.experiment.sweeps.slurm import slurm_script
 from altprop.experiment.sweeps.storage import DATABASE, STORAGE, open_storage, storage_url, without_password
 from altprop.experiment.sweeps.working import quiet, work_through
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 
 _ARRAY = 4  # workers of a Slurm script, if it is not said how many
 

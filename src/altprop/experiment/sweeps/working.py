@@ -13,15 +13,16 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
+from altprop.experiment.data.examples import Splits
+from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import DataSection, Recipe
-from altprop.experiment.sources import Splits, open_data
 from altprop.experiment.sweeps.objective import HopelessError, TakenOverError, run_trial
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import open_storage, storage_url
-from altprop.experiment.watching import Watch
+from altprop.experiment.training.watching import Watch
 
 _STARTUP_TRIALS = 5  # before the first is stopped early, so many must have come to their end
 _WARMUP = 0.25  # the part of the training in which none is stopped

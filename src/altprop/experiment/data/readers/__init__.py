@@ -1,0 +1,1 @@
+"""Readers: from the files of a published data set to its parts."""

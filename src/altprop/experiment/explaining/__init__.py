@@ -1,0 +1,1 @@
+"""Explaining networks: samples of a data set or images, relevances, pages."""

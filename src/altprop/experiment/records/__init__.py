@@ -1,0 +1,1 @@
+"""What experiments write down: folders, what was measured, and on which machine."""

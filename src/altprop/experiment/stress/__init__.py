@@ -1,0 +1,1 @@
+"""Trained networks under stress: pruned, and attacked; and what is left of their accuracy."""

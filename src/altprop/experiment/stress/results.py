@@ -1,0 +1,209 @@
+"""Networks under a growing stress, such as weights taken from them: their scores, and how much they withstand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from altprop.experiment.data.facts import DataFacts
+from altprop.experiment.labels import base_name
+from altprop.experiment.metrics import METRICS
+from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.registry import REFERENCE
+
+Lead = Literal["yes", "no", "unclear", "reference"]
+
+
+class Point(BaseModel):
+    """One network under one stress.
+
+    Attributes:
+        kind: of the stress: what weights are ranked by, or the attack.
+        rule: that trained the network.
+        seed: of its training.
+        level: how much of the stress: the fraction that is pruned, or the size of the attack.
+        score: on the test data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    rule: str
+    seed: int
+    level: float
+    score: float
+
+
+class Spread(BaseModel):
+    """A figure over seeds.
+
+    Attributes:
+        mean: over seeds.
+        deviation: the standard deviation; None for fewer than two.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """The spread of some values, one at least."""
+        return cls(mean=fmean(values), deviation=stdev(values) if len(values) > 1 else None)
+
+    def text(self, decimals: int = 3) -> str:
+        """For the reader: mean ± deviation."""
+        around = "" if self.deviation is None else f" ± {self.deviation:.{decimals}f}"
+        return f"{self.mean:.{decimals}f}{around}"
+
+
+class Curve(BaseModel):
+    """The networks of one rule under one kind of stress.
+
+    Attributes:
+        kind: of the stress.
+        rule: the label of the rule.
+        seeds: how many networks.
+        levels: of the stress, rising from 0.
+        scores: at each level.
+        withstands: up to which level the score loses no more than the tolerance, read off between the levels; the
+            highest level of all for a network that never loses more.
+        lead: whether that is higher than for backprop's networks, seed by seed, by more than twice the standard error;
+            None without these.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    rule: str
+    seeds: int
+    levels: tuple[float, ...]
+    scores: tuple[Spread, ...]
+    withstands: Spread
+    lead: Lead | None
+
+
+class StressResults(BaseModel):
+    """What came out of putting networks under stress.
+
+    Attributes:
+        source: the folder of the networks.
+        network: the name of the network.
+        rules: the labels of the rules, in their order.
+        data: what the networks were trained on.
+        tolerance: what a score may lose.
+        created: when, as ISO 8601.
+        versions: of Python and the packages, and the machine's kind.
+        points: every network under every stress.
+        notes: what the reader should know.
+        folder: where the results were written; not saved with them.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="null")
+
+    source: str
+    network: str
+    rules: tuple[str, ...]
+    data: DataFacts
+    tolerance: float
+    created: str
+    versions: dict[str, str]
+    points: tuple[Point, ...]
+    notes: tuple[str, ...] = ()
+    folder: Path | None = Field(default=None, exclude=True)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read earlier results.
+
+        Args:
+            folder: what ``results.folder`` was.
+        """
+        return cls.model_validate_json((Path(folder) / RESULTS).read_text(encoding="utf-8"))
+
+    @property
+    def metric(self) -> str:
+        """The name of the score: accuracy, R² or squared error."""
+        return METRICS[self.data.task].name
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of stress, in the order asked for."""
+        return tuple(dict.fromkeys(point.kind for point in self.points))
+
+    @computed_field(repr=False)  # type: ignore[prop-decorator]  # mypy does not know computed_field on a property
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """A curve for each kind of stress and each rule."""
+        return tuple(self._curve(kind, rule) for kind in self.kinds for rule in self.rules)
+
+    def curve(self, kind: str, rule: str) -> Curve:
+        """The curve of a kind of stress and a rule."""
+        return next(curve for curve in self.curves if (curve.kind, curve.rule) == (kind, rule))
+
+    def _curve(self, kind: str, rule: str) -> Curve:
+        by_seed = self._by_seed(kind, rule)
+        levels = tuple(next(iter(by_seed.values())))
+        return Curve(
+            kind=kind,
+            rule=rule,
+            seeds=len(by_seed),
+            levels=levels,
+            scores=tuple(Spread.of([scores[level] for scores in by_seed.values()]) for level in levels),
+            withstands=Spread.of(list(self._withstood(kind, rule).values())),
+            lead=self._lead(kind, rule),
+        )
+
+    def _by_seed(self, kind: str, rule: str) -> dict[int, dict[float, float]]:
+        """By seed the scores by level."""
+        found: dict[int, dict[float, float]] = {}
+        for point in self.points:
+            if (point.kind, point.rule) == (kind, rule):
+                found.setdefault(point.seed, {})[point.level] = point.score
+        return found
+
+    def _withstood(self, kind: str, rule: str) -> dict[int, float]:
+        gain = METRICS[self.data.task].gain
+        return {
+            seed: withstands({level: gain(scores[0.0], one) for level, one in scores.items()}, self.tolerance)
+            for seed, scores in self._by_seed(kind, rule).items()
+        }
+
+    def _lead(self, kind: str, rule: str) -> Lead | None:
+        if base_name(rule) == REFERENCE:
+            return "reference"
+        mine, others = self._withstood(kind, rule), self._withstood(kind, REFERENCE)
+        # Paired: both saw the same batches, from the same weights.
+        leads = [mine[seed] - others[seed] for seed in mine.keys() & others.keys()]
+        if not leads:
+            return None
+        lead, error = fmean(leads), stdev(leads) / math.sqrt(len(leads)) if len(leads) > 1 else 0.0
+        if abs(lead) <= 2 * error:
+            return "unclear"
+        return "yes" if lead > 0 else "no"
+
+
+def withstands(losses: dict[float, float], tolerance: float) -> float:
+    """Up to which level a loss stays within a tolerance: where the line between two levels first crosses it.
+
+    Args:
+        losses: by rising levels, from 0, where nothing is lost.
+        tolerance: what may be lost.
+
+    Example:
+        >>> withstands({0.0: 0.0, 0.5: 0.01, 1.0: 0.09}, tolerance=0.05)
+        0.75
+    """
+    levels = list(losses)
+    for below, above in pairwise(levels):
+        if losses[above] > tolerance:
+            part = (tolerance - losses[below]) / (losses[above] - losses[below])
+            return below + part * (above - below)
+    return levels[-1]

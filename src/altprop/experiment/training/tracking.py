@@ -1,0 +1,61 @@
+"""Measurements of :mod:`altprop.measure`, taken after each epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from altprop._pieces import whole
+from altprop.measure import Comparison, compare_with_backprop, weight_alignment
+
+if TYPE_CHECKING:
+    from altprop.experiment.training.loop import Loop
+
+Tracked = dict[str, float | None]
+
+
+def track(loop: Loop) -> Tracked:
+    """What the recipe asks to be tracked, on the first batches of the epoch that ended, averaged over them.
+
+    The network and the random state stay as they are. ``bp_cosine`` is the cosine between the rule's updates and
+    backprop's, ``norms`` the ratio of their lengths (``norm_ratio``) and the lengths of the weights (``weight_norm``),
+    ``sparsity`` the fraction of zeros in the updates, ``weight_alignment`` the cosine between forward and feedback
+    weights. Each is given in all, and after a slash by layer.
+    """
+    asked = loop.job.recipe.track.metrics
+    found: Tracked = {}
+    if {"bp_cosine", "sparsity", "norms"} & set(asked):
+        comparison = _compare(loop)
+        kinds = {"bp_cosine": comparison.cosine, "sparsity": comparison.sparsity, "norms": comparison.norm_ratio}
+        for name in asked:
+            if name in kinds:
+                found |= _named("norm_ratio" if name == "norms" else name, kinds[name])
+    if "norms" in asked:
+        found |= _weight_norms(loop)
+    if "weight_alignment" in asked:
+        found |= _named("weight_alignment", weight_alignment(loop.network).cosine)
+    return found
+
+
+def _compare(loop: Loop) -> Comparison:
+    with loop.fabric.autocast():
+        batches = loop.first_batches(loop.job.recipe.track.batches)
+        return compare_with_backprop(loop.network, loop.objective, batches)
+
+
+def _weight_norms(loop: Loop) -> Tracked:
+    squares: dict[str, float] = {}
+    for name, parameter in loop.network.named_parameters():
+        layer = name.rpartition(".")[0]
+        squares[layer] = squares.get(layer, 0.0) + float(whole(parameter.detach()).double().square().sum())
+    norms = {f"weight_norm/{layer}": math.sqrt(square) for layer, square in squares.items()}
+    return {"weight_norm": math.sqrt(sum(squares.values())), **norms}
+
+
+def _named(name: str, scores: Any) -> Tracked:
+    layers = {f"{name}/{layer}": _defined(value) for layer, value in scores.layers.items()}
+    return {name: _defined(scores.total), **layers}
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,127 @@
+"""Spiking networks by name, in comparisons and on the command line."""
+
+import copy
+import pickle
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from altprop.experiment import InputError, Settings, build_model, compare
+from altprop.experiment.networks.names import Shape
+from altprop.experiment.networks.spiking import SPIKING_MODELS, STEPS, SURROGATES, Surrogate, read_spikes
+from altprop.nn.activations import step
+from tests.experiment.toys import own_data
+
+IMAGE = Shape((1, 8, 8), 5)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("name", [*SPIKING_MODELS, "lif-6", "lif-6-4"])
+def test_every_network_spikes_with_the_surrogate_and_norm_asked_for(name, surrogate, norm):
+    model = build_model(name, IMAGE, activation=surrogate, norm=norm)
+    spikes = model(torch.randn(2, *IMAGE.input))
+    assert spikes.shape == (STEPS, 2, 5)
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+    neurons = [module for module in model.modules() if type(module).__name__ == "Leaky"]
+    assert all((neuron.spike_grad is step) == (surrogate == "step") for neuron in neurons[:-1])
+    assert isinstance(neurons[-1].spike_grad, Surrogate), "the last layer can always learn"
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert bool(norms) == (norm == "batch")
+
+
+@pytest.mark.parametrize("name", ["lif-mlp", "lif-resnet"])
+def test_initial_weights_depend_on_the_seed_alone_and_the_network_can_be_copied(name):
+    torch.manual_seed(1)
+    first, before = build_model(name, IMAGE, activation="atan", seed=3), torch.get_rng_state()
+    again = build_model(name, IMAGE, activation="atan", seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    for other in (again, copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert all(torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", SURROGATES[:2])
+def test_a_surrogate_is_a_step_with_a_slope(name):
+    z = torch.tensor([-0.5, 0.1, 2.0], requires_grad=True)
+    spikes = Surrogate(name)(z)
+    spikes.sum().backward()
+    assert spikes.tolist() == [0.0, 1.0, 1.0]
+    assert (z.grad > 0).all()
+
+
+@pytest.mark.parametrize("objective", ["spike-rate", "first-spike", "cross-entropy", "correct-classification"])
+def test_a_comparison_trains_and_scores_spikes(objective):
+    settings = Settings(
+        model="lif-16", rules="lfp,dfa,drtp", objective=objective, epochs=2, seeds=1, out=None, batch_size=25
+    )
+    results = compare(settings, data=own_data())
+    assert [summary.rule for summary in results.summaries] == ["backprop", "lfp", "dfa", "drtp", "shallow"]
+    assert not any(run.divergence for run in results.runs)
+    assert results.objective == objective
+
+
+def test_a_hard_step_stops_the_gradient_at_the_last_layer():
+    settings = Settings(model="lif-16", rules="lfp", activation="step", epochs=1, seeds=1, out=None)
+    results = compare(settings, data=own_data())
+    moved = {}
+    for (rule, seed), network in results.models.items():
+        start = build_model("lif-16", results.data.shape, activation="step", seed=seed)
+        moved[rule] = not torch.equal(network[1].weight, start[1].weight)
+    assert moved == {"backprop": False, "lfp": True, "shallow": False}
+
+
+def test_spiking_networks_have_defaults_of_their_own():
+    settings = Settings(model="lif-mlp")
+    assert (settings.activation, settings.optimizer, settings.objective) == ("atan", "adam", "spike-rate")
+    given = Settings(model="lif-mlp", activation="step", optimizer="sgd", objective="cross-entropy")
+    assert (given.activation, given.optimizer, given.objective) == ("step", "sgd", "cross-entropy")
+    assert Settings(model="lif-vgg-like").norm == "batch", "a deep one falls silent without"
+    assert Settings().activation == "relu"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "lif-mlp", "activation": "relu"}, "neurons of 'lif-mlp' fire spikes.*atan, fast-sigmoid, step"),
+        ({"model": "16", "activation": "atan"}, "'atan' is the surrogate gradient.*'16' has none"),
+        ({"model": "16", "objective": "spike-rate"}, "'16' gives none.*such as lif-mlp"),
+        ({"model": "lif-"}, "no model 'lif-'.*lif-mlp"),
+    ],
+)
+def test_what_does_not_fit_is_refused_when_the_settings_are_made(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**options)
+
+
+def test_spikes_are_for_classes():
+    with pytest.raises(InputError, match="tell classes apart: it is not for regression"):
+        compare(Settings(model="lif-8", data="sine", out=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "norm", "message"),
+    [
+        ("lif-vgg-like", (1, 4, 4), "none", "'lif-vgg-like' takes images of at least 8×8.*shape 1×4×4.*lif-mlp"),
+        ("lif-cnn", (40,), "none", "'lif-cnn' takes images of at least 4×4.*shape 40"),
+        ("lif-mlp", (40,), "layer", "'lif-mlp' knows no layer norm"),
+    ],
+)
+def test_what_a_network_cannot_take_is_refused_with_a_remedy(name, shape, norm, message):
+    with pytest.raises(InputError, match=message):
+        build_model(name, Shape(shape, 3), activation="atan", norm=norm)
+
+
+def test_without_snntorch_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "snntorch", None)
+    with pytest.raises(InputError, match=r"needs snntorch.*pip install 'altprop\[snn\]'"):
+        build_model("lif-mlp", IMAGE, activation="atan")
+
+
+def test_spikes_are_read_by_the_code_they_were_trained_for():
+    spikes = torch.zeros(6, 1, 2)
+    spikes[0, 0, 0] = spikes[1:, 0, 1] = 1
+    assert read_spikes("first-spike", spikes).argmax(1).item() == 0
+    assert read_spikes("spike-rate", spikes).argmax(1).item() == 1
+    assert read_spikes("cross-entropy", spikes).argmax(1).item() == 1
