@@ -148,8 +148,7 @@ class _Enter(Function):
         )
 
 
-# Function.apply without its look for tensors of torch.func's transforms, which are refused at the model's call: it would
-# take as long as the rest.
+# Function.apply without its look for tensors of the transforms of torch.func, which are refused at the model's call.
 _enter = super(Function, _Enter).apply
 
 
