@@ -39,7 +39,8 @@ def enter(
     a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """:func:`settled` for an input, :func:`scale` for a weight and a bias, in one node; each may be left out."""
-    entered: tuple[Tensor | None, Tensor | None, Tensor | None] = _Enter.apply(a, w, b, epsilon, minimum)
+    apply = _Enter.apply if torch.compiler.is_compiling() else _enter
+    entered: tuple[Tensor | None, Tensor | None, Tensor | None] = apply(a, w, b, epsilon, minimum)
     return entered
 
 
@@ -92,10 +93,15 @@ def apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
         return g * z
     # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
     denominator = z.abs().add_(epsilon)
-    if g.is_complex() or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if _is_recorded() or g.is_complex():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
     # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
     return torch.addcdiv(g, g, denominator, value=-epsilon, out=denominator)
+
+
+def _is_recorded() -> bool:
+    """Whether what is computed now may be differentiated, or is traced by torch.compile."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
 def scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
@@ -108,7 +114,7 @@ def scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
 def _scale_own_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     # The gradient of a weight matrix, just made by the layer's own backward pass: no one else holds it (which a bias's
     # need not be), so that it can be scaled in place.
-    if g.is_sparse or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if _is_recorded() or g.is_sparse:
         return scale_gradient(g, w, minimum)
     return g.mul_(w.abs().clamp_(min=minimum) if minimum else w.abs())
 
@@ -140,6 +146,10 @@ class _Enter(Function):
             None,
             None,
         )
+
+
+# Function.apply without its look for tensors of the transforms of torch.func, which are refused at the model's call.
+_enter = super(Function, _Enter).apply
 
 
 class _Settle(Function):
