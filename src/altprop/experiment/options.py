@@ -12,6 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from altprop.experiment.errors import InputError, unknown
 
+MOST_SEEDS, HIGHEST_SEED = 10_000, 2**32 - 1
+"""What is sensible, and what all random generators take."""
+
 _LONGEST = 120  # of 255 that file systems take: hidden names that are made of it are longer
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
@@ -51,6 +54,10 @@ def parse_seeds(value: Any) -> Any:
     if isinstance(value, str):
         value = parse_numbers(value) if "," in value else int(value) if value.strip().isdecimal() else value
     if isinstance(value, int) and not isinstance(value, bool):
+        if value > MOST_SEEDS:
+            raise InputError(
+                f"a count of seeds is at most {MOST_SEEDS:,}; got {value:,}. A single seed is written [7]."
+            )
         return tuple(range(value))
     return value
 
