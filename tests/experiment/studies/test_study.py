@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from altprop.experiment import InputError
+from altprop.experiment import InputError, train
 from altprop.experiment.recipes import load_recipe
 from altprop.experiment.records.facts import git_state
 from altprop.experiment.records.training import Training
@@ -16,7 +17,7 @@ from altprop.experiment.studies.reading import load_trained
 from altprop.experiment.studies.study import train_recipe
 from altprop.experiment.training.fit import fit
 from altprop.experiment.training.watching import Watch
-from tests.experiment.toys import StopsAt, poison
+from tests.experiment.toys import StopsAt, poison, tiny, without_report
 from tests.experiment.training.toys import toy, weights, without_times
 
 
@@ -166,3 +167,19 @@ def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "it/seed-0/best/model.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match="1 bytes"):
         load_trained(tmp_path / "it")
+
+
+@pytest.mark.parametrize("where", ["", "seed-0", "seed-0/last", "seed-0/model.safetensors"])
+def test_a_recipe_in_the_working_directory_is_not_the_networks(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("model: lenet\ndata: mnist-5k\n")
+    train_recipe(toy(training={"epochs": 1}), name="it")
+    assert trained_network(Path("runs") / "it" / where).name == "it"
+    assert trained_network(tmp_path / "runs" / "it" / where).name == "it"
+
+
+def test_flags_train_where_a_recipe_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("a thesis")
+    without_report(train, tiny(out=Path("runs"), name="it"))
+    assert trained_network(Path("runs/it")).name == "it"

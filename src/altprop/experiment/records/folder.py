@@ -5,7 +5,7 @@ A command opens it, writes, and publishes::
     with Folder.open(out, name, kind="training", resumable=True, overwrite=..., resume=...) as folder:
         if not folder.resumed: ...                      # else check that it is of the same recipe
         folder.write("recipe.yaml", text)               # whole or not at all, on the disk, and summed
-        ...                                             # checkpoints and logs go below folder.path as _OWN lists them
+        ...                                             # checkpoints and logs: as ownership.py lists them
         with folder.files() as place:                   # a page and pictures, of any names
             write_report(results, place)
         folder.publish()                                # last
@@ -34,8 +34,6 @@ from uuid import uuid4
 from altprop.experiment.errors import InputError
 from altprop.experiment.options import check_name
 from altprop.experiment.records.files import (
-    MARKER,
-    DamagedError,
     files_of,
     flush_folder,
     mark,
@@ -45,24 +43,12 @@ from altprop.experiment.records.files import (
     write_whole,
 )
 from altprop.experiment.records.locks import clear, lock_free_name, lock_name, release
+from altprop.experiment.records.ownership import check_kind, check_replaceable, holds_something
 
 RESULTS, WEIGHTS = "results.json", "weights"
 
 _PATIENCE = 60.0  # seconds that one waits for others who write a record
 _LONG = 80  # of a name that is made, before a number is added
-
-_CELL = r"(seed-\d+|cells/[^/]+)"
-_OWN = re.compile(
-    rf"""(.*/)?\.[^/]+-[0-9a-f]{{8}}(/.*)?   # half-written by a process that was killed
-    | {_CELL}(/(best|last|epoch-\d+)(-previous)?(/(model\.safetensors|state\.(safetensors|json)|manifest\.json))?)?
-    | {_CELL}/(history\.jsonl | (wandb|mlflow)-id\.txt | mlflow\.db(-\w+)? | csv(/metrics\.csv)?)
-    | {_CELL}/tensorboard(/events\.out\.tfevents\.[^/]+)?
-    | cells | ({_CELL}/)?wandb(/.*)?""",
-    re.VERBOSE,
-)
-"""What a run writes besides the files that its marker lists, and the folders that may be empty."""
-
-_LINKS = re.compile(rf"({_CELL}/)?wandb/")
 
 
 def weights_file(folder: Path, rule: str, seed: int) -> Path:
@@ -239,7 +225,7 @@ class Folder:
                 # A kill while the two were swapped: the old one is back, the new one still beside it.
                 shutil.rmtree(self._old) if os.path.lexists(self._target) else self._old.rename(self._target)
             self._check()
-            there = [path for path in (self._pending, self._target) if _holds_something(path)]
+            there = [path for path in (self._pending, self._target) if holds_something(path)]
             if self._resume and there:
                 self.path, self.resumed = there[0], True
                 self._files = marker_of(self.path)["files"]
@@ -270,15 +256,15 @@ class Folder:
             go_on = ", or go on with it (--resume)" if self._resumable else ""
             between = "," if self._resumable else ", or"
             raise InputError(f"{target} exists. Choose another name (--name){between} replace it (--overwrite){go_on}.")
-        if self._resume and _holds_something(self._pending):
-            _check_kind(self._pending, self._kind, "gone on with")
+        if self._resume and holds_something(self._pending):
+            check_kind(self._pending, self._kind, "gone on with")
         elif self._resume and os.path.lexists(target):
-            if target.is_symlink() or not target.is_dir() or _holds_something(target):
-                _check_kind(target, self._kind, "gone on with")
+            if target.is_symlink() or not target.is_dir() or holds_something(target):
+                check_kind(target, self._kind, "gone on with")
         elif self._overwrite:
             for path in (target, self._pending):
                 if os.path.lexists(path):
-                    _check_replaceable(path, self._kind)
+                    check_replaceable(path, self._kind)
 
     def _mark(self) -> None:
         mark(self.path, self._kind, self._files, name=self._name)
@@ -364,65 +350,6 @@ def free_folder(target: Path) -> Path:
     if not os.path.lexists(target):
         return target
     return next(path for n in count(2) if not os.path.lexists(path := target.with_name(f"{target.name}-{n}")))
-
-
-def foreign(folder: Path) -> Iterator[str]:
-    """What is in a folder of altprop's that altprop did not write.
-
-    Raises:
-        DamagedError: the folder is not altprop's.
-    """
-    known = {MARKER, *marker_of(folder)["files"]}
-    for place, inner, names in os.walk(folder):
-        links = [name for name in inner if (Path(place) / name).is_symlink()]
-        empty = [""] if not inner and not names and Path(place) != folder else []
-        for path in (Path(place) / name for name in [*names, *links, *empty]):
-            name = path.relative_to(folder).as_posix()
-            link = path.is_symlink() and not _LINKS.match(name)
-            if link or not ((path.is_file() and name in known) or _OWN.fullmatch(name)):
-                yield name
-
-
-def _check_kind(folder: Path, kind: str, aim: str) -> None:
-    """Check that a folder is altprop's, and holds what it should."""
-    if folder.is_symlink():
-        raise InputError(f"{folder} is a link, so it is not {aim}. Choose another name (--name).")
-    if not folder.is_dir() or not os.path.lexists(folder / MARKER):
-        raise InputError(
-            f"{folder} holds no {kind} by this version of altprop (there is no {MARKER}), so it is not {aim}. Choose "
-            f"another name (--name)."
-        )
-    try:
-        found = marker_of(folder)["kind"]
-    except DamagedError as error:
-        raise InputError(f"{error} As it is, {folder} is not {aim}: choose another name (--name).") from error
-    if found != kind:
-        raise InputError(f"{folder} holds a {found} and no {kind}, so it is not {aim}. Choose another name (--name).")
-
-
-def _check_replaceable(folder: Path, kind: str) -> None:
-    """Check that nothing is lost with a folder but an earlier run."""
-    homes = [Path.cwd(), Path(os.path.expanduser("~")).resolve()]  # noqa: PTH111  (Path.home fails without a home)
-    if any(folder.resolve() in (one, *one.parents) for one in homes):
-        raise InputError(f"{folder} is or holds the working directory or your home, so it is not replaced.")
-    if _holds_something(folder):
-        _check_kind(folder, kind, "replaced")
-        if (stranger := next(foreign(folder), None)) is not None:
-            raise InputError(
-                f"{folder} holds {stranger!r}, which altprop did not write, so it is not replaced. Move that away, or "
-                f"choose another name (--name)."
-            )
-    elif folder.is_symlink() or not folder.is_dir():
-        raise InputError(f"{folder} is no folder of altprop's, so it is not replaced. Choose another name (--name).")
-    facts = folder.stat()
-    theirs = hasattr(os, "geteuid") and facts.st_uid != os.geteuid()
-    if theirs or not facts.st_mode & 0o222:
-        what = "belongs to another user" if theirs else "is read-only"
-        raise InputError(f"{folder} {what}, so it is not replaced. Choose another name (--name).")
-
-
-def _holds_something(path: Path) -> bool:
-    return path.is_symlink() or (path.is_dir() and any(path.iterdir()))
 
 
 def _unwritable(out: Path, error: OSError) -> InputError:
