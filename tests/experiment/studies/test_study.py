@@ -183,3 +183,17 @@ def test_flags_train_where_a_recipe_lies(tmp_path, monkeypatch):
     (tmp_path / "recipe.yaml").write_text("a thesis")
     without_report(train, tiny(out=Path("runs"), name="it"))
     assert trained_network(Path("runs/it")).name == "it"
+
+
+def test_the_old_training_stays_until_the_new_one_is_done(tmp_path):
+    old = train_recipe(toy(training={"epochs": 1}), out=tmp_path, name="it")
+    new = toy(training={"epochs": 3}, model={"name": "5"})
+    stopped = train_recipe(new, out=tmp_path, name="it", overwrite=True, watch=StopsAt(6))
+    assert stopped.interrupted
+    assert Training.load(tmp_path / "it").recipe == old.recipe
+    done = train_recipe(new, out=tmp_path, name="it", resume=True)
+    assert done.folder == tmp_path / "it"
+    assert Training.load(tmp_path / "it").recipe == new
+    whole = fit(new, seed=0)
+    assert torch.equal(weights(done.fits[0]), weights(whole))
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]

@@ -19,7 +19,14 @@ from altprop.experiment.sweeps.queue import Queue
 from altprop.experiment.sweeps.results import SweepResults
 from altprop.experiment.sweeps.settings import SweepSettings
 from altprop.experiment.sweeps.slurm import slurm_script
-from altprop.experiment.sweeps.storage import DATABASE, STORAGE, open_storage, storage_url, without_password
+from altprop.experiment.sweeps.storage import (
+    DATABASE,
+    STORAGE,
+    open_storage,
+    said_in_a_line,
+    storage_url,
+    without_password,
+)
 from altprop.experiment.sweeps.working import quiet, work_through
 from altprop.experiment.training.watching import Watch
 
@@ -61,7 +68,7 @@ def sweep(settings: SweepSettings, *, watch: Watch | None = None) -> SweepResult
     _check_data(plan)
     with quiet():
         queue, url, folder = _set_up(settings, plan)
-        with queue:
+        with queue, said_in_a_line(url):
             if settings.slurm:
                 _write_script(settings, plan, url)
             watch.begin(plan.trials)
