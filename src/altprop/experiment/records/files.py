@@ -71,6 +71,13 @@ def sum_of(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
+def sum_through(file: Path) -> dict[str, Any]:
+    """The sum of a file that was written by other means; the disk has it then."""
+    with file.open("rb+") as there:
+        os.fsync(there.fileno())
+        return sum_of(there.read())
+
+
 def check_sum(file: Path, data: bytes, *known: dict[str, Any], remedy: str = "") -> bytes:
     """Check that what was read is what was written.
 
@@ -201,7 +208,7 @@ def mark(folder: Path, kind: str, files: dict[str, list[dict[str, Any]]], **fact
 def mark_all(folder: Path, kind: str, **facts: Any) -> None:
     """Sum all files of a folder that is whole."""
     plain = (path for path in files_of(folder) if path.is_file() and not path.is_symlink())
-    files = {path.relative_to(folder).as_posix(): [sum_of(path.read_bytes())] for path in plain}
+    files = {path.relative_to(folder).as_posix(): [sum_through(path)] for path in plain}
     mark(folder, kind, {name: sums for name, sums in files.items() if name != MARKER}, **facts)
 
 

@@ -40,6 +40,7 @@ from altprop.experiment.records.files import (
     mark_all,
     marker_of,
     sum_of,
+    sum_through,
     write_whole,
 )
 from altprop.experiment.records.locks import clear, lock_free_name, lock_name, release
@@ -199,7 +200,7 @@ class Folder:
         try:
             yield place
             found = {path.relative_to(place).as_posix(): path for path in files_of(place)}
-            self._files |= {name: [sum_of(file.read_bytes()), *self._right_sums(name)] for name, file in found.items()}
+            self._files |= {name: [sum_through(file), *self._right_sums(name)] for name, file in found.items()}
             self._mark()
             for name, file in found.items():
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
