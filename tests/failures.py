@@ -5,22 +5,33 @@ import sys
 import torch
 from torch.overrides import TorchFunctionMode
 
+_SWITCHES = {"torch.autograd.grad_mode", "torch.utils._contextlib", "torch.amp.autocast_mode", "torch.random"}
+"""Where torch's switches are set and set back."""
+
 
 class Interrupt:
-    """Ctrl-C at the n-th line of altprop that runs within the block; ``count`` says how many ran."""
+    """Ctrl-C at the n-th line of altprop that runs within the block, or of torch's switches that altprop sets.
+
+    Attributes:
+        count: how many ran.
+        lines: which; what they are stays the same from run to run.
+        place: where it came, in words.
+    """
 
     error = KeyboardInterrupt
 
     def __init__(self, n):
-        self.n, self.count, self.place = n, 0, None
+        self.n, self.count, self.place, self.lines = n, 0, None, []
 
     def _trace(self, frame, event, _):
-        if frame.f_globals.get("__name__", "").partition(".")[0] != "altprop":
+        if not _is_ours(frame):
             return None
-        self.count += event == "line"
-        if event == "line" and self.count == self.n:
-            self.place = f"{frame.f_globals['__name__']}, line {frame.f_lineno}"
-            raise KeyboardInterrupt
+        if event == "line":
+            self.count += 1
+            self.lines.append((frame.f_code, frame.f_lineno))
+            if self.count == self.n:
+                self.place = f"{frame.f_globals['__name__']}, line {frame.f_lineno}"
+                raise KeyboardInterrupt
         return self._trace
 
     def __enter__(self):
@@ -30,6 +41,12 @@ class Interrupt:
 
     def __exit__(self, *_):
         sys.settrace(self._before)
+
+
+def _is_ours(frame):
+    while frame is not None and frame.f_globals.get("__name__") in _SWITCHES:
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "altprop"
 
 
 class OutOfMemory(TorchFunctionMode):
@@ -62,3 +79,17 @@ def failures_of(failure, start, work, at_most=10_000):
                 work(subject)
         except failure.error:
             yield subject, failed.place
+
+
+def interrupts_of(start, work):
+    """:func:`failures_of` interrupts at each line that runs, at the last time that it does."""
+    with Interrupt(0) as whole:
+        work(start())
+    last = {line: n for n, line in enumerate(whole.lines, start=1)}
+    for n in sorted(last.values()):
+        subject = start()
+        try:
+            with Interrupt(n) as interrupt:
+                work(subject)
+        except (KeyboardInterrupt, SystemError):  # torch's C++ makes the second of the first
+            yield subject, interrupt.place

@@ -10,6 +10,13 @@ from torch import Tensor, nn
 _DEPTH = 8  # deeper structures are no one's inputs or outputs, but somebody's state
 
 
+def arguments_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Every tensor that a call takes."""
+    if not kwargs and all(isinstance(value, Tensor) for value in args):
+        return list(args)  # the usual case, and the cheap one
+    return list(tensors_in((args, kwargs)))
+
+
 def tensors_in(value: Any, depth: int = _DEPTH) -> Iterator[Tensor]:
     """Every tensor in ``value``, in any container that can be looked into; a tensor that is there twice comes twice."""
     if isinstance(value, Tensor):

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from altprop._switches import seeded, without_gradients
+
 Init = str | Callable[[Tensor], object]
 Skew = Literal["positive", "negative"]
 
@@ -54,7 +56,7 @@ def spread_of(init: Init, fan_in: float, fan_out: float) -> tuple[str, float]:
     return shape, 1.0 if shape == "normal" else 1 / math.sqrt(3)
 
 
-@torch.no_grad()
+@without_gradients
 def init_feedback_(
     tensor: Tensor,
     init: Init = "lecun_uniform",
@@ -117,9 +119,7 @@ def _call(init: Callable[[Tensor], object], drawn: Tensor, generator: torch.Gene
         return
     # Such a callable draws from the global generator: for its time that one is seeded from ours.
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        init(drawn)
+    seeded(seed, init)(drawn)
 
 
 def make_generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -36,15 +36,21 @@ def preserved(model: nn.Module) -> Iterator[None]:
         ValueError: a parameter or buffer is lazy: its shape comes with the first batch.
     """
     _check_not_lazy(model)
-    with ExitStack() as after:
-        after.enter_context(torch.random.fork_rng(devices=_cuda_devices()))
-        after.callback(_restore_tables, [(module, _tables(module)) for module in model.modules()])
-        after.callback(_restore_values, [(tensor, tensor.detach().clone()) for tensor in _tensors(model)])
-        after.callback(_restore_gradients, [(parameter, parameter.grad) for parameter in model.parameters()])
-        after.callback(_restore_training, [(module, module.training) for module in model.modules()])
+    kept = (
+        partial(_restore_random, torch.get_rng_state(), [(i, torch.cuda.get_rng_state(i)) for i in _cuda_devices()]),
+        partial(_restore_training, [(module, module.training) for module in model.modules()]),
+        partial(_restore_gradients, [(parameter, parameter.grad) for parameter in model.parameters()]),
+        partial(_restore_tables, [(module, _tables(module)) for module in model.modules()]),
+        partial(_restore_values, [(tensor, tensor.detach().clone()) for tensor in _tensors(model)]),
+    )
+    try:
         for parameter in model.parameters():
             parameter.grad = None
         yield
+        _do_all(kept)
+    except BaseException:
+        _do_all(kept)
+        raise
 
 
 class Structure:
@@ -162,6 +168,17 @@ def pushed(stack: list[T], entry: T) -> Iterator[None]:
         # Not in a finally alone, which an interrupt can leave before its first line.
         del stack[depth:]
         raise
+
+
+def _do_all(kept: Iterable[Callable[[], None]]) -> None:
+    for restore in kept:
+        restore()
+
+
+def _restore_random(state: Tensor, of_devices: list[tuple[int, Tensor]]) -> None:
+    torch.set_rng_state(state)
+    for device, of_device in of_devices:
+        torch.cuda.set_rng_state(of_device, device)
 
 
 def _check_not_lazy(model: nn.Module) -> None:

@@ -7,10 +7,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from altprop._preserve import preserved
+from altprop._switches import with_gradients
 from altprop.ops.interceptor import Interceptor
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule
 from altprop.rule import Attachment, Rule
@@ -59,6 +59,7 @@ class Inspection(list[Operation]):
         return "\n".join([*lines, note] if count else lines)
 
 
+@with_gradients
 def inspect(model: nn.Module, example_inputs: Any, rule: Rule | LRP) -> Inspection:
     """Run one forward pass and list every operation with the rule that will handle it.
 
@@ -103,7 +104,7 @@ def inspect(model: nn.Module, example_inputs: Any, rule: Rule | LRP) -> Inspecti
         summary = (op_rule.__doc__ or "").partition("\n")[0] if op_rule else "The ordinary gradient."
         found.append(Operation(name, inside[-1] if inside else "", _label(op_rule), known, summary))
 
-    with preserved(model), torch.enable_grad(), _calls_tracked(model, inside):
+    with preserved(model), _calls_tracked(model, inside):
         if hasattr(rule, "_interceptor"):
             attachment = attached or rule.attach(model)
             attachment.observer = observe

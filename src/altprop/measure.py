@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from altprop._pairs import Measure, Pair, cosine, mean, norm_ratio, sparsity
 from altprop._preserve import preserved
+from altprop._switches import with_gradients
 from altprop._targets import targets
 from altprop.nn._feedback_layer import FeedbackLayer
 from altprop.rule import Attachment
@@ -69,6 +70,7 @@ class Comparison:
     sparsity: Scores
 
 
+@with_gradients
 def compare_with_backprop(
     model: nn.Module,
     objective: Callable[[Any, Any], Tensor] | None = None,
@@ -116,7 +118,7 @@ def compare_with_backprop(
     attachments = _attachments(model)
     run = _step(objective, step)
     found = []
-    with preserved(model), torch.enable_grad():
+    with preserved(model):
         for batch in islice(batches, max_batches):
             # Backprop first and taken back, so that the rule starts from the same state, random state included.
             with preserved(model), _suspended(attachments):
@@ -211,6 +213,7 @@ def weight_alignment(model: nn.Module) -> WeightAlignment:
     return WeightAlignment(scores(cosine), scores(norm_ratio))
 
 
+@with_gradients
 def teaching_alignment(
     model: nn.Module,
     objective: Callable[[Any, Any], Tensor] | None = None,
@@ -241,7 +244,7 @@ def teaching_alignment(
     attachments = _attachments(model)
     run = _step(objective, step)
     found = []
-    with preserved(model), torch.enable_grad():
+    with preserved(model):
         for batch in islice(batches, max_batches):
             with preserved(model), _suspended(attachments), hidden_gradients(model) as errors:
                 _gradients(model, run, batch)

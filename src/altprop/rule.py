@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +58,12 @@ class Attachment(AbstractContextManager["Attachment"]):
         self.observer: Callable[[str, Any], None] | None = None
         self._suspended = 0
         self._modules = weakref.WeakSet(model.modules())
+
+    def tell(self, key: str, message: str, stacklevel: int = 2) -> None:
+        """Warn once of what ``key`` stands for; if the rule is strict, raise each time."""
+        if self.rule._is_strict or key not in self.warned:
+            self.rule._tell(message, stacklevel + 1)
+            self.warned.add(key)
 
     @staticmethod
     def of(model: nn.Module) -> Attachment | None:
@@ -149,6 +156,17 @@ class Rule(ABC):
     def _explain(self, module: nn.Module) -> tuple[str, str] | None:
         """How the rule changes ``module``'s way back: a label and a line, or None. For :func:`altprop.inspect`."""
         return None
+
+    @property
+    def _is_strict(self) -> bool:
+        """Whether each warning is an error; a rule with nothing to warn of has no such argument."""
+        return bool(getattr(self, "strict", False))
+
+    def _tell(self, message: str, stacklevel: int = 2) -> None:
+        """Warn that the rule is not in force somewhere, or not as one may think; an error if it is strict."""
+        if self._is_strict:
+            raise RuntimeError(f"{message} strict=True makes this an error.")
+        warnings.warn(message, stacklevel=stacklevel + 1)
 
     def __repr__(self) -> str:
         # The arguments are kept under their own names; those that differ from their defaults are shown.

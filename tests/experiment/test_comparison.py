@@ -323,7 +323,7 @@ def test_a_picture_that_fails_loses_no_results(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("altprop.experiment.reports.study.pictures", broken)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match=r"no space left on device\. What was done is kept"):
         train(**tiny(rules="lfp", epochs=1, out=tmp_path, name="kept", data=own_data()))
     assert Study.load(tmp_path / "kept").cells
     assert (cell_folder(tmp_path / "kept", "lfp", 0) / WEIGHTS).exists()

@@ -116,12 +116,14 @@ def _unwatched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 
 def _show(study: Study, verb: str) -> None:
+    from altprop.experiment.records.folder import name_of
     from altprop.experiment.reports.study_table import terminal_table
+    from altprop.experiment.training.stopping import exit_status
 
     if is_first():
         print_outcome([terminal_table(study)] if study.cells else [], study.messages, study.folder)
     if study.interrupted:
-        name = study.folder.name if study.folder else "NAME"
-        fail(f"Interrupted: go on with it by --resume --name {name}.", code=130)
+        name = name_of(study.folder) if study.folder else "NAME"
+        fail(f"Interrupted: go on with it by --resume --name {name}.", code=exit_status())
     if verb == "train" and study.diverged:
         raise typer.Exit(1)

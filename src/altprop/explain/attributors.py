@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode
+from altprop._switches import without_gradients
 from altprop.explain._outputs import picked, settled
 from altprop.explain._regions import Baseline, baseline_of
 from altprop.explain.lrp import LRP
@@ -314,8 +315,8 @@ class Occlusion:
             return picked(self.model(x.squeeze(1) if inputs.dim() == 2 else x, *extra), wanted)
 
         wanted = _settled(self.model, (inputs,), target, extra)
-        with in_evaluation_mode(self.model), torch.no_grad():
-            found: Tensor = attr.Occlusion(output).attribute(
+        with in_evaluation_mode(self.model):
+            found: Tensor = without_gradients(attr.Occlusion(output).attribute)(
                 x, (x.shape[1], *sizes), (x.shape[1], *strides), covered.contiguous()
             )
         # captum hands its means back in float32, whatever came in.
@@ -333,8 +334,8 @@ def _check_steps(n_steps: int, method: str) -> None:
 def _settled(model: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Any:
     if target is not None:
         return target
-    with in_evaluation_mode(model), torch.no_grad():
-        return settled(model(*inputs, *extra), None)
+    with in_evaluation_mode(model):
+        return settled(without_gradients(model)(*inputs, *extra), None)
 
 
 def _checked(inputs: Any) -> tuple[Tensor, ...]:

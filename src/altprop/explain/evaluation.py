@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode
+from altprop._switches import with_gradients, without_gradients
 from altprop.explain._outputs import part_of, picked, settled
 from altprop.explain._regions import Baseline, Order, Regions, baseline_of, ranks_of
 from altprop.explain.lrp import LRP
@@ -61,6 +62,7 @@ class FlippingCurves:
         return torch.trapezoid(self.scores, self.fraction.to(self.scores), dim=1) / width.to(self.scores)
 
 
+@without_gradients
 def pixel_flipping(
     model: nn.Module,
     inputs: Tensor,
@@ -133,7 +135,7 @@ def pixel_flipping(
     generator = torch.Generator().manual_seed(seed)
     read = score or (lambda output: output)
     parts = []
-    with in_evaluation_mode(model), torch.no_grad():
+    with in_evaluation_mode(model):
         for start in range(0, len(inputs), batch_size):
             rows = slice(start, start + batch_size)
             x = inputs[rows]
@@ -229,10 +231,9 @@ def _relevance_of(explanation: Explanation | None, x: Tensor, target: Any, rows:
         return None
     if isinstance(explanation, Tensor):
         return _detached(explanation[rows], x)
-    with torch.enable_grad():
-        if isinstance(explanation, Attributor):
-            return _detached(explanation.attribute(x, target=target), x)
-        return _detached(explanation(x, target), x)
+    if isinstance(explanation, Attributor):
+        return _detached(with_gradients(explanation.attribute)(x, target=target), x)
+    return _detached(with_gradients(explanation)(x, target), x)
 
 
 def _baseline_of_rows(baseline: Baseline, inputs: Tensor, rows: slice) -> Baseline:

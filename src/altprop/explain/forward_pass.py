@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from altprop._preserve import in_evaluation_mode
+from altprop._switches import recording
 from altprop.explain.preactivation import Start
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
@@ -139,9 +140,7 @@ def forward_pass(
             attachment = Attachment.of(module)
             if attachment is not None:
                 stack.enter_context(attachment.suspended())
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(_device_type(model), enabled=False))
+        recording(stack, _device_type(model))
         args, kwargs, entries = _entered(run, inputs, additional_forward_args)
         # An observer lists what has no rule, so that there is no need for a warning.
         unknown = (lambda name: None) if run.gradients or observer is not None else run.unknown

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode, preserved
+from altprop._switches import without_gradients
 from altprop.explain._pattern_sums import PatternSums, has_patterns
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -71,6 +72,7 @@ class Patterns(Mapping[str, Tensor]):
         return cls(kept["patterns"], kept["dead"])
 
 
+@without_gradients
 def fit_patterns(
     model: nn.Module,
     loader: Iterable[Any],
@@ -131,14 +133,13 @@ def fit_patterns(
     run, count = forward or _run, 0
     # The loader itself where it may be: a progress bar asks for its length.
     batches = loader if max_batches is None else islice(loader, max_batches)
-    with preserved(model), in_evaluation_mode(model), _recorded(model, sums), torch.no_grad():
+    with preserved(model), in_evaluation_mode(model), _recorded(model, sums):
         for count, batch in enumerate((progress or _bar)(batches), start=1):
             _run_batch(run, model, batch, count)
     if not count:
         raise ValueError("The loader is empty: patterns are fitted on data. A generator can be used only once.")
     _check_all_ran(sums)
-    with torch.no_grad():
-        return _estimate(sums)
+    return _estimate(sums)
 
 
 def _layers(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from altprop._switches import with_gradients
 from altprop.explain.targets import Target, is_relevance
 from altprop.ops.lrp_run import Run
 from altprop.ops.proportion import Proportion
@@ -233,9 +234,10 @@ class Tail:
         reached = self._along(edge, own, [torch.rand_like(z) + 1.0 for z in self._values])
         return torch.where(reached == 0, own, values)
 
+    @with_gradients
     def _along(self, edge: GradientEdge, like: Tensor, values: Sequence[Tensor]) -> Tensor:
         """What the linear tail makes of values at its starts: twice the way back is the way forward."""
-        with self._without_activations(), torch.enable_grad():
+        with self._without_activations():
             v = torch.zeros_like(like).requires_grad_()
             back = self._grad([edge], self.starts, [v], create_graph=True)
             reached = [(part, z) for part, z in zip(back, values, strict=True) if part is not None]

@@ -7,7 +7,6 @@ the forward pass of each kind of layer is in :mod:`altprop.nn._operations`.
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop._feedback_init import Init, check_init, init_feedback_, spread_of
+from altprop._switches import without_gradients
 from altprop._unsupported import refuse_transforms
 from altprop.nn._operations import Operation, fans, weight_names
 from altprop.nn._witness import UNSEEN, trained_weights, unwatch, watch, watch_again
@@ -180,7 +180,7 @@ class SignFeedback(FeedbackLayer):
                 self.__dict__["feedback_distribution"] = "uniform" if init is None else shape
                 self._keep("feedback_draws", name, first_draw(weight, generator), shared)
 
-    @torch.no_grad()
+    @without_gradients
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
         """B; a training pass remembers for which weights M was drawn."""
         if not a.requires_grad:
@@ -191,7 +191,7 @@ class SignFeedback(FeedbackLayer):
         draws.copy_(draw_for(getattr(self, name), draws))
         return self._redrawn(name, draws)
 
-    @torch.no_grad()
+    @without_gradients
     def feedback(self, name: str) -> Tensor:
         """B = sign(W) · magnitude, where sign 0 is 0: a weight that is cut sends no error back."""
         weight = getattr(self, name)
@@ -267,11 +267,10 @@ class LearnedFeedback(FeedbackLayer):
         seen = self.__dict__.setdefault(_VERSIONS, {})
         before, seen[name] = seen.get(name), (version, B._version)
         if before is not None and before[0] != version and before[1] == B._version:
-            attachment.warned.add(_VERSIONS)
-            warnings.warn(
+            attachment.tell(
+                _VERSIONS,
                 f"{attachment.rule!r}: the weights have changed since the last pass and the feedback weights have not. "
                 f"The optimizer must hold both: make it after attach(), from model.parameters().",
-                stacklevel=2,
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,16 +49,16 @@ class _FirstPass:
         attachment = Attachment.of(self.model)
         if attachment is None or not attachment.active:
             return
-        unwatch_free_weights(module)
+        if not attachment.rule._is_strict:
+            unwatch_free_weights(module)
         own = {id(parameter): name for name, parameter in module.named_parameters(recurse=False)}
         names = {own[id(weight)] for weight in _multiplied(output) if id(weight) in own}
         if names:
             path = next(name for name, inner in self.model.named_modules() if inner is module)
             listed = ", ".join(f"{path}.{name}" if path else name for name in own.values() if name in names)
-            warnings.warn(
+            attachment.rule._tell(
                 f"{attachment.rule!r} does not handle these weights, which belong to no layer that it knows and keep "
                 f"backprop: {listed}.",
-                stacklevel=2,
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from functools import partial
 from types import MethodType
@@ -70,14 +69,13 @@ class _FirstGradient:
 
 def _tell(attachment: Attachment) -> None:
     layers = {name: layer for name, layer in attachment.model.named_modules() if _told.get(layer) is False}
-    _told.update(dict.fromkeys(layers.values(), True))
+    _told.update(dict.fromkeys(layers.values(), not attachment.rule._is_strict))
     if layers:
         names = [name or "the model itself" for name in layers]
-        warnings.warn(
+        attachment.rule._tell(
             f"{attachment.rule!r} did not act in {', '.join(names)}: the weights got their gradients by backprop, and "
             f"the layers' forward pass was not called. Either the weights are used without it, as in F.linear(x, "
             f"layer.weight), or it was replaced on the module (layer.forward = ...): then attach the rule first.",
-            stacklevel=2,
         )
 
 
@@ -95,7 +93,7 @@ def _tell_of_new_layers(module: nn.Module, name: str, new: nn.Module | None) -> 
         return
     where = next(path for path, part in attachment.model.named_modules() if part is module)
     names = [".".join(filter(None, (where, name, path))) for path in found]
-    warnings.warn(
+    attachment.rule._tell(
         f"{attachment.rule!r} was attached before these layers were put into the model: {', '.join(names)}. They keep "
         f"backprop until it is removed and attached again.",
         stacklevel=3,

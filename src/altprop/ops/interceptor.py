@@ -19,7 +19,7 @@ from torch.overrides import (
 from torch.utils._pytree import tree_leaves
 
 from altprop.ops.names import OpRule, overwrites
-from altprop.ops.operands import by_place
+from altprop.ops.operands import by_place, by_place_traced
 from altprop.ops.witness import Witness, sequence_number
 
 P = ParamSpec("P")
@@ -113,14 +113,15 @@ class Interceptor(TorchFunctionMode):
             kwargs = {}
         if self._silenced:
             return func(*args, **kwargs)
-        if not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return self._traced(func, args, kwargs)
+        differentiable = torch.is_grad_enabled()
+        if not differentiable or _saved_tensor_hooks(False) is not None:
             _refuse_checkpointing()
-        if not torch.is_grad_enabled():
+        if not differentiable:
             return self._without_gradient(func, args, kwargs)
         if kwargs:
             args, kwargs = by_place(func, args, kwargs)
-        if torch.compiler.is_compiling():
-            return self._answer(func, self.rule_of(func), func, args, kwargs)
         before, rule = sequence_number(), self._rules.get(func)
         if rule is not None and self._observer is None:
             result = rule(self.settings, func, *args, **kwargs)
@@ -130,6 +131,13 @@ class Interceptor(TorchFunctionMode):
             result = self._answer(func, rule, func, args, kwargs)
         self.witness.note(func, before)
         return result
+
+    def _traced(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not torch.is_grad_enabled():
+            return self._without_gradient(func, args, kwargs)
+        if kwargs:
+            args, kwargs = by_place_traced(func, args, kwargs)
+        return self._answer(func, self.rule_of(func), func, args, kwargs)
 
     def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
@@ -209,6 +217,8 @@ def active_interceptor() -> Interceptor | None:
 
 def _entered() -> list[Interceptor]:
     """The interceptors entered on this thread, the innermost last."""
+    if not torch._C._len_torch_function_stack():
+        return []
     stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     return [mode for mode in stack if isinstance(mode, Interceptor)]
 
@@ -247,11 +257,12 @@ def _name(func: Callable[..., Any]) -> str:
 
 
 _CHECKPOINT = "torch.utils.checkpoint"
+_saved_tensor_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 def _refuse_checkpointing() -> None:
     """Refuse activation checkpointing: what it computes again in the backward pass would escape the rule."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    hooks = _saved_tensor_hooks(False)
     checkpointed = hooks is not None and getattr(hooks[0], "__module__", "") == _CHECKPOINT
     if not checkpointed and not torch.is_grad_enabled():
         checkpointed = _within_reentrant_checkpoint()

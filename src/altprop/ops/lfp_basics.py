@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from altprop.ops.credit import SPIKES, secant, secant_denominator
-from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp_pass import LFPPass, is_marked
 from altprop.ops.lfp_unseen import PARAMETER, WEIGHT
 from altprop.ops.names import OpRule
 
@@ -30,14 +30,13 @@ def ruled(rule: OpRule, *, is_layer: bool = False) -> OpRule:
         if isinstance(first, Tensor) and first.requires_grad and lfp.mark(first) >= SPIKES:
             reached = BOTH  # the usual case, and the cheap one
         else:
-            reached = reached_by(lfp, args, 0)
-            if kwargs and reached != BOTH:
-                reached = reached_by(lfp, kwargs.values(), reached)
+            reached = reached_by_call(lfp, args, kwargs)
         if reached == LEARNS and is_layer and not args[0].requires_grad and not lfp.is_constant(args[0]):
             reached = BOTH
         if reached == BOTH:
             result = rule(lfp, function, *args, **kwargs)
-            lfp.complete(result)
+            if not is_marked(result):
+                lfp.complete(result)
         elif reached == LEARNS:
             result = _ordinary(lfp, function, args, kwargs)
             lfp.defer(args[0] if result is None else result, WEIGHT)
@@ -47,6 +46,12 @@ def ruled(rule: OpRule, *, is_layer: bool = False) -> OpRule:
         return result
 
     return answered
+
+
+def reached_by_call(lfp: LFPPass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """:func:`reached_by` for all arguments of a call."""
+    reached = reached_by(lfp, args, 0)
+    return reached_by(lfp, kwargs.values(), reached) if kwargs and reached != BOTH else reached
 
 
 def reached_by(lfp: LFPPass, values: Iterable[Any], reached: int) -> int:
@@ -106,6 +111,12 @@ def _settings(lfp: LFPPass, values: Iterable[Any]) -> list[Any]:
 
 def move(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Values that move unchanged carry their credit, and a deferred factor, along."""
+    z = args[0]
+    if len(args) == 1 and isinstance(z, Tensor) and z.requires_grad and kwargs.keys() <= _NO_OPERANDS:
+        mark = lfp.mark(z)
+        if mark >= SPIKES:
+            lfp.hand_over(z)
+            return lfp.defer(function(z, **kwargs), mark)
     marks = marks_of(lfp, args, set())
     if kwargs:
         marks = marks_of(lfp, kwargs.values(), marks)
@@ -119,6 +130,9 @@ def move(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) 
         # By indices that depend on the input: an embedding.
         return mixture(lfp, function, *args, **kwargs)
     return ordinary(lfp, function, *args, **kwargs)
+
+
+_NO_OPERANDS = {"inplace", "dim"}
 
 
 def marks_of(lfp: LFPPass, values: Iterable[Any], found: set[float]) -> set[float]:

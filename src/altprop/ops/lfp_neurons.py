@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.utils._contextlib import context_decorator
 
+from altprop._switches import without_gradients
 from altprop.ops.credit import SPIKES
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_rules import LFP_TABLE, LFPInterceptor
@@ -102,7 +103,7 @@ def refused_neuron(lfp: LFPPass, forward: Callable[..., Any], *args: Any, **kwar
 _unseen = partial(context_decorator, lambda: torch._C.DisableTorchFunction())  # noqa: PLW0108 - torch takes no class
 
 
-@torch.no_grad()
+@without_gradients
 @_unseen
 def _computed(forward: Callable[..., Any], *args: Any) -> Any:
     return forward(*args)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import ref
 
-import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
+from altprop._switches import without_gradients
 from altprop.ops.credit import SPIKES, enter, scale, settled
 from altprop.ops.lfp_unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
@@ -34,6 +34,11 @@ _OF_CHANCE = {
 }  # fmt: skip
 
 _passes = itertools.count(1)
+
+
+def is_marked(value: Any) -> bool:
+    """Whether ``value`` is a tensor that bears a mark."""
+    return getattr(value, _MARK, None) is not None
 
 
 class LFPPass:
@@ -65,26 +70,29 @@ class LFPPass:
         self.acted = acted
         compiling = is_compiling()
         self._arguments = list(arguments)
-        self._takes_parameters = any(isinstance(argument, nn.Parameter) for argument in self._arguments)
-        self._ids = set() if compiling else {id(argument) for argument in self._arguments}
+        self._takes_parameters = False
+        self._ids: set[int] = set()
         self.pending: dict[int, Tensor] = {}
         self._settled_bases: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
         self.start = 0 if compiling else sequence_number()
-        if not compiling:
-            for argument in self._arguments:
+        for argument in self._arguments:
+            if type(argument) is not Tensor and isinstance(argument, nn.Parameter):
+                self._takes_parameters = True
+            if not compiling:
+                self._ids.add(id(argument))
                 if argument.grad_fn is not None:
-                    write_mark(argument, 0.0, None)
+                    write_mark(argument.grad_fn, argument.output_nr, 0.0, None)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Weights and activations.
 
     def mark(self, value: Tensor) -> float:
         """The mark of a tensor that requires a gradient."""
+        if type(value) is nn.Parameter and not self._takes_parameters:
+            return PARAMETER  # the usual case, and the cheap one
         mark: float | None = getattr(value, _MARK, None)
         if mark is None:
-            if type(value) is nn.Parameter and not self._takes_parameters:
-                return PARAMETER  # the usual case, and the cheap one
             return self._unmarked(value)
         if mark > 0 and self._settled_bases and any(value._base is base for base in self._settled_bases):
             return 0.0
@@ -154,11 +162,12 @@ class LFPPass:
         if isinstance(z, Tensor):
             if z.requires_grad:
                 setattr(z, _MARK, epsilon)
-                if not is_compiling() and z.grad_fn is not None:
+                node = None if is_compiling() else z.grad_fn
+                if node is not None:
                     lacks = epsilon > 0 or epsilon == SPIKES
                     if lacks:
                         self.pending[id(z)] = z
-                    write_mark(z, epsilon, ref(z) if lacks else None)
+                    write_mark(node, z.output_nr, epsilon, ref(z) if lacks else None)
         elif isinstance(z, tuple | list):
             for part in z:
                 self.defer(part, epsilon)
@@ -167,7 +176,7 @@ class LFPPass:
     def complete(self, z: Any) -> None:
         """Mark the results of an operation that did not say what they lack: nothing."""
         if isinstance(z, Tensor):
-            if z.requires_grad and getattr(z, _MARK, None) is None:
+            if z.requires_grad and not is_marked(z):
                 self.defer(z, 0.0)
         elif isinstance(z, tuple | list):
             for part in z:
@@ -178,8 +187,12 @@ class LFPPass:
         mark = self.mark(z)
         if mark == 0.0 or mark <= WEIGHT:
             return 0.0
-        self.pending.pop(id(z), None)
+        self.hand_over(z)
         return mark
+
+    def hand_over(self, z: Tensor) -> None:
+        """Leave the factor that ``z`` lacks to what it is taken into."""
+        self.pending.pop(id(z), None)
 
     def settle(self, z: Tensor) -> Tensor:
         """``z`` with its deferred factor applied to the credit that comes back."""
@@ -219,19 +232,26 @@ class LFPPass:
         return scale(parameter, self.minimum_scale)
 
     def enter(self, a: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """:meth:`operand` for the input, the weight and the bias of a layer, in one node: the hot path."""
+        """:meth:`operand` for the input, the weight and the bias of a layer, in one node: the hot path.
+
+        Args:
+            a: the input.
+            w: the weight, no activation.
+            b: the bias.
+        """
         epsilon, a_mark = 0.0, self.mark(a) if a.requires_grad else WEIGHT
         if a_mark == PARAMETER:
             a = self.scale(a)
-        elif a_mark != WEIGHT:
-            epsilon = self.take(a)
+        elif a_mark > 0.0 or a_mark == SPIKES:
+            epsilon = a_mark
+            self.hand_over(a)
         to_settle = a if epsilon else None
-        w_to_scale = self._parameter(w)
-        b_to_scale = None if b is None else self._parameter(b)
+        w_to_scale = self._to_scale(w)
+        b_to_scale = None if b is None else self._to_scale(b)
         if to_settle is None and w_to_scale is None and b_to_scale is None:
             return a, self.operand(w), self.operand(b)
         a_settled, w_scaled, b_scaled = enter(to_settle, w_to_scale, b_to_scale, epsilon, self.minimum_scale)
-        if a_settled is not None:
+        if a_settled is not None and not w.requires_grad:  # torch's own node keeps a for the gradient of w
             self._saved_by_node(a, a_settled)
         return (
             a if a_settled is None else a_settled,
@@ -239,7 +259,7 @@ class LFPPass:
             self.operand(b) if b_scaled is None else b_scaled,
         )
 
-    def _parameter(self, value: Tensor) -> Tensor | None:
+    def _to_scale(self, value: Tensor) -> Tensor | None:
         if not value.requires_grad or self.mark(value) != PARAMETER:
             return None
         if self.acted is not None:
@@ -263,7 +283,7 @@ class LFPPass:
 
     def before_overwriting(self, x: Tensor) -> None:
         """Give the nodes that keep the value of ``x``, or of what it is a view of, a copy of their own."""
-        base = x._base if not is_compiling() else None
+        base = None if is_compiling() else x._base
         owner = x if base is None else base
         for saver in getattr(owner, _SAVERS, None) or ():
             node = saver()
@@ -277,7 +297,7 @@ class LFPPass:
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
-        torch.no_grad()(self.before_overwriting)(base)
+        without_gradients(self.before_overwriting)(base)
         base.copy_(self.settle(copy))
         self._settled_bases.append(base)
         self.defer(base, 0.0)

@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.nn.activations import sign, step
 from altprop.ops import names
-from altprop.ops.credit import share
+from altprop.ops.credit import SPIKES, share
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lfp_basics import LEARNS, activation, mixture, move, ordinary, reached_by, ruled, secant_of
+from altprop.ops.lfp_basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
 from altprop.ops.lfp_in_place import overwrite, with_in_place_twins
 from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_products import (
@@ -117,7 +117,7 @@ def weighted_sum(
     **kwargs: Any,
 ) -> Any:
     """z = W a + b by LFP-ε: a :func:`mixture`, in fewer steps because most of the time goes here."""
-    if lfp.is_activation(w):
+    if w.requires_grad and lfp.mark(w) >= SPIKES:
         return matrix_product(lfp, function, a, w, b, *args, **kwargs)
     return lfp.defer(function(*lfp.enter(a, w, b), *args, **kwargs), lfp.epsilon)
 
@@ -270,8 +270,7 @@ class LFPInterceptor(Interceptor):
     def _takes_weights_alone(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         if getattr(function, "__name__", "") in {"__get__", "__set__"}:
             return False
-        reached = reached_by(self.settings, kwargs.values(), reached_by(self.settings, args, 0))
-        return reached == LEARNS
+        return reached_by_call(self.settings, args, kwargs) == LEARNS
 
 
 # ---------------------------------------------------------------------------------------------------------------------

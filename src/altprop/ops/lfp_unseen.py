@@ -176,10 +176,9 @@ def _same(source: Tensor, value: Tensor) -> bool:
     return torch.equal(source, value)
 
 
-def write_mark(z: Tensor, mark: float, owner: ref[Tensor] | None) -> None:
-    """Let the node of ``z`` bear its mark, and where the tensor is if it lacks its factor."""
-    metadata: Any = z.grad_fn.metadata  # type: ignore[union-attr]
-    metadata["altprop", z.output_nr] = (mark, owner)
+def write_mark(node: Any, number: int, mark: float, owner: ref[Tensor] | None) -> None:
+    """Let a node bear the mark of its output ``number``, and where the tensor is if it lacks its factor."""
+    node.metadata["altprop", number] = (mark, owner)
 
 
 def read_mark(node: Any, number: int) -> tuple[float, ref[Tensor] | None] | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from altprop._switches import with_gradients
 from altprop.ops.feedback import Sizes
 
 
@@ -159,15 +160,13 @@ class Bilinear:
 
     def transposed(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Wᵀ s."""
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            return torch.autograd.grad(self.product(leaf, weight.detach()), leaf, s)[0]
+        leaf = x.detach().requires_grad_()
+        return torch.autograd.grad(with_gradients(self.product)(leaf, weight.detach()), leaf, s)[0]
 
     def outer(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """Of the weight's shape."""
-        with torch.enable_grad():
-            leaf = weight.detach().requires_grad_()
-            return torch.autograd.grad(self.product(x.detach(), leaf), leaf, s)[0]
+        leaf = weight.detach().requires_grad_()
+        return torch.autograd.grad(with_gradients(self.product)(x.detach(), leaf), leaf, s)[0]
 
     def per_output(self, values: Tensor) -> Tensor:
         """There is no bias."""

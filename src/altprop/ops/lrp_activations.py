@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from altprop._switches import without_gradients
 from altprop.ops import names
 from altprop.ops.lrp_common import (
     constant,
@@ -102,8 +102,7 @@ def _activated(
     if in_place:
         own = before_rectifying(z) if layer.function == "relu" else None
         before_overwriting(z)
-    with torch.no_grad():
-        a = function(z.detach(), *args, **kwargs)
+    a = without_gradients(function)(z.detach(), *args, **kwargs)
     call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
     if a.shape != z.shape:
         call = Pass(z.shape) if formula is None else call

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from altprop._switches import with_gradients, without_gradients
 from altprop.ops import names
 from altprop.ops.linear_maps import LinearMap
 from altprop.ops.lrp_run import Run
@@ -46,8 +47,7 @@ def dependent(values: Any) -> list[Tensor]:
 
 def constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The value of ``function``, which depends on nothing that is explained."""
-    with torch.no_grad():
-        return function(*args, **kwargs)
+    return without_gradients(function)(*args, **kwargs)
 
 
 def finish(run: Run, function: Callable[..., Any], call: Call, z: Tensor, inputs: list[Tensor], flow: Flow) -> Tensor:
@@ -190,8 +190,7 @@ def in_proportion(
         return _differentiable(f(leaves))
 
     leaves = [value.detach().requires_grad_() for value in inputs]
-    with torch.enable_grad():
-        made = f(leaves)
+    made = with_gradients(f)(leaves)
     outputs = _differentiable(made)
     if any(value.layout != torch.strided for value in (*leaves, *outputs)):
         raise NotImplementedError(

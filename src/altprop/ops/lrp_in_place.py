@@ -38,8 +38,7 @@ def _is_written(target: Tensor, index: Any, value: Any) -> bool:
     """Whether the value is that very part of the target: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
     if not isinstance(value, Tensor) or not value._is_view():
         return False
-    with torch.no_grad():
-        part = target[index]
+    part: Tensor = constant(target.__getitem__, index)
     same = part.data_ptr() == value.data_ptr() and part.shape == value.shape and part.stride() == value.stride()
     return same and part._is_view()
 

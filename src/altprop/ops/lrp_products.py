@@ -230,10 +230,10 @@ def _added_layer(
         z = constant(function, a, x, y, beta=beta, alpha=alpha)
         return _sum_of(run, function, terms[0], terms[1], z)
     original = (a, x, y)
-    with torch.no_grad():
-        bias = None if not beta else a if beta == 1 else a * beta
-        if alpha != 1:
-            x, y = (x, y * alpha) if depends(x) else (x * alpha, y)
+    bias = None if not beta else a if beta == 1 else constant(torch.mul, a, beta)
+    if alpha != 1:
+        scaled = constant(torch.mul, y if depends(x) else x, alpha)
+        x, y = (x, scaled) if depends(x) else (scaled, y)
     scales = {"beta": beta, "alpha": alpha}
     return _layer_product(run, function, x, y, bias, function, original, scales)
 

@@ -80,12 +80,9 @@ def lerp(run: Run, input: Tensor, end: Tensor, weight: Any) -> Any:
 @written_out
 def cosine_similarity(run: Run, x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
     """Σ x y / (‖x‖ ‖y‖): the sum of products in proportion, the norms as constants, as any divisor."""
-    with torch.no_grad():
-        norms = torch.linalg.vector_norm(x1, dim=dim).clamp(min=eps) * torch.linalg.vector_norm(x2, dim=dim).clamp(
-            min=eps
-        )
+    norm, other = (constant(torch.linalg.vector_norm, x, dim=dim).clamp(min=eps) for x in (x1, x2))
     products = elementwise_product(run, torch.mul, x1, x2)
-    return quotient(run, torch.div, mixture(run, torch.sum, products, dim), norms)
+    return quotient(run, torch.div, mixture(run, torch.sum, products, dim), norm * other)
 
 
 def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:

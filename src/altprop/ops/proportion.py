@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from altprop._switches import with_gradients
 from altprop.ops.relevance import Call, times, total_of
 from altprop.ops.relevance_flow import Kept
 
@@ -54,8 +55,7 @@ class Proportion(Call):
             # An input was overwritten, which the backward pass of f may need: once more, from the copies.
             self._leaves = [value.detach().requires_grad_() for value in values]
             self._versions = [leaf._version for leaf in self._leaves]
-            with torch.enable_grad():
-                self._outputs = self._f(self._leaves)
+            self._outputs = with_gradients(self._f)(self._leaves)
         s = [
             self.share(R, total, self._epsilon) for R, total in zip(relevances, self._contributed(values), strict=True)
         ]
@@ -82,15 +82,15 @@ class Homogeneous(Proportion):
     By Euler's theorem e = k z, so that products of k factors hand 1/k to each, quotients too, and all add up to R.
     """
 
+    @with_gradients
     def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Σ x_i ∂z/∂x_i: the derivative along x, as that of a backward pass by its seed."""
-        with torch.enable_grad():
-            seeds = [torch.zeros_like(z, requires_grad=True) for z in self._outputs]
-            back = torch.autograd.grad(self._outputs, self._leaves, seeds, create_graph=True, allow_unused=True)
-            parts = [times(g, value) for g, value in zip(back, values, strict=True) if g is not None]
-            real = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
-            total = torch.stack([part.sum() for part in real]).sum() if real else torch.zeros(())
-            along = torch.autograd.grad(total, seeds, allow_unused=True) if total.requires_grad else [None] * len(seeds)
+        seeds = [torch.zeros_like(z, requires_grad=True) for z in self._outputs]
+        back = torch.autograd.grad(self._outputs, self._leaves, seeds, create_graph=True, allow_unused=True)
+        parts = [times(g, value) for g, value in zip(back, values, strict=True) if g is not None]
+        real = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
+        total = torch.stack([part.sum() for part in real]).sum() if real else torch.zeros(())
+        along = torch.autograd.grad(total, seeds, allow_unused=True) if total.requires_grad else [None] * len(seeds)
         return [torch.zeros_like(z) if e is None else e for e, z in zip(along, self._outputs, strict=True)]
 
 

@@ -17,6 +17,7 @@ from torch.autograd import Function
 from torch.autograd.graph import Node
 from torch.nn import functional as F
 
+from altprop._switches import with_gradients
 from altprop.ops.relevance_flow import Kept, flow_of
 
 
@@ -254,9 +255,8 @@ class AveragePool(Call):
 
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """In proportion to the entries of each window."""
-        with torch.enable_grad():
-            x = self._x.get().detach().requires_grad_()
-            average = self._pool(x)
+        x = self._x.get().detach().requires_grad_()
+        average = with_gradients(self._pool)(x)
         s = self.share(R, average.detach(), self._epsilon)
         (gradient,) = torch.autograd.grad(average, x, s)
         return (gradient.mul_(x.detach()),)

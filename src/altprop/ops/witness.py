@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -30,19 +31,18 @@ _OF_TORCH = ("torch.distributed.", "torch.nn.modules._functions")
 class Witness:
     """Takes note of the nodes that rules make during one pass on one thread."""
 
-    __slots__ = ("_functions", "_spans", "start")
+    __slots__ = ("_answers", "start")
 
     def __init__(self) -> None:
         self.start = sequence_number()
-        self._functions: list[Any] = []
-        self._spans: list[int] = []
+        # Functions with the first of their nodes' numbers and the one after the last, counted from the start.
+        self._answers: list[tuple[Any, int, int]] = []
 
     def note(self, function: Any, before: int) -> None:
         """``function`` was answered by a rule since autograd's number was ``before``."""
         after = sequence_number()
         if after != before:
-            self._functions.append(function)
-            self._spans += (before, after)
+            self._answers.append((function, before - self.start, after - self.start))
 
     def is_within(self, node: Node) -> bool:
         """Whether ``node`` was made since the pass began."""
@@ -50,12 +50,20 @@ class Witness:
 
     def answered(self, node: Node) -> bool:
         """Whether ``node`` was made while a rule answered, or is plumbing of torch's or a node of altprop's own."""
-        return bisect_right(self._spans, number_of(node)) % 2 == 1 or _is_plumbing(node)
+        return self._answer(node) is not None or _is_plumbing(node)
 
     def function_of(self, node: Node) -> Any:
         """The function whose answer made ``node``; None if none did."""
-        place = bisect_right(self._spans, number_of(node))
-        return self._functions[place // 2] if place % 2 == 1 else None
+        answer = self._answer(node)
+        return answer[0] if answer is not None else None
+
+    def _answer(self, node: Node) -> tuple[Any, int, int] | None:
+        place = self._answers_before(node)
+        answer = self._answers[place - 1] if place else None
+        return answer if answer is not None and number_of(node) - self.start < answer[2] else None
+
+    def _answers_before(self, node: Node) -> int:
+        return bisect_right(self._answers, number_of(node) - self.start, key=itemgetter(1))
 
     def escapes(self, outputs: Iterable[Tensor], seen: dict[int, list[str]]) -> list[str]:
         """What lies between the outputs and the start of the pass, and no rule answered.
@@ -68,9 +76,7 @@ class Witness:
         Returns:
             A phrase for each, fit for a sentence.
         """
-        structure = hash(
-            (tuple(self._functions), *(number - self.start for number in (*self._spans, sequence_number())))
-        )
+        structure = hash((*self._answers, sequence_number() - self.start))
         if structure in seen:
             return seen[structure]
         found: dict[str, None] = {}
@@ -82,7 +88,7 @@ class Witness:
             if function is not None:
                 found[f"{function.__qualname__}, a torch.autograd.Function"] = None
             else:
-                unnamed.setdefault(bisect_right(self._spans, number_of(node)) // 2, []).append(node.name())
+                unnamed.setdefault(self._answers_before(node), []).append(node.name())
         seen[structure] = [*found, *(self._phrase(place, names) for place, names in sorted(unnamed.items()))]
         return seen[structure]
 
@@ -101,7 +107,7 @@ class Witness:
     def _phrase(self, place: int, nodes: list[str]) -> str:
         kinds = sorted(set(nodes))
         shown = ", ".join(kinds[:4]) + (" and others" if len(kinds) > 4 else "")
-        before = resolve_name(self._functions[place - 1]) if place else None
+        before = resolve_name(self._answers[place - 1][0]) if place else None
         where = f" after {before}" if before else ""
         return f"code that torch does not show (torch.jit.script, a C++ extension; its graph: {shown}){where}"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from altprop._switches import without_gradients
 from altprop.rewards._checks import check_output, class_dim, describe, expect_shape_of, name_of
 
 Reduction = Literal["mean", "sum", "none"]
@@ -95,9 +96,8 @@ class Reward(nn.Module):
             ValueError: their shapes do not match, or a target is out of its range.
         """
         check_output(output, self)
-        with torch.no_grad():
-            merit, credit = self._assess(_at_least_float32(output.detach()), target)
-            merit = _sum_keeping_samples(merit, self.sample)
+        merit, credit = without_gradients(self._assess)(_at_least_float32(output.detach()), target)
+        merit = without_gradients(_sum_keeping_samples)(merit, self.sample)
         value: Tensor = _Objective.apply(output, merit, credit)
         if self.reduction == "mean":
             return value.mean()

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
+from altprop._switches import without_autocast
 from altprop._unsupported import refuse_transforms
 from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
@@ -47,6 +48,7 @@ class DirectRule(Rule):
             credit flows by backprop.
         output: the name of the module whose output is the network's; by default the model itself. For models that
             compute their own loss, such as ``"lm_head"`` in Hugging Face's.
+        strict: make each warning of the rule an error.
     """
 
     _draws_on_first_batch = False
@@ -57,11 +59,12 @@ class DirectRule(Rule):
     batch_dim: int | None = None
     mask: str | None = None
 
-    def __init__(self, blocks: Iterable[str] | None = None, output: str | None = None) -> None:
+    def __init__(self, blocks: Iterable[str] | None = None, output: str | None = None, *, strict: bool = False) -> None:
         if isinstance(blocks, str):
             raise ValueError(f"{type(self).__name__}'s blocks are a list of module names, got the string {blocks!r}.")
         self.blocks = None if blocks is None else tuple(blocks)
         self.output = output
+        self.strict = strict
 
     @abstractmethod
     def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
@@ -254,9 +257,7 @@ def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
             "when='backward'."
         )
     try:
-        # As a decorator, for an interrupt can come between the last line of a block and its end: autocast would stay
-        # nested for the whole process, and its copies of the weights would never be made anew.
-        torch.autocast(root.device.type, enabled=False)(torch.autograd.backward)(root, signal)
+        without_autocast(root.device.type, torch.autograd.backward)(root, signal)
     except RuntimeError as error:
         if "backward through the graph a second time" not in str(error):
             raise

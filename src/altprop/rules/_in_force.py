@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -57,12 +56,11 @@ def warn_of_call_around(model: nn.Module, name: str) -> None:
         return
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or _of_checkpoint(saving_hooks()):
         return
-    attachment.warned.add("around")
-    warnings.warn(
+    attachment.tell(
+        "around",
         f"{attachment.rule!r} is not in force: the layer {name!r} runs outside the forward pass of the "
         f"{type(model).__name__} that the rule is attached to, and learns by plain backprop. Call the model itself, or "
         f"attach the rule to the module that your training step calls.",
-        stacklevel=2,
     )
 
 
@@ -83,12 +81,11 @@ def watch_the_named_output(attachment: Attachment, named: Any, returned: Any) ->
 
     def check() -> None:
         if not warned & {_PASSED, "named"}:
-            warned.add("named")
             rule: Any = attachment.rule
-            warnings.warn(
+            attachment.tell(
+                "named",
                 f"The loss does not depend on the output of {rule.output!r}, which {rule!r} names as the network's, so "
                 f"that no hidden layer is taught. Name the module that computes what the loss is taken of.",
-                stacklevel=2,
             )
 
     for tensor in _with_gradient(named):
@@ -120,11 +117,11 @@ def warn_of_uncut_weights(run: Any, outputs: list[Tensor]) -> None:
     uncut = [name for name, p in model.named_parameters() if _is_uncut(p, owners[p], run.entered, walk.sums)]
     if uncut:
         more = f" and {len(uncut) - 8} more" if len(uncut) > 8 else ""
-        warnings.warn(
+        run.attachment.tell(
+            "uncut",
             f"{rule!r} does not cut the network before {', '.join(uncut[:8])}{more}, used without a call of the layer "
             f"that holds it: what leads there learns by backprop. Put the weight in a layer that is called, or name "
             f"the modules to cut at with blocks=[...].",
-            stacklevel=2,
         )
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_map_only
 
 from altprop._class_swap import restore_class, swap_class
-from altprop._containers import replace_tensors, tensors_in
+from altprop._containers import arguments_in, replace_tensors, tensors_in
 from altprop._unsupported import refuse_transforms
 from altprop.ops.interceptor import Interceptor, active_interceptor
 from altprop.ops.lfp_objective import LOSS_TABLE, looks_like_a_loss
@@ -21,6 +21,8 @@ from altprop.ops.lfp_pass import LFPPass
 from altprop.ops.lfp_rules import LFPInterceptor
 from altprop.ops.names import OpRule
 from altprop.rule import Attachment, modules_of
+
+_count_modes, _mode_at = torch._C._len_torch_function_stack, torch._C._get_function_stack_at
 
 _PART = "_altprop_part"
 _STATE = "_altprop_lfp"
@@ -58,11 +60,18 @@ def uninstall(model: nn.Module) -> None:
         module.__dict__.pop(_PART, None)
 
 
+# Values that move unchanged carry their credit along: called by themselves, the ordinary gradient is LFP's.
+_MOVES = {
+    nn.ReLU, nn.Identity, nn.Flatten, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+}  # fmt: skip
+
+
 def _can_run(module: nn.Module, rule: OpRule | None) -> bool:
     """Whether ``module``, called by itself, is a part of the network; without parameters it could be a loss."""
     if isinstance(module, torch.jit.ScriptModule | parametrize.ParametrizationList) or "_orig_mod" in module._modules:
         return False
-    if type(module).forward is nn.Module.forward:
+    if type(module).forward is nn.Module.forward or type(module) in _MOVES:
         return False
     where = type(module).__module__
     torchs_own = where.startswith("torch.nn.modules.") and not where.endswith((".loss", ".distance"))
@@ -72,10 +81,11 @@ def _can_run(module: nn.Module, rule: OpRule | None) -> bool:
 class _Part:
     """What a submodule needs to know. It does not keep the model alive in copies of the submodule alone."""
 
-    __slots__ = ("is_output", "rule", "runs", "whole")
+    __slots__ = ("is_output", "is_plain", "rule", "runs", "whole")
 
     def __init__(self, whole: nn.Module | None, rule: OpRule | None, runs: bool, is_output: bool) -> None:
         self.whole, self.rule, self.runs, self.is_output = whole, rule, runs, is_output
+        self.is_plain = rule is None and not is_output
 
     def __reduce__(self) -> Any:
         return _Part, (None, self.rule, self.runs, self.is_output)
@@ -197,8 +207,8 @@ class WholeModel:
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         # What model.compile() compiles: then the pass is within.
-        attachment = Attachment.of(self)  # type: ignore[arg-type]
-        if attachment is None or not attachment.active or not torch.is_grad_enabled() or _within_a_pass():
+        attachment = None if _within_a_pass() else Attachment.of(self)  # type: ignore[arg-type]
+        if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super()._call_impl(*args, **kwargs)  # type: ignore[misc]
         return _run(attachment, super()._call_impl, args, kwargs)  # type: ignore[misc]
 
@@ -217,7 +227,11 @@ class PartOfModel:
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        forward, part = super().__call__, self.__dict__.get(_PART)  # type: ignore[misc]
+        part: _Part | None = self.__dict__.get(_PART)
+        modes = _count_modes()
+        if modes and part is not None and part.is_plain and isinstance(_mode_at(modes - 1), Interceptor):
+            return super().__call__(*args, **kwargs)  # type: ignore[misc]  # the usual case, and the cheap one
+        forward = super().__call__  # type: ignore[misc]
         if part is None or not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         if not _within_a_pass():
@@ -225,7 +239,7 @@ class PartOfModel:
             if attachment is None or not attachment.active:
                 return forward(*args, **kwargs)
             return _run(attachment, forward if part.rule is None else self.__call__, args, kwargs)
-        if part.rule is None and not part.is_output:
+        if part.is_plain:
             return forward(*args, **kwargs)
         return _as_part(part, type(self), forward, args, kwargs)
 
@@ -244,12 +258,12 @@ def _as_part(part: _Part, cls: type, forward: Any, args: tuple[Any, ...], kwargs
 
 
 def _within_a_pass() -> bool:
-    count = torch._C._len_torch_function_stack()
+    count: int = _count_modes()
     if not count:
         return False
-    if isinstance(torch._C._get_function_stack_at(count - 1), Interceptor):
+    if isinstance(_mode_at(count - 1), Interceptor):
         return True
-    return any(isinstance(torch._C._get_function_stack_at(place), Interceptor) for place in range(count - 1))
+    return any(isinstance(_mode_at(place), Interceptor) for place in range(count - 1))
 
 
 def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -257,12 +271,11 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
     state: _State = attachment.model.__dict__[_STATE]
     if torch.compiler.is_compiling():
         state.compiled = True
-        arguments = list(tensors_in((args, kwargs)))
-        interceptor = rule._interceptor(attachment, arguments)
+        interceptor = rule._interceptor(attachment, list(tensors_in((args, kwargs))))
         output = interceptor.run(forward, args, kwargs)
         return tree_map_only(Tensor, interceptor.settings.settle_output, output)
     refuse_transforms(rule)
-    interceptor = rule._interceptor(attachment, list(tensors_in((args, kwargs))), state.acted)
+    interceptor = rule._interceptor(attachment, arguments_in(args, kwargs), state.acted)
     lfp: LFPPass = interceptor.settings
     output = interceptor.run(forward, args, kwargs)
     output = lfp.settle_output(output) if isinstance(output, Tensor) else replace_tensors(output, lfp.settle_output)
@@ -273,7 +286,7 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
 
 def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor, output: Any) -> None:
     """Say what no rule answered, and if a loss seems to be computed within the model."""
-    results = [output] if isinstance(output, Tensor) else list(tensors_in(output))
+    results = (output,) if isinstance(output, Tensor) else tuple(tensors_in(output))
     for escape in interceptor.witness.escapes(results, state.structures if attachment.observer is None else {}):
         if attachment.observer is not None:
             attachment.observer(escape, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, NamedTuple
@@ -122,12 +121,11 @@ def _mask_of(attachment: Attachment, masks: list[Mask], places: tuple[int, int])
             f"a hidden layer with {places[1]} positions: each fits. Say mask=, the name of one of them."
         )
     if fitting and not telling and "mask" not in attachment.warned and not torch.compiler.is_compiling():
-        attachment.warned.add("mask")
         name = next(iter(fitting.values())).name
-        warnings.warn(
+        attachment.tell(
+            "mask",
             f"{attachment.rule!r} takes all positions for tokens: it does not know what the argument {name!r} marks. "
             f"If it marks padding, say mask={name!r} (1 at tokens) or mask='~{name}' (True at padding).",
-            stacklevel=2,
         )
     return telling[0] if telling else None
 

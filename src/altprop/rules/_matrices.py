@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from altprop._switches import out_of_inference, without_gradients
 from altprop.rule import Attachment
 from altprop.rules._hooks import remove_hooks
 
@@ -43,7 +44,7 @@ def prepare(model: nn.Module, cuts: list[tuple[str, nn.Module]], seed: int, draw
         module.__dict__[_NAME] = name
         module.register_load_state_dict_pre_hook(_adopt)  # type: ignore[no-untyped-call]
     device = next(model.parameters()).device
-    model.register_buffer(SEED, torch.inference_mode(mode=False)(torch.tensor)(seed, device=device))
+    model.register_buffer(SEED, out_of_inference(torch.tensor)(seed, device=device))
     if device.type == "meta":
         model.__dict__[_ON_META] = seed
     model.register_load_state_dict_pre_hook(_keep_seed)  # type: ignore[no-untyped-call]
@@ -121,7 +122,7 @@ def seed_of(model: nn.Module) -> int:
     return value
 
 
-@torch.no_grad()
+@without_gradients
 def _draw_anew(model: nn.Module, seed: int, *, every: bool) -> None:
     """Draw again what is the seed's: every such matrix, or those marked as gone stale."""
     drawer = drawer_of(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -114,14 +113,12 @@ class Reached:
                 f"{rule!r} projects to the hidden layers. Name the module whose output the loss is taken of: "
                 f"{kind}(output=...)."
             )
-        if "output" not in self.attachment.warned:
-            self.attachment.warned.add("output")
-            warnings.warn(
-                f"The loss reaches the output {others} of the model too: its error teaches its own last block alone, "
-                f"for {rule!r} projects the error of {self.names[self.chosen]!r} to the hidden layers. Name another "
-                f"module's output with {kind}(output=...).",
-                stacklevel=2,
-            )
+        self.attachment.tell(
+            "output",
+            f"The loss reaches the output {others} of the model too: its error teaches its own last block alone, "
+            f"for {rule!r} projects the error of {self.names[self.chosen]!r} to the hidden layers. Name another "
+            f"module's output with {kind}(output=...).",
+        )
 
 
 def tracks_who_is_reached(outputs: int) -> bool:

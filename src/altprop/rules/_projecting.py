@@ -46,8 +46,9 @@ class Projecting(DirectRule):
         mask: str | None,
         blocks: Iterable[str] | None,
         output: str | None,
+        strict: bool,
     ) -> None:
-        super().__init__(blocks, output)
+        super().__init__(blocks, output, strict=strict)
         check_batch_dim(self, batch_dim)
         check_choice(self, "projection", projection, get_args(Spread))
         check_choice(self, "skew", skew, (None, *get_args(Skew)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
@@ -38,6 +37,7 @@ class Shallow(DirectRule):
     Args:
         blocks: names of modules to cut at, as in :class:`DFA`. By default the last block is the last layer.
         output: the name of the module whose output is the network's, as in :class:`DFA`.
+        strict: as in :class:`DFA`.
     """
 
     _teaches = False
@@ -87,6 +87,7 @@ class DFA(Projecting):
             tokens and 0 at padding; or with ``~`` before it, that is True at padding. By default the arguments that are
             commonly so called: ``attention_mask``, ``src_key_padding_mask`` and their kin. Where positions share a
             signal, padding has no part in it.
+        strict: make each warning below an error.
 
     Raises:
         ValueError: an argument is none of those above. When the model runs: the shapes allow more than one reading, or
@@ -126,10 +127,11 @@ class DFA(Projecting):
         output: str | None = None,
         batch_dim: int | None = None,
         mask: str | None = None,
+        strict: bool = False,
     ) -> None:
         super().__init__(
             init=init, normalize=normalize, skew=skew, projection=projection, seed=seed, batch_dim=batch_dim, mask=mask,
-            blocks=blocks, output=output,
+            blocks=blocks, output=output, strict=strict,
         )  # fmt: skip
         check_choice(self, "signal", signal, ("error", "sign"))
         self.signal = signal
@@ -185,6 +187,7 @@ class DRTP(Projecting):
         output: as in :class:`DFA`.
         batch_dim: as in :class:`DFA`; for targets of shape (batch,) it does not matter.
         mask: as in :class:`DFA`.
+        strict: as in :class:`DFA`.
 
     Raises:
         ValueError: an argument is none of those above. When the model runs: there are no targets in scope, they are not
@@ -217,10 +220,11 @@ class DRTP(Projecting):
         output: str | None = None,
         batch_dim: int | None = None,
         mask: str | None = None,
+        strict: bool = False,
     ) -> None:
         super().__init__(
             init=init, normalize=normalize, skew=skew, projection=projection, seed=seed, batch_dim=batch_dim, mask=mask,
-            blocks=blocks, output=output,
+            blocks=blocks, output=output, strict=strict,
         )  # fmt: skip
         check_choice(self, "when", when, get_args(When))
         self.classes = classes
@@ -230,11 +234,22 @@ class DRTP(Projecting):
         super()._prepare(model, cuts)
         # Looked up once: in a small network it takes as long as a layer.
         model.__dict__[_CLASSES] = self.classes or size_of_output(model)
-        _warn_of_unbounded_activations(model)
+        self._warn_of_unbounded_activations(model)
 
     def _clear(self, model: nn.Module) -> None:
         super()._clear(model)
         model.__dict__.pop(_CLASSES, None)
+
+    def _warn_of_unbounded_activations(self, model: nn.Module) -> None:
+        # nn.ReLU6 and nn.Hardtanh are bounded; neither is a subclass of one that is not.
+        names = [name for name, module in model.named_modules() if isinstance(module, _UNBOUNDED)]
+        if names:
+            listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            self._tell(
+                f"DRTP teaches by a signal that does not shrink with the error, so that unbounded activations tend to "
+                f"grow without end: {listed}. Use tanh, sigmoid or another bounded activation.",
+                stacklevel=5,
+            )
 
     @property
     def _keeps_hidden(self) -> bool:  # type: ignore[override]
@@ -278,15 +293,3 @@ _UNBOUNDED = (
     nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.GLU,
     nn.Hardswish, nn.Tanhshrink, nn.Hardshrink, nn.Softshrink, nn.LogSigmoid,
 )  # fmt: skip
-
-
-def _warn_of_unbounded_activations(model: nn.Module) -> None:
-    # nn.ReLU6 and nn.Hardtanh are bounded; neither is a subclass of one that is not.
-    names = [name for name, module in model.named_modules() if isinstance(module, _UNBOUNDED)]
-    if names:
-        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        warnings.warn(
-            f"DRTP teaches by a signal that does not shrink with the error, so that unbounded activations tend to grow "
-            f"without end: {listed}. Use tanh, sigmoid or another bounded activation.",
-            stacklevel=5,
-        )

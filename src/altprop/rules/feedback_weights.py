@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -39,11 +38,12 @@ class _FeedbackRule(Rule):
     _layer: type[FeedbackLayer]
     _road: str
 
-    def __init__(self, init: Init | None, seed: int | None, generator: torch.Generator | None) -> None:
+    def __init__(self, init: Init | None, seed: int | None, generator: torch.Generator | None, strict: bool) -> None:
         make_generator(seed, generator)  # refuses both
         self.init = init
         self.seed = seed
         self.generator = generator
+        self.strict = strict
 
     def _draw(self, layer: Any, generator: torch.Generator | None, shared: Shared) -> None:
         layer.draw_feedback(self.init, generator, shared)
@@ -106,6 +106,8 @@ class FeedbackAlignment(_FeedbackRule):
             callable that fills a tensor in place.
         seed: draws B anew from this at each ``attach``.
         generator: draws B from this; by default from torch's global random state.
+        strict: make each warning of the rule an error: of layers and weights that keep backprop, and of feedback
+            weights that do not move.
 
     Raises:
         ValueError: ``init`` is unknown, or both ``seed`` and ``generator`` are given. From ``attach``: the model has no
@@ -128,10 +130,15 @@ class FeedbackAlignment(_FeedbackRule):
     _road = "The error goes back through fixed random weights."
 
     def __init__(
-        self, init: Init = "lecun_uniform", *, seed: int | None = None, generator: torch.Generator | None = None
+        self,
+        init: Init = "lecun_uniform",
+        *,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        strict: bool = False,
     ) -> None:
         check_init(init)
-        super().__init__(init, seed, generator)
+        super().__init__(init, seed, generator, strict)
 
 
 class SignSymmetric(_FeedbackRule):
@@ -158,6 +165,7 @@ class SignSymmetric(_FeedbackRule):
             A callable and ``"orthogonal"`` are for ``"fixed"`` alone.
         seed: as for :class:`FeedbackAlignment`.
         generator: as for :class:`FeedbackAlignment`.
+        strict: as for :class:`FeedbackAlignment`.
 
     Raises:
         ValueError: as :class:`FeedbackAlignment`; ``mode`` is unknown, or cannot go with ``init``.
@@ -185,9 +193,10 @@ class SignSymmetric(_FeedbackRule):
         init: Init | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
+        strict: bool = False,
     ) -> None:
         check_mode(mode, init)
-        super().__init__(init, seed, generator)
+        super().__init__(init, seed, generator, strict)
         self.mode = mode
 
     def _draw(self, layer: Any, generator: torch.Generator | None, shared: Shared) -> None:
@@ -211,6 +220,7 @@ class KolenPollack(_FeedbackRule):
         init: how B starts; see :class:`FeedbackAlignment`.
         seed: as for :class:`FeedbackAlignment`.
         generator: as for :class:`FeedbackAlignment`.
+        strict: as for :class:`FeedbackAlignment`.
 
     Raises:
         ValueError: as :class:`FeedbackAlignment`.
@@ -232,10 +242,15 @@ class KolenPollack(_FeedbackRule):
     _road = "The error goes back through weights that learn as the layer's own do."
 
     def __init__(
-        self, init: Init = "lecun_uniform", *, seed: int | None = None, generator: torch.Generator | None = None
+        self,
+        init: Init = "lecun_uniform",
+        *,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        strict: bool = False,
     ) -> None:
         check_init(init)
-        super().__init__(init, seed, generator)
+        super().__init__(init, seed, generator, strict)
 
     def _check(self, model: nn.Module) -> None:
         computed = [
@@ -245,7 +260,7 @@ class KolenPollack(_FeedbackRule):
             and not all(isinstance(getattr(layer, weight), nn.Parameter) for weight in weight_names(layer))
         ]
         if computed:
-            warnings.warn(
+            self._tell(
                 f"{self!r}: the weights of {', '.join(computed)} are computed from other parameters (a parametrisation "
                 f"or pruning). B gets the gradient of the weights, but the optimizer's update is of those parameters: "
                 f"the two need not come together.",
@@ -276,9 +291,9 @@ def _layers(rule: Rule, model: nn.Module) -> list[nn.Module]:
             f"convolutions and nn.MultiheadAttention."
         )
     if left:
-        warnings.warn(f"{rule!r} does not handle these layers, which keep backprop: {', '.join(left)}.", stacklevel=4)
+        rule._tell(f"{rule!r} does not handle these layers, which keep backprop: {', '.join(left)}.", stacklevel=4)
     if replaced:
-        warnings.warn(
+        rule._tell(
             f"{rule!r} cannot act in these layers, whose forward was replaced on the module itself (layer.forward = "
             f"...), and which keep backprop: {', '.join(replaced)}. Attach the rule first, and replace it then.",
             stacklevel=4,

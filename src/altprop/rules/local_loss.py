@@ -54,6 +54,7 @@ class LocalLoss(DirectRule):
         batch_dim: any number, once it is told, says that hidden layers have the batch first, where there are as many
             positions as samples.
         mask: as in :class:`altprop.DFA`: what is averaged over positions leaves out padding.
+        strict: as in :class:`altprop.DFA`.
 
     Raises:
         ValueError: an argument is none of those above; the input size of a layer is not known; when the model runs,
@@ -90,8 +91,9 @@ class LocalLoss(DirectRule):
         output: str | None = None,
         batch_dim: int | None = None,
         mask: str | None = None,
+        strict: bool = False,
     ) -> None:
-        super().__init__(blocks, output)
+        super().__init__(blocks, output, strict=strict)
         check_batch_dim(self, batch_dim)
         check_choice(self, "classifier", classifier, ("fixed", "trained"))
         check_choice(self, "loss", loss, (None, "cross_entropy", "mse"))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from altprop.experiment import InputError
+from altprop.experiment.records.files import mark_all
 from altprop.experiment.records.study import STUDY, Study, Summary, Trial
 from tests.experiment.toys import run_of, study_of
 
@@ -101,7 +102,8 @@ def test_everything_but_the_networks_survives_the_disk(tmp_path):
         seeds=(0, 1),
         folder=tmp_path,
     )
-    results.write()
+    (tmp_path / STUDY).write_text(results.as_json())
+    mark_all(tmp_path, "study")
     loaded = Study.load(tmp_path)
     assert loaded == results
     assert loaded.summaries == results.summaries
@@ -111,6 +113,7 @@ def test_everything_but_the_networks_survives_the_disk(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "sweep"}', '{"kind": "study", "recipe": {"dta": {}}}'])
 def test_a_record_that_is_none_is_named(text, tmp_path):
     (tmp_path / STUDY).write_text(text)
+    mark_all(tmp_path, "study")
     with pytest.raises(InputError, match=r"study\.json is damaged"):
         Study.load(tmp_path)
 

@@ -7,8 +7,9 @@ import pytest
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe, dump_recipe
+from altprop.experiment.records.facts import FACTS, RECIPE
+from altprop.experiment.records.files import mark_all, sealed_line
 from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.records.place import FACTS, RECIPE
 from altprop.experiment.records.study import STUDY, cell_folder
 from altprop.experiment.reports.finding import find
 from altprop.experiment.sweeps.plan import Plan
@@ -53,6 +54,7 @@ def begun(folder, *lines, seeds=2):
     cell = cell_folder(folder, "fa", 0)
     cell.mkdir(parents=True)
     (cell / "history.jsonl").write_text("".join(lines))
+    mark_all(folder, "study")
     return folder
 
 
@@ -102,9 +104,8 @@ def test_validation_data_choose_the_epoch_of_a_recipe(tmp_path):
 
 
 def test_a_training_that_is_not_over_is_shown_but_does_not_count(tmp_path):
-    line = figures(1, test_score=0.5).model_dump_json()
-    start = figures(0, test_score=0.25).model_dump_json()
-    begun(tmp_path / "mine", f"{start}\n", f"{line}\n", line[:20])
+    start, line = (sealed_line(figures(n, test_score=n / 2).model_dump()) for n in (0, 1))
+    begun(tmp_path / "mine", start, line, line[:20])
     found = find([tmp_path])
     (source,), (entry,) = found.sources, found.entries
     assert [point.test for point in entry.networks[0].points] == [0.5]

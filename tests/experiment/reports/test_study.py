@@ -50,7 +50,16 @@ def number(cell):
 def test_the_folder_holds_what_it_should_and_no_more(results):
     names = {path.name for path in results.folder.iterdir()}
     assert names == {
-        *("results.csv", "curves.csv", "study.json", "recipe.yaml", "facts.json", "report.html", "cells"),
+        *(
+            "results.csv",
+            "curves.csv",
+            "study.json",
+            "recipe.yaml",
+            "facts.json",
+            "report.html",
+            "cells",
+            "altprop.json",
+        ),
         *("curves.png", "alignment.png", "boundaries.png"),
     }
 
@@ -154,7 +163,7 @@ def test_the_report_says_how_to_repeat_a_run_on_own_data(tmp_path):
 )
 def test_results_that_are_not_whole_are_written_too(runs, tmp_path):
     study = study_of(*runs, folder=tmp_path)
-    write_report(study, own_data())
+    write_report(study, own_data(), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for run in runs:
         assert run.message in page

@@ -7,6 +7,7 @@ import torch
 
 from altprop.experiment import InputError, compare, load_data, train
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.files import mark_all
 from altprop.experiment.records.study import STUDY, WEIGHTS, cell_folder
 from altprop.experiment.stress.pruning import prune
 from altprop.experiment.stress.robustness import robustness
@@ -116,7 +117,7 @@ def test_without_a_folder_one_is_asked_for():
 def test_a_file_of_weights_that_is_gone_is_named(tmp_path):
     kept_run(tmp_path, rules="lfp", seeds=1)
     (cell_folder(tmp_path / "mine", "lfp", 0) / WEIGHTS).unlink()
-    with pytest.raises(InputError, match=r"no file of weights .*lfp-seed-0/model\.safetensors"):
+    with pytest.raises(InputError, match=r"lfp-seed-0/model\.safetensors cannot be read: No such file"):
         kept_networks(tmp_path / "mine")
 
 
@@ -157,13 +158,14 @@ def test_at_the_end_they_have_the_scores_of_the_training(by_recipe):
 
 @pytest.fixture
 def with_training(by_recipe, tmp_path):
-    """A copy of the training, whose ``study.json`` is changed; None removes it."""
+    """A copy of the training, whose ``study.json`` is changed."""
 
     def make(change):
         shutil.copytree(by_recipe.folder, folder := tmp_path / "copy")
         file = folder / STUDY
         text = change(file.read_text())
-        file.unlink() if text is None else file.write_text(text)
+        file.write_text(text)
+        mark_all(folder, "study")
         return folder
 
     return make

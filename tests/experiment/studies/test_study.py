@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from PIL import Image
 from altprop.experiment import InputError, compare
 from altprop.experiment.explaining.trained import trained_network
 from altprop.experiment.recipes import load_recipe
-from altprop.experiment.records.place import git_state
+from altprop.experiment.records.facts import git_state
 from altprop.experiment.records.study import Study
 from altprop.experiment.studies.reading import load_trained
 from altprop.experiment.studies.study import run_study
@@ -35,7 +36,7 @@ def test_a_training_leaves_all_that_is_needed_to_do_it_again(tmp_path, circles):
         for place in ("last", "last-previous", "best", "epoch-00002")
         for file in ("model.safetensors", "state.safetensors", "state.json", "manifest.json")
     }
-    expected = {"recipe.yaml", "facts.json", "study.json"}
+    expected = {"altprop.json", "recipe.yaml", "facts.json", "study.json"}
     expected |= {"report.html", "curves.png", "boundaries.png", "results.csv", "curves.csv"}
     expected |= {
         f"cells/backprop-seed-{seed}/{file}" for seed in (0, 3) for file in own | {"history.jsonl", "model.safetensors"}
@@ -103,7 +104,7 @@ def test_another_recipe_does_not_go_on(tmp_path):
     assert (tmp_path / "it" / "recipe.yaml").read_text() == before
 
 
-def test_a_folder_is_replaced_only_when_asked_and_if_it_holds_a_training(tmp_path):
+def test_a_folder_is_replaced_only_when_asked_and_if_it_holds_a_study(tmp_path):
     recipe = toy(training={"epochs": 1})
     run_study(recipe, out=tmp_path, name="it")
     with pytest.raises(InputError, match="exists"):
@@ -112,7 +113,7 @@ def test_a_folder_is_replaced_only_when_asked_and_if_it_holds_a_training(tmp_pat
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
     for how in ("overwrite", "resume"):
-        with pytest.raises(InputError, match="training"):
+        with pytest.raises(InputError, match="study"):
             run_study(recipe, out=tmp_path, name="other", **{how: True})
     assert (tmp_path / "other" / "letter.txt").exists()
 
@@ -198,3 +199,27 @@ def test_a_comparison_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_pa
     assert resumed.trials == whole.trials
     for one, other in zip(resumed.cells, whole.cells, strict=True):
         assert torch.equal(weights(one), weights(other))
+
+
+@pytest.mark.parametrize("where", ["", "cells/@", "cells/@/last", "cells/@/model.safetensors"])
+def test_a_recipe_in_the_working_directory_is_not_the_networks(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("model: lenet\ndata: mnist-5k\n")
+    run_study(toy(training={"epochs": 1}), name="it")
+    inner = where.replace("@", "backprop-seed-0")
+    assert trained_network(Path("runs") / "it" / inner).name == "it"
+    assert trained_network(tmp_path / "runs" / "it" / inner).name == "it"
+
+
+def test_the_old_training_stays_until_the_new_one_is_done(tmp_path):
+    old = run_study(toy(training={"epochs": 1}), out=tmp_path, name="it")
+    new = toy(training={"epochs": 3}, model={"name": "5"})
+    stopped = run_study(new, out=tmp_path, name="it", overwrite=True, watch=StopsAt(6))
+    assert stopped.interrupted
+    assert Study.load(tmp_path / "it").recipe == old.recipe
+    done = run_study(new, out=tmp_path, name="it", resume=True)
+    assert done.folder == tmp_path / "it"
+    assert Study.load(tmp_path / "it").recipe == new
+    whole = fit(new, seed=0)
+    assert torch.equal(weights(done.cells[0]), weights(whole))
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]

@@ -14,7 +14,7 @@ from altprop.experiment.data.examples import Splits, TensorExamples
 from altprop.experiment.errors import InputError
 from altprop.experiment.explaining.network import TRAIN_FIRST, Network
 from altprop.experiment.networks.spiking import is_spiking
-from altprop.experiment.records.study import STUDY
+from altprop.experiment.records.files import run_folder
 from altprop.experiment.studies.reading import Which, data_of, load_trained, read_study, rule_and_seed
 
 _LOOKED_AT = 256
@@ -35,7 +35,7 @@ def trained_network(path: Path, seed: int | None = None, data: Any = None) -> Ne
     if not path.exists():
         raise InputError(f"There is no folder or file {path}. {TRAIN_FIRST}")
     # Of a path within a study the study is meant, and never one around it.
-    folder = next((one for one in (path, *path.parents[:4]) if (one / STUDY).is_file()), path)
+    folder = run_folder(path) or path
     study = read_study(folder)
     parts = path.relative_to(folder).parts
     cell = rule_and_seed(parts, study)

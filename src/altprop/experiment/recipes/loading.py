@@ -45,13 +45,14 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = (), *, own: bool = 
     return checked(read_file(Path(path)), map(parse_change, overrides), own=own)
 
 
-def parse_recipe(text: str, overrides: Iterable[str] = (), *, source: str = "recipe") -> Recipe:
+def parse_recipe(text: str, overrides: Iterable[str] = (), *, source: str = "recipe", own: bool = False) -> Recipe:
     """Make a recipe of YAML text, as :func:`load_recipe` does of a file.
 
     Args:
         text: the YAML.
         overrides: as of :func:`load_recipe`.
         source: what errors call it.
+        own: as of :func:`load_recipe`.
 
     Raises:
         InputError: as for :func:`load_recipe`.
@@ -60,7 +61,7 @@ def parse_recipe(text: str, overrides: Iterable[str] = (), *, source: str = "rec
         >>> parse_recipe("rule: lfp:epsilon=0", ["training.seeds=3"]).training.seeds
         (0, 1, 2)
     """
-    return checked(read_text(text, source), map(parse_change, overrides))
+    return checked(read_text(text, source), map(parse_change, overrides), own=own)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.flags import command_line
-from altprop.experiment.records.files import write_whole
+from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.statistics import Ahead, Spread, ahead, mean
 from altprop.experiment.registry import CONTROL
 
@@ -227,18 +227,15 @@ class Study(Record):
         """
         file = Path(folder) / STUDY
         try:
-            return cls.model_validate_json(file.read_text(encoding="utf-8")).model_copy(update={"folder": Path(folder)})
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+            return cls.model_validate_json(read_checked(file)).model_copy(update={"folder": Path(folder)})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise InputError(f"{file} is damaged: {place}: {first['msg']}") from error
 
-    def write(self) -> None:
-        """Write it to its folder, whole or not at all."""
-        assert self.folder is not None
-        write_whole(self.folder / STUDY, self.model_dump_json(indent=1))
+    def as_json(self) -> str:
+        """The text of ``study.json``."""
+        return self.model_dump_json(indent=1)
 
     def with_cell(self, cell: Cell) -> Study:
         """This study with a cell in the place of the one of its rule and seed, or behind all others."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from altprop.experiment.recipes import dump_recipe
-from altprop.experiment.records.place import FACTS
+from altprop.experiment.records.facts import FACTS
+from altprop.experiment.records.files import read_checked_text, unsealed_lines
 from altprop.experiment.records.study import Cell, Epoch, Study, cell_folder
 from altprop.experiment.reports.records import Entry, Network, Point, Source
 from altprop.experiment.reports.settings import settings_of
@@ -39,7 +39,7 @@ def read_study(folder: Path) -> Source:
         ValueError: it is damaged.
     """
     study = Study.load(folder)
-    text = (folder / FACTS).read_text(encoding="utf-8") if (folder / FACTS).is_file() else "{}"
+    text = read_checked_text(folder / FACTS) if (folder / FACTS).is_file() else "{}"
     facts = _Facts.model_validate_json(text)
     return Source(
         folder=folder,
@@ -76,9 +76,7 @@ def _entry(study: Study, rule: str) -> Entry:
 
 
 def _unfinished(study: Study, rule: str, seed: int, file: Path) -> Network:
-    lines = file.read_text(encoding="utf-8").split("\n")
-    # What follows the last line break is being written, or was when the training was killed.
-    epochs = [Epoch.model_validate_json(line) for line, _ in pairwise(lines)]
+    epochs = map(Epoch.model_validate, unsealed_lines(file))
     history = tuple(one for one in epochs if one.epoch)
     section = next(one for one in study.recipe.rules if one.label == rule)
     seconds = history[-1].seconds if history else 0.0

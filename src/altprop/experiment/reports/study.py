@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from altprop.experiment.data.examples import Splits
@@ -18,8 +19,8 @@ from altprop.experiment.reports.study_table import CONTROL_NOTE, has_control, he
 _NAMES = {"bp_cosine": "cosine", "weight_alignment": "weight_cosine"}
 
 
-def write_report(study: Study, splits: Splits) -> None:
-    """Write the report of a study to its folder.
+def write_report(study: Study, splits: Splits, folder: Path) -> None:
+    """Write the report of a study.
 
     * ``results.csv``: a line for each network; ``curves.csv``: a line for each of its epochs;
     * ``report.html``, and its pictures as PNG files beside it.
@@ -27,9 +28,8 @@ def write_report(study: Study, splits: Splits) -> None:
     Args:
         study: what to show, with its networks.
         splits: what the networks were trained on.
+        folder: where to write; it exists.
     """
-    folder = study.folder
-    assert folder is not None
     write_csv(folder / "results.csv", _cell_rows(study))
     write_csv(folder / "curves.csv", _epoch_rows(study))
     drawn = pictures(study, splits)

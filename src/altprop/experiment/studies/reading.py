@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from altprop.experiment.data.examples import Examples, Splits, as_splits
@@ -15,9 +16,10 @@ from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.metrics import score
-from altprop.experiment.networks.weights import load_weights
+from altprop.experiment.networks.weights import put_weights
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.rules import recipe_of_cell
+from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.study import STUDY, WEIGHTS, Study, cell_folder
 from altprop.experiment.training.checkpoints import BrokenCheckpointError, read_checkpoint
 from altprop.experiment.training.job import Job
@@ -85,7 +87,7 @@ def load_trained(
     section = next(one for one in study.recipe.rules if one.label == label)
     network = Job(recipe_of_cell(study.recipe, section), splits, seed).blank_model()
     if which == "final":
-        load_weights(network, place / WEIGHTS, f"the network of {folder}")
+        put_weights(network, load(read_checked(place / WEIGHTS)), place / WEIGHTS, f"the network of {folder}")
     else:
         network.load_state_dict(_weights(place / which, network))
     return network.eval(), splits, recipe_of_cell(study.recipe, section)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +19,10 @@ from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.rules import recipe_of_cell, with_rules_for
-from altprop.experiment.records.files import write_through
-from altprop.experiment.records.folder import plain_name
+from altprop.experiment.records.facts import write_facts
+from altprop.experiment.records.files import DamagedError
+from altprop.experiment.records.folder import Folder, plain_name
 from altprop.experiment.records.machine import threads, versions
-from altprop.experiment.records.place import Place
 from altprop.experiment.records.study import STUDY, WEIGHTS, Cell, Study, cell_folder
 from altprop.experiment.registry import REFERENCE
 from altprop.experiment.training.fit import checked_splits, fit_job
@@ -83,12 +85,22 @@ def run_study(
         for job in jobs.values():
             check(job)
         machine = make_machine(recipe.machine)
-        place = None
-        if out is not None:
-            default = plain_name(default_name(recipe, splits))
-            place = Place(out, name or default, numbered=name is None, overwrite=overwrite, resume=resume)
-        study = _of_the_first(machine, lambda: _begun(recipe, splits, place, machine))
-        return _Run(study, jobs, splits, machine, resume, watch or Watch(), caught).whole()
+        with ExitStack() as stack:
+            begin = partial(_begun, recipe, splits, machine)
+            if out is not None:
+                opened = Folder.open(
+                    out,
+                    name or plain_name(default_name(recipe, splits)),
+                    kind="study",
+                    numbered=name is None,
+                    overwrite=overwrite,
+                    resume=resume,
+                    resumable=True,
+                )
+                study, folder = _of_the_first(machine, lambda: begin(stack.enter_context(opened)))
+            else:
+                study, folder = begin(None)
+            return _Run(study, jobs, splits, machine, resume, watch or Watch(), caught, folder).whole()
 
 
 def default_name(recipe: Recipe, splits: Splits) -> str:
@@ -97,26 +109,31 @@ def default_name(recipe: Recipe, splits: Splits) -> str:
     return f"{what}-{splits.name}-{recipe.model.name}"
 
 
-def _begun(recipe: Recipe, splits: Splits, place: Place | None, machine: Machine) -> Study:
-    folder = None if place is None else place.make(recipe)
+def _begun(recipe: Recipe, splits: Splits, machine: Machine, folder: Folder | None) -> tuple[Study, Folder | None]:
     study = Study(
         recipe=recipe,
         data=DataFacts.of(splits),
         objective=Job(recipe, splits, 0).objective_name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(str(machine.device)),
-        folder=folder,
+        folder=None if folder is None else folder.path,
     )
     if folder is None:
-        return study
-    if (folder / STUDY).is_file():
+        return study, None
+    write_facts(folder, recipe)
+    try:
+        earlier = Study.load(folder.path) if (folder.path / STUDY).is_file() else None
+    except DamagedError as error:  # all that it says is in checkpoints, but for the rates that were tried
+        earlier, notes = None, (f"{error} It was written again.",)
+        study = study.model_copy(update={"notes": notes})
+    if earlier is not None:
         # With fewer seeds than before, the networks of the others are left out.
-        earlier, seeds = Study.load(folder), set(recipe.training.seeds)
+        seeds = set(recipe.training.seeds)
         kept = {name: getattr(earlier, name) for name in ("created", "trials", "step_ratios", "notes")}
         cells = tuple(cell for cell in earlier.cells if cell.seed in seeds)
         study = study.model_copy(update=kept | {"cells": cells})
-    study.write()
-    return study
+    folder.write(STUDY, study.as_json())
+    return study, folder
 
 
 @dataclass
@@ -130,6 +147,7 @@ class _Run:
     resume: bool
     watch: Watch
     caught: list[warnings.WarningMessage]
+    folder: Folder | None
     done: int = 0
 
     def whole(self) -> Study:
@@ -142,6 +160,9 @@ class _Run:
                 raise
         self._keep()
         self._report()
+        if self.folder is not None and self.machine.is_global_zero and not self.study.interrupted:
+            self.study = self.study.model_copy(update={"folder": self.folder.publish()})
+        self.machine.barrier()
         return self.study
 
     def _trials(self) -> list[Job]:
@@ -198,8 +219,8 @@ class _Run:
             on_epoch=None,
             before=self.done,
         )
-        if folder is not None and self.machine.is_global_zero and cell.status != "diverged":
-            write_weights(cell, folder / WEIGHTS)
+        if self.folder and folder and self.machine.is_global_zero and cell.status != "diverged":
+            self.folder.write(f"{folder.relative_to(self.folder.path).as_posix()}/{WEIGHTS}", weights_of(cell))
         return cell
 
     def _after(self, job: Job) -> int:
@@ -209,30 +230,29 @@ class _Run:
     def _keep(self) -> None:
         notes = dict.fromkeys((*self.study.notes, *(str(one.message) for one in self.caught)))
         self.study = self.study.model_copy(update={"notes": tuple(notes)})
-        if self.study.folder is not None and self.machine.is_global_zero:
-            self.study.write()
+        if self.folder is not None and self.machine.is_global_zero:
+            self.folder.write(STUDY, self.study.as_json())
         self.machine.barrier()
 
     def _report(self) -> None:
-        if self.study.folder is None or not self.machine.is_global_zero:
+        if self.folder is None or not self.machine.is_global_zero:
             return
         # It draws pictures, which takes long to import; and the way from studies to reports is the only one back up.
         from altprop.experiment.reports.study import write_report  # noqa: PLC0415
 
         try:
             self.watch.stage("writing the report")
-            write_report(self.study, self.splits)
+            with self.folder.files() as place:
+                write_report(self.study, self.splits, place)
         except KeyboardInterrupt:
-            write_report(self.study, self.splits)
+            with self.folder.files() as place:
+                write_report(self.study, self.splits, place)
 
 
-def write_weights(cell: Cell, file: Path) -> None:
-    """Write the weights of a trained network, to a file that is there whole or not at all."""
+def weights_of(cell: Cell) -> bytes:
+    """The weights of a trained network, as a file of safetensors."""
     assert cell.model is not None
-    state = {name: tensor.detach().contiguous().clone() for name, tensor in cell.model.state_dict().items()}
-    new = file.with_name(f".{file.name}-new")
-    write_through(new, save(state))
-    new.replace(file)
+    return save({name: tensor.detach().contiguous().clone() for name, tensor in cell.model.state_dict().items()})
 
 
 def _of_the_first(machine: Machine, make: Callable[[], _Made]) -> _Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
@@ -21,6 +22,8 @@ from altprop.experiment.training.stepping import check_and_clip, check_loss
 
 _Value = TypeVar("_Value")
 _Given = TypeVar("_Given", bound=Optimizer)
+
+_PER_CORE = 8
 
 
 class OnFabric:
@@ -126,6 +129,12 @@ class OnFabric:
 
 
 def _launched(section: MachineSection) -> Fabric:
+    most = _PER_CORE * (os.cpu_count() or 1)
+    if section.accelerator == "cpu" and isinstance(section.devices, int) and section.devices > most:
+        raise InputError(
+            f"machine.devices: {section.devices} processes on {os.cpu_count()} cores would only wait for each other: "
+            f"at most {most} are started here."
+        )
     alone = section.strategy == "auto" and section.devices == 1 and section.nodes == 1
     try:
         fabric = Fabric(

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from altprop.experiment.records.files import sealed_line, write_whole
 from altprop.experiment.records.study import Epoch
 from altprop.experiment.training import snapshots
 from altprop.experiment.training.checkpoints import (
@@ -113,8 +114,8 @@ class FolderKeeper:
         """See :class:`Keeper`."""
         if self._first:
             epochs = [self._loop.start, *self._loop.history]
-            lines = [figures.model_dump_json() + "\n" for figures in epochs if figures]
-            (self._folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
+            lines = [sealed_line(figures.model_dump()) for figures in epochs if figures]
+            write_whole(self._folder / "history.jsonl", "".join(lines))
 
     def after_step(self) -> None:
         """See :class:`Keeper`."""
@@ -126,7 +127,7 @@ class FolderKeeper:
         """See :class:`Keeper`."""
         if self._first:
             with (self._folder / "history.jsonl").open("a", encoding="utf-8") as out:
-                out.write(figures.model_dump_json() + "\n")
+                out.write(sealed_line(figures.model_dump()))
         for log in self._logs:
             log.add(figures)
         best = best_epoch(self._loop.history, self._job.monitor, lower=self._job.lower_is_better)
