@@ -7,7 +7,7 @@ import pytest
 from altprop.experiment import InputError
 from altprop.experiment.recipes import Recipe, check_recipe, parse_recipe
 from altprop.experiment.recipes.schema import MachineSection
-from altprop.experiment.training.devices import make_fabric
+from altprop.experiment.training.devices import OnFabric
 
 STOP = "{patience: 3}"
 
@@ -125,4 +125,4 @@ def test_a_number_beyond_reason_is_a_line_at_once(text, key):
 
 def test_more_processes_than_cores_can_bear_are_not_started():
     with pytest.raises(InputError, match=r"machine.devices: 1000 processes on \d+ cores"):
-        make_fabric(MachineSection(devices=1000))
+        OnFabric(MachineSection(devices=1000))

@@ -15,7 +15,7 @@ texts = st.text(max_size=20) | st.sampled_from(
 )
 fractions = st.floats(0, 1, exclude_max=True)
 rates = st.floats(1e-30, 1e30)
-counts = st.integers(1, 10**12)
+counts = st.integers(1, 1024)
 values = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | texts
 nested = st.recursive(
     values, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2), max_leaves=4

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 Problem = tuple[Key, str]
 
 
-def problems(recipe: Recipe, fixed: Collection[str] = (), *, own: bool = False) -> list[Problem]:
+def problems(
+    recipe: Recipe, fixed: Collection[str] = (), *, own: bool = False, names_alone: bool = False
+) -> list[Problem]:
     """All that is wrong with a recipe: keys, each with a message.
 
     Args:
         recipe: any.
         fixed: keys that were given a value, which drop out of the search: it does not matter what it says of them.
         own: whether the data are given in Python, and not by the recipe.
+        names_alone: whether to leave out how its parts fit each other.
     """
-    for checks in (_NAMES, _FITS):
+    for checks in (_NAMES,) if names_alone else (_NAMES, _FITS):
         found = [problem for check in checks if not (own and check in _OF_DATA) for problem in check(recipe)]
         found = [(key, message) for key, message in found if key[:2] != ("search", "space") or key[-1] not in fixed]
         if found:

@@ -137,7 +137,7 @@ def _names_too(tree: Tree, error: ValidationError, *, own: bool) -> list[str]:
         recipe = Recipe.model_validate(left)
     except ValidationError:
         return []
-    return [tree.complaint(key, message) for key, message in problems(recipe, own=own)]
+    return [tree.complaint(key, message) for key, message in problems(recipe, own=own, names_alone=True)]
 
 
 def _change(tree: Tree, change: Change) -> str:
