@@ -26,7 +26,7 @@ from altprop.explain.rules import (
     Winner,
     ZPlus,
 )
-from altprop.ops.weighted_sums import Layer
+from altprop.ops.lrp.layer import Layer
 
 __all__ = [
     "COMPOSITES",

@@ -22,8 +22,8 @@ from altprop.explain.rules import (
     RelevanceRule,
     ZPlus,
 )
+from altprop.ops.lrp.layer import Layer
 from altprop.ops.module_kinds import kind_of_class
-from altprop.ops.weighted_sums import Layer
 
 Predicate = type[nn.Module] | tuple[type[nn.Module], ...] | str | Callable[[Layer], bool]
 Pairs = Iterable[tuple[Predicate, RelevanceRule]]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from altprop.ops.relevance import Call
-from altprop.ops.weighted_sums import Layer
+from altprop.ops.lrp.layer import Layer
+from altprop.ops.lrp.nodes import Call
 
 
 @dataclass(frozen=True)

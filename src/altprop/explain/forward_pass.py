@@ -18,13 +18,13 @@ from altprop._switches import recording
 from altprop.explain.preactivation import Start
 from altprop.explain.targets import output_of
 from altprop.ops.interceptor import Interceptor, Observer
-from altprop.ops.lrp_common import depends
-from altprop.ops.lrp_in_place import fallback
-from altprop.ops.lrp_products import followed
-from altprop.ops.lrp_rules import LRP_TABLE
-from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import Pass, connect
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
+from altprop.ops.lrp.basics import depends
+from altprop.ops.lrp.facts import OTHER, PROPORTIONAL, Flow, flow_of, set_flow
+from altprop.ops.lrp.in_place import fallback
+from altprop.ops.lrp.nodes import Pass, connect
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.products import followed
+from altprop.ops.lrp.table import LRP_TABLE
 from altprop.ops.tokens import TokenInterceptor
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from altprop.explain.rules import ActivationRule, LayerRule
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.ops.lrp.layer import WeightedSum
 
 
 @dataclass(frozen=True)

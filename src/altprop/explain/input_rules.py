@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from altprop.explain.rules import LayerRule, check_finite, negative, part_of, positive
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.ops.lrp.layer import WeightedSum
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass, like
 from altprop.explain.preactivation import Start
 from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, is_relevance, relevance_at, relevance_within
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.layer import Parts, WeightedSum
+from altprop.ops.lrp.nodes import Call
+from altprop.ops.lrp.pass_ import Run
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Call
-from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
 
 

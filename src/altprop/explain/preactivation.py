@@ -22,10 +22,10 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from altprop._switches import with_gradients
 from altprop.explain.targets import Target, is_relevance
-from altprop.ops.lrp_run import Run
-from altprop.ops.proportion import Proportion
-from altprop.ops.relevance import Call, Pass, Sum
-from altprop.ops.weighted_sums import Layer
+from altprop.ops.lrp.layer import Layer
+from altprop.ops.lrp.nodes import Call, Pass, Sum
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.proportion import Proportion
 
 _SUMS_OF_TWO = {"add", "radd", "sub", "subtract", "rsub"}
 _SUMS = {"sum", "mean", "nansum", "nanmean", "cumsum", "index_add", "scatter_add"}

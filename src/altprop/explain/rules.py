@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.ops.lrp.layer import WeightedSum
 
 Bias = Literal["absorb", "redistribute", "ignore"]
 Kind = Literal["layer", "activation", "sum", "pool", "normalisation", "softmax"]

@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
+from altprop.ops.lrp.facts import Flow, is_followed, set_flow
 from altprop.ops.operands import by_place
-from altprop.ops.relevance_flow import Flow, is_followed, set_flow
 from altprop.ops.token_places import CANNOT, CONSTANT, base_name, places_of_result, write, writes_tokens
 from altprop.ops.witness import sequence_number
 

@@ -16,9 +16,9 @@ from altprop._class_swap import restore_class, swap_class
 from altprop._containers import arguments_in, replace_tensors, tensors_in
 from altprop._unsupported import refuse_transforms
 from altprop.ops.interceptor import Interceptor, active_interceptor
-from altprop.ops.lfp_objective import LOSS_TABLE, looks_like_a_loss
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import LFPInterceptor
+from altprop.ops.lfp.objective import LOSS_TABLE, looks_like_a_loss
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import LFPInterceptor
 from altprop.ops.names import OpRule
 from altprop.rule import Attachment, modules_of
 

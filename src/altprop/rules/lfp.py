@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from altprop.ops.lfp_basics import activation, ruled
-from altprop.ops.lfp_neurons import NEURON_RULES, NEURON_TABLE
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPInterceptor
-from altprop.ops.lfp_updates import weighted_sum_rule
+from altprop.ops.lfp.basics import activation, ruled
+from altprop.ops.lfp.neurons import NEURON_RULES, NEURON_TABLE
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import LFP_TABLE, MODULE_RULES, LFPInterceptor
+from altprop.ops.lfp.updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment, Rule

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from altprop.ops.linear_maps import Bilinear, Columns, LinearMap, Matrix, Rows
-from altprop.ops.lrp_activations import rescaled
-from altprop.ops.lrp_common import (
+from altprop.ops.lrp.activations import rescaled
+from altprop.ops.lrp.basics import (
     constant,
     dependent,
     depends,
@@ -25,11 +25,11 @@ from altprop.ops.lrp_common import (
     ordinary,
     weighted_sum,
 )
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.facts import OTHER, PROPORTIONAL, Kept, derived, flow_of, set_flow
+from altprop.ops.lrp.layer import Layer
+from altprop.ops.lrp.nodes import Call, Elementwise, Halves, Pass, Softmax, Sum, connect
+from altprop.ops.lrp.pass_ import Run
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Call, Elementwise, Halves, Pass, Softmax, Sum, connect
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of, set_flow
-from altprop.ops.weighted_sums import Layer
 
 
 def add(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from altprop.ops.lrp.facts import forget_constants
+from altprop.ops.lrp.layer import Layer, Parts, WeightedSum, WeightedSumRule
+from altprop.ops.lrp.nodes import Call, Moved, nodes_of
 from altprop.ops.module_kinds import CLASSES
-from altprop.ops.relevance import Call, Moved, nodes_of
-from altprop.ops.relevance_flow import forget_constants
 from altprop.ops.tokens import Tokens
-from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
 
 
 class Assignment(Protocol):

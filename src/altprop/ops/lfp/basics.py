@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from altprop.ops.credit import SPIKES, secant, secant_denominator
-from altprop.ops.lfp_pass import LFPPass, is_marked
-from altprop.ops.lfp_unseen import PARAMETER, WEIGHT
+from altprop.ops.lfp.credit import SPIKES, secant, secant_denominator
+from altprop.ops.lfp.pass_ import LFPPass, is_marked
+from altprop.ops.lfp.unseen import PARAMETER, WEIGHT
 from altprop.ops.names import OpRule
 
 LEARNS, DEPENDS, BOTH = 1, 2, 3

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from altprop.ops.relevance import Call, divide
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, Kept, Rectified, before_overwriting, flow_of, set_flow
+from altprop.ops.lrp.facts import OTHER, PROPORTIONAL, Flow, Kept, Rectified, before_overwriting, flow_of, set_flow
+from altprop.ops.lrp.nodes import Call, divide
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5])

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops import names
-from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, mixture, move
-from altprop.ops.lrp_products import add, sum_epsilon
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.basics import constant, dependent, depends, finish, in_proportion, mixture, move
+from altprop.ops.lrp.facts import PROPORTIONAL, Flow, Kept, before_overwriting, derived, flow_of, set_flow
+from altprop.ops.lrp.nodes import Sum, nodes_of
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.products import add, sum_epsilon
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Sum, nodes_of
-from altprop.ops.relevance_flow import PROPORTIONAL, Flow, Kept, before_overwriting, derived, flow_of, set_flow
 
 
 def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:

@@ -15,10 +15,10 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altprop.ops.credit import SPIKES, apply_factor, scale_gradient
+from altprop.ops.lfp.credit import SPIKES, apply_factor, scale_gradient
 
 if TYPE_CHECKING:
-    from altprop.ops.lfp_pass import LFPPass
+    from altprop.ops.lfp.pass_ import LFPPass
 
 WEIGHT = -2.0
 """The mark of a tensor computed from parameters alone in this pass: they are scaled, so it is taken as it is."""

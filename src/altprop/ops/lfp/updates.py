@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from altprop.ops import names
-from altprop.ops.credit import secant_denominator
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import weighted_sum
+from altprop.ops.lfp.credit import secant_denominator
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import weighted_sum
 from altprop.ops.names import OpRule
 
 

@@ -12,8 +12,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from altprop.ops.fingerprint import fingerprint
 from altprop.ops.linear_maps import Columns, Convolution, LinearMap, Matrix
-from altprop.ops.relevance import Call, divide
-from altprop.ops.relevance_flow import Kept, flow_of, version_of
+from altprop.ops.lrp.facts import Kept, flow_of, version_of
+from altprop.ops.lrp.nodes import Call, divide
 
 
 @dataclass
@@ -137,11 +137,11 @@ class WeightedSum(Call):
         self._flow.producer = self
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Use`."""
         return self.rule.proportional
 
     def vanishes_below(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Use`."""
         return self.nonnegative and self.rule.proportional
 
     def folded(self) -> BatchNorm | None:
@@ -260,11 +260,11 @@ class BatchNorm(Call):
         self._flow.producer = self
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Use`."""
         return False
 
     def vanishes_below(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Use`."""
         return False
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:

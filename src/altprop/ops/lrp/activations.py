@@ -13,7 +13,7 @@ from torch import Tensor
 
 from altprop._switches import without_gradients
 from altprop.ops import names
-from altprop.ops.lrp_common import (
+from altprop.ops.lrp.basics import (
     constant,
     dependent,
     depends,
@@ -23,9 +23,7 @@ from altprop.ops.lrp_common import (
     ordinary,
     outside_inference,
 )
-from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import AveragePool, Elementwise, Pass, average_pool, connect
-from altprop.ops.relevance_flow import (
+from altprop.ops.lrp.facts import (
     OTHER,
     PROPORTIONAL,
     Flow,
@@ -37,6 +35,8 @@ from altprop.ops.relevance_flow import (
     flow_of,
     set_flow,
 )
+from altprop.ops.lrp.nodes import AveragePool, Elementwise, Pass, average_pool, connect
+from altprop.ops.lrp.pass_ import Run
 
 
 def activation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:

@@ -18,7 +18,7 @@ from torch.autograd.graph import Node
 from torch.nn import functional as F
 
 from altprop._switches import with_gradients
-from altprop.ops.relevance_flow import Kept, flow_of
+from altprop.ops.lrp.facts import Kept, flow_of
 
 
 class Call:

@@ -1,7 +1,7 @@
 """How relevance flows back through each torch function: the table, then the rules it names.
 
 A rule is ``rule(run, function, *arguments)``. It computes what ``function(*arguments)`` computes, and puts a node of
-:mod:`altprop.ops.relevance` on the result. Tensors that do not depend on the model's input, weights above all, take
+:mod:`altprop.ops.lrp.nodes` on the result. Tensors that do not depend on the model's input, weights above all, take
 part as constants.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lrp_activations import MAX_POOLS, activation, dropout, max_pool, normalisation, relu
-from altprop.ops.lrp_common import constant, dependent, depends, homogeneous, in_proportion, mixture, move, ordinary
-from altprop.ops.lrp_in_place import (
+from altprop.ops.lrp.activations import MAX_POOLS, activation, dropout, max_pool, normalisation, relu
+from altprop.ops.lrp.basics import constant, dependent, depends, homogeneous, in_proportion, mixture, move, ordinary
+from altprop.ops.lrp.in_place import (
     RESHAPES_IN_PLACE,
     add_in_place,
     fallback,
@@ -28,8 +28,9 @@ from altprop.ops.lrp_in_place import (
     twin_of,
     with_out,
 )
-from altprop.ops.lrp_layers import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
-from altprop.ops.lrp_products import (
+from altprop.ops.lrp.linear import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.products import (
     add,
     added_product,
     attention,
@@ -42,8 +43,7 @@ from altprop.ops.lrp_products import (
     quotient_added,
     softmax,
 )
-from altprop.ops.lrp_run import Run
-from altprop.ops.lrp_written_out import (
+from altprop.ops.lrp.written_out import (
     cosine_similarity,
     cross_entropy,
     gated_linear_unit,

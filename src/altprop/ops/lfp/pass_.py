@@ -4,7 +4,7 @@ A tensor is an *activation* if it depends on the model's input, and a *weight* i
 whatever its place in a call. Every result of an answered operation carries its mark: an activation the ε of the factor
 that it lacks, 0 if it lacks none; a weight :data:`WEIGHT`. The mark is an attribute of the tensor, where reading it is
 cheap, and stands in the metadata of its autograd node, where it outlives the tensor object
-(:mod:`altprop.ops.lfp_unseen`).
+(:mod:`altprop.ops.lfp.unseen`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
-from altprop.ops.credit import SPIKES, enter, scale, settled
-from altprop.ops.lfp_unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
+from altprop.ops.lfp.credit import SPIKES, enter, scale, settled
+from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
 
 _MARK = "_altprop_mark"

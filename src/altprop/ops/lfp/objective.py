@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from altprop.ops import names
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_unseen import PARAMETER
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.unseen import PARAMETER
 from altprop.ops.names import OpRule, overwrites
 from altprop.ops.witness import Witness
 

@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.nn.activations import sign, step
 from altprop.ops import names
-from altprop.ops.credit import SPIKES, share
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lfp_basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
-from altprop.ops.lfp_in_place import overwrite, with_in_place_twins
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_products import (
+from altprop.ops.lfp.basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
+from altprop.ops.lfp.credit import SPIKES, share
+from altprop.ops.lfp.in_place import overwrite, with_in_place_twins
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.products import (
     added_product,
     attention,
     elementwise_product,
@@ -33,7 +33,7 @@ from altprop.ops.lfp_products import (
     reflected_quotient,
     square_form,
 )
-from altprop.ops.lfp_unseen import WEIGHT, weight_of_unseen
+from altprop.ops.lfp.unseen import WEIGHT, weight_of_unseen
 from altprop.ops.multi_head_attention import multi_head_attention_parts
 from altprop.ops.names import OpRule
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from altprop.ops.credit import SPIKES
-from altprop.ops.lfp_basics import activation, hand_over, marks_of, move
-from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp.basics import activation, hand_over, marks_of, move
+from altprop.ops.lfp.credit import SPIKES
+from altprop.ops.lfp.pass_ import LFPPass
 from altprop.ops.names import OpRule
 
 _OPERATORS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div", "__idiv__": "div",

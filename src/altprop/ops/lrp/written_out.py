@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from altprop.ops.lrp_activations import activation
-from altprop.ops.lrp_common import constant, dependent, depends, finish, mixture, move, ordinary
-from altprop.ops.lrp_products import add, elementwise_product, quotient, softmax
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.activations import activation
+from altprop.ops.lrp.basics import constant, dependent, depends, finish, mixture, move, ordinary
+from altprop.ops.lrp.facts import derived
+from altprop.ops.lrp.nodes import Pass
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.products import add, elementwise_product, quotient, softmax
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Pass
-from altprop.ops.relevance_flow import derived
 
 
 def written_out(parts: Callable[..., Any]) -> OpRule:

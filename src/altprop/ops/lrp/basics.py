@@ -12,10 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from altprop._switches import with_gradients, without_gradients
 from altprop.ops import names
 from altprop.ops.linear_maps import LinearMap
-from altprop.ops.lrp_run import Run
-from altprop.ops.proportion import Homogeneous, Proportion, connect_all
-from altprop.ops.relevance import Call, connect, nodes_of
-from altprop.ops.relevance_flow import (
+from altprop.ops.lrp.facts import (
     OTHER,
     PROPORTIONAL,
     Flow,
@@ -25,7 +22,10 @@ from altprop.ops.relevance_flow import (
     is_followed,
     set_flow,
 )
-from altprop.ops.weighted_sums import Layer, WeightedSum
+from altprop.ops.lrp.layer import Layer, WeightedSum
+from altprop.ops.lrp.nodes import Call, connect, nodes_of
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.proportion import Homogeneous, Proportion, connect_all
 
 
 def depends(value: Any) -> bool:

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops.linear_maps import Matrix, convolution
-from altprop.ops.lrp_activations import activation, normalisation
-from altprop.ops.lrp_common import constant, depends, finish, in_proportion, move, ordinary, weighted_sum
-from altprop.ops.lrp_products import product_with_bias
-from altprop.ops.lrp_run import Run
-from altprop.ops.relevance_flow import Flow, flow_of
-from altprop.ops.weighted_sums import BatchNorm
+from altprop.ops.lrp.activations import activation, normalisation
+from altprop.ops.lrp.basics import constant, depends, finish, in_proportion, move, ordinary, weighted_sum
+from altprop.ops.lrp.facts import Flow, flow_of
+from altprop.ops.lrp.layer import BatchNorm
+from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.products import product_with_bias
 
 
 def linear(run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from altprop._switches import with_gradients
-from altprop.ops.relevance import Call, times, total_of
-from altprop.ops.relevance_flow import Kept
+from altprop.ops.lrp.facts import Kept
+from altprop.ops.lrp.nodes import Call, times, total_of
 
 
 class Proportion(Call):

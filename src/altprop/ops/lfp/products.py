@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from altprop.ops import names
-from altprop.ops.credit import half_to, share, share_by
-from altprop.ops.lfp_basics import activation, mixture, move, secant_of
-from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp.basics import activation, mixture, move, secant_of
+from altprop.ops.lfp.credit import half_to, share, share_by
+from altprop.ops.lfp.pass_ import LFPPass
 from altprop.ops.names import OpRule
 
 _NUMBERS = {int, float}

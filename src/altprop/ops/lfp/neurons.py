@@ -13,7 +13,7 @@ u_t and on to where it would be without the reset. The divisor is positive: a re
 In g = R / a, which is what flows backward, this is g_I = ρ and g_{u_t} = β·ρ; the factor of the weighted sum that made
 the current is not applied. A spike hands back R = g·s, nothing where it is silent; but the spikes of the network's last
 layer are judged as such, fired or not, and there R = g. So the factor s is left to whatever takes the spikes in
-(:data:`altprop.ops.credit.SPIKES`).
+(:data:`altprop.ops.lfp.credit.SPIKES`).
 
 Reset to zero leaves v = (1 − reset)·u_t, which takes the place of u_t. A neuron fires where u_{t+1} − θ > 0: to the
 spike, a learnable θ is a weight on −1 (and on −reset where a reset subtracts it), a learnable β a weight on u_t; as
@@ -36,9 +36,9 @@ from torch.autograd import Function
 from torch.utils._contextlib import context_decorator
 
 from altprop._switches import without_gradients
-from altprop.ops.credit import SPIKES
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import LFP_TABLE, LFPInterceptor
+from altprop.ops.lfp.credit import SPIKES
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import LFP_TABLE, LFPInterceptor
 from altprop.ops.names import OpRule
 
 NEURON_TABLE: dict[str, str] = {
