@@ -10,7 +10,7 @@ from torch import Tensor
 from altprop.explain.targets import output_of, relevance_at
 
 
-def part_of(target: Any, rows: slice, batch: int) -> Any:
+def target_rows(target: Any, rows: slice, batch: int) -> Any:
     """The target of some of a batch's examples.
 
     Args:
@@ -30,7 +30,7 @@ def part_of(target: Any, rows: slice, batch: int) -> Any:
     return target
 
 
-def settled(result: Any, target: Any) -> Any:
+def resolve_target(result: Any, target: Any) -> Any:
     """The target, where None is replaced by the arg max: so that it stays the same when the input changes.
 
     Args:
@@ -55,7 +55,7 @@ def picked(result: Any, target: Any) -> Tensor:
 
     Args:
         result: what the model returned.
-        target: as :func:`settled` returns it.
+        target: as :func:`resolve_target` returns it.
 
     Raises:
         ValueError: the target does not fit the output.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode
 from altprop._switches import without_gradients
-from altprop.explain._outputs import picked, settled
+from altprop.explain._outputs import picked, resolve_target
 from altprop.explain._regions import Baseline, baseline_of
 from altprop.explain.lrp import LRP
 
@@ -139,7 +139,7 @@ class SmoothGrad(_Attributor):
         if n_samples < 1 or noise < 0:
             raise ValueError(f"n_samples must be at least 1 and noise at least 0, got {n_samples} and {noise}.")
         parts, extra = _checked(inputs), _as_tuple(additional_forward_args)
-        target = _settled(self.model, parts, target, extra)
+        target = _resolved_target(self.model, parts, target, extra)
         generator = torch.Generator(parts[0].device).manual_seed(seed)
         deviations = [noise * _range_of_each_example(x) for x in parts]
         total = tuple(torch.zeros_like(x) for x in parts)
@@ -222,7 +222,7 @@ class IntegratedGradients(_Attributor):
         place = _ONE_PLACE[method]
         if n_steps == 1 and place is not None:
             return _like(inputs, self._at_one_place(place, parts, baselines, target, extra))
-        wanted = _as_tensor(_settled(self.model, parts, target, extra), parts[0])
+        wanted = _as_tensor(_resolved_target(self.model, parts, target, extra), parts[0])
 
         def gradient(forward_fn: Any, inputs: Any, target_ind: Any, additional_forward_args: Any) -> Any:
             return self._modified_gradient(inputs, _as_target(additional_forward_args[0]), additional_forward_args[1:])
@@ -244,7 +244,7 @@ class IntegratedGradients(_Attributor):
         self, place: float, parts: tuple[Tensor, ...], baselines: Any, target: Any, extra: tuple[Any, ...]
     ) -> tuple[Tensor, ...]:
         """What captum leaves out: quadrature with the gradient at x' + α (x − x') alone."""
-        target = _settled(self.model, parts, target, extra)
+        target = _resolved_target(self.model, parts, target, extra)
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(parts)
         starts = [torch.as_tensor(0.0 if start is None else start).to(x) for start, x in zip(given, parts, strict=True)]
         ways = [x.detach() - start for x, start in zip(parts, starts, strict=True)]
@@ -314,7 +314,7 @@ class Occlusion:
         def output(x: Tensor) -> Tensor:
             return picked(self.model(x.squeeze(1) if inputs.dim() == 2 else x, *extra), wanted)
 
-        wanted = _settled(self.model, (inputs,), target, extra)
+        wanted = _resolved_target(self.model, (inputs,), target, extra)
         with in_evaluation_mode(self.model):
             found: Tensor = without_gradients(attr.Occlusion(output).attribute)(
                 x, (x.shape[1], *sizes), (x.shape[1], *strides), covered.contiguous()
@@ -331,11 +331,11 @@ def _check_steps(n_steps: int, method: str) -> None:
         raise ValueError(f"n_steps is a whole number from {least} for {method!r}, got {n_steps!r}.")
 
 
-def _settled(model: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Any:
+def _resolved_target(model: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Any:
     if target is not None:
         return target
     with in_evaluation_mode(model):
-        return settled(without_gradients(model)(*inputs, *extra), None)
+        return resolve_target(without_gradients(model)(*inputs, *extra), None)
 
 
 def _checked(inputs: Any) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from altprop.ops.lrp.layer import Layer
-from altprop.ops.lrp.nodes import Call
+from altprop.ops.lrp.nodes import RelevanceNode
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class LayerConservation:
     stabilisers: float
 
     @classmethod
-    def of(cls, layer: Layer, call: Call) -> Self:
+    def of(cls, layer: Layer, node: RelevanceNode) -> Self:
         """The books of a call that was watched."""
         received, passed, stabilised = (
-            0.0 if total is None else float(total) for total in (call.received, call.passed, call.stabilised)
+            0.0 if total is None else float(total) for total in (node.received, node.passed, node.stabilised)
         )
         biases = received - passed - stabilised
-        return cls(layer.name, layer.function, call.label, received, passed, biases, stabilised)
+        return cls(layer.name, layer.function, node.label, received, passed, biases, stabilised)
 
 
 class Conservation(list[LayerConservation]):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode
 from altprop._switches import with_gradients, without_gradients
-from altprop.explain._outputs import part_of, picked, settled
+from altprop.explain._outputs import picked, resolve_target, target_rows
 from altprop.explain._regions import Baseline, Order, Regions, baseline_of, ranks_of
 from altprop.explain.lrp import LRP
 
@@ -139,7 +139,7 @@ def pixel_flipping(
         for start in range(0, len(inputs), batch_size):
             rows = slice(start, start + batch_size)
             x = inputs[rows]
-            wanted = settled(read(model(x)), part_of(target, rows, len(inputs)))
+            wanted = resolve_target(read(model(x)), target_rows(target, rows, len(inputs)))
             relevance = _relevance_of(explanation, x, wanted, rows)
             stand_in = _baseline_of_rows(baseline, inputs, rows)
             shown = _Flipped(x, relevance, channel_dim, patch_size, stand_in, order, generator)

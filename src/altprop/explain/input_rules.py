@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from altprop.explain.rules import LayerRule, check_finite, negative, part_of, positive
+from altprop.explain.rules import LayerRule, check_finite, negative, positive, weight_part
 from altprop.ops.lrp.layer import WeightedSum
 
 
@@ -41,10 +41,10 @@ class ZBox(LayerRule):
         """The share of what each input exceeds its bounds' contributions by."""
         x = layer.x
         low, high = _bound(self.low, "low", x), _bound(self.high, "high", x)
-        plus, minus = part_of(layer, positive), part_of(layer, negative)
+        plus, minus = weight_part(layer, positive), weight_part(layer, negative)
         z = layer.forward(x, layer.weight, None)
         z = z - layer.forward(low, plus, None) - layer.forward(high, minus, None)
-        s = layer.share(R, z, self.epsilon)
+        s = layer.quotient(R, z, self.epsilon)
         R_x = layer.transposed(s, layer.weight).mul_(x)
         return R_x.sub_(layer.transposed(s, plus).mul_(low)).sub_(layer.transposed(s, minus).mul_(high))
 
@@ -85,7 +85,7 @@ class WSquare(LayerRule):
         squares = layer.part("squares", torch.square)
         ones = torch.ones_like(layer.x[:1])
         z = layer.forward(ones, squares, None if layer.bias is None else layer.bias.square())
-        return layer.transposed(layer.share(R, z.expand_as(R), self.epsilon, nonnegative=True), squares)
+        return layer.transposed(layer.quotient(R, z.expand_as(R), self.epsilon, nonnegative=True), squares)
 
 
 @dataclass(frozen=True)
@@ -108,4 +108,4 @@ class Flat(LayerRule):
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """Evenly."""
-        return layer.spread(layer.share(R, layer.fan_in().expand_as(R), self.epsilon, nonnegative=True))
+        return layer.spread(layer.quotient(R, layer.fan_in().expand_as(R), self.epsilon, nonnegative=True))

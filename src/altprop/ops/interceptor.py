@@ -85,7 +85,7 @@ class Interceptor(TorchFunctionMode):
                 _pop_mode()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
-        self._outer = _entered()
+        self._outer = _active_modes()
         for mode in self._outer:
             mode._silenced += 1
         if not torch.compiler.is_compiling():
@@ -211,11 +211,11 @@ def active_interceptor() -> Interceptor | None:
     """The interceptor that answers on this thread now, if one does."""
     if not torch.is_grad_enabled():
         return None
-    modes = _entered()
+    modes = _active_modes()
     return modes[-1] if modes and not modes[-1]._silenced else None
 
 
-def _entered() -> list[Interceptor]:
+def _active_modes() -> list[Interceptor]:
     """The interceptors entered on this thread, the innermost last."""
     stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     return [mode for mode in stack if isinstance(mode, Interceptor)]

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lrp.facts import Flow, is_followed, set_flow
+from altprop.ops.lrp.facts import TensorFacts, is_followed, set_facts
 from altprop.ops.operands import by_place
 from altprop.ops.token_places import CANNOT, CONSTANT, base_name, places_of_result, write, writes_tokens
 from altprop.ops.witness import sequence_number
@@ -195,7 +195,7 @@ class Tokens:
             return values
         leaf = values.detach().requires_grad_()
         entry = leaf.clone()  # which the model may overwrite
-        set_flow(entry, Flow(beyond_first=False))
+        set_facts(entry, TensorFacts(beyond_first=False))
         self.look_ups.append(LookUp(leaf, places, inputs))
         return entry
 

@@ -148,8 +148,8 @@ class _Enter(Function):
         )
 
 
-# Function.apply without its look for tensors of torch.func's transforms, which are refused at the model's call: it would
-# take as long as the rest.
+# Function.apply without its check for torch.func's transforms, which would take as long as the rest: those are refused
+# where the model is called.
 _enter = super(Function, _Enter).apply
 
 

@@ -12,8 +12,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from altprop.ops.fingerprint import fingerprint
 from altprop.ops.linear_maps import Columns, Convolution, LinearMap, Matrix
-from altprop.ops.lrp.facts import Kept, flow_of, version_of
-from altprop.ops.lrp.nodes import Call, divide
+from altprop.ops.lrp.facts import SavedTensor, facts_of, version_of
+from altprop.ops.lrp.nodes import RelevanceNode, divide
 
 
 @dataclass
@@ -53,10 +53,7 @@ class WeightedSumRule(Protocol):
         """The relevance of the layer's input from that of its output."""
 
 
-Part = Callable[[Tensor], Tensor]
-
-
-class Parts:
+class WeightCache:
     """What rules make of weights (their positive part, say), made once for each version of each weight.
 
     Autograd does not count what is written through ``weight.data`` or a numpy array as a new version: :meth:`check`
@@ -106,7 +103,7 @@ class Parts:
         self._prints = WeakIdKeyDictionary()
 
 
-class WeightedSum(Call):
+class WeightedSum(RelevanceNode):
     """One call of a layer z = W x + b; of a batch norm that follows it, W and b are the two as one.
 
     Attributes:
@@ -114,51 +111,51 @@ class WeightedSum(Call):
         rule: how it hands relevance back; set when the forward pass is over.
         output: z.
         parameter: the weight as the model keeps it.
-        weighs: whether the relevance of each weight is asked for.
+        wants_weight_relevance: whether the relevance of each weight is asked for.
         weight_relevance: x_i w_ij R_j / z_j, summed over the batch and all positions, if it was; of the weight's shape.
     """
 
     rule: WeightedSumRule
-    weighs = False
+    wants_weight_relevance = False
     weight_relevance: Tensor | None = None
 
     def __init__(
-        self, layer: Layer, linear_map: LinearMap, x: Tensor, weight: Tensor, bias: Tensor | None, parts: Parts
+        self, layer: Layer, linear_map: LinearMap, x: Tensor, weight: Tensor, bias: Tensor | None, cache: WeightCache
     ) -> None:
-        self.layer, self._map, self._weight, self._bias, self._parts = layer, linear_map, weight, bias, parts
+        self.layer, self._map, self._weight, self._bias, self._cache = layer, linear_map, weight, bias, cache
         self.parameter = weight
-        self._input = Kept(x)
-        self.nonnegative = flow_of(x).nonnegative
-        flow_of(x).uses.append(self)
+        self._input = SavedTensor(x)
+        self.nonnegative = facts_of(x).nonnegative
+        facts_of(x).consumers.append(self)
 
     def set_output(self, z: Tensor) -> None:
         """Keep z, the output in the graph."""
-        self.output, self._flow = Kept(z), flow_of(z)
-        self._flow.producer = self
+        self.output, self._facts = SavedTensor(z), facts_of(z)
+        self._facts.producer = self
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`altprop.ops.lrp.facts.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return self.rule.proportional
 
     def vanishes_below(self) -> bool:
-        """See :class:`altprop.ops.lrp.facts.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return self.nonnegative and self.rule.proportional
 
     def folded(self) -> BatchNorm | None:
         """The batch norm that follows this layer and nothing else does, if it is to be one with it."""
-        use = self._flow.uses[0] if len(self._flow.uses) == 1 else None
-        if not isinstance(use, BatchNorm) or not use.may_fold:
+        consumer = self._facts.consumers[0] if len(self._facts.consumers) == 1 else None
+        if not isinstance(consumer, BatchNorm) or not consumer.may_fold:
             return None
         # A linear layer's outputs are its last dimension, a batch norm's channels the second.
         last = isinstance(self._map, Matrix | Columns) and self.output.tensor.dim() == 2 == self._weight.dim()
-        return use if last or isinstance(self._map, Convolution) else None
+        return consumer if last or isinstance(self._map, Convolution) else None
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:
         """By the rule."""
         self._norm = self.folded()
         R = R.to(self._weight.dtype)  # under autocast the output is of another
-        self.vanishes = (self._norm or self)._flow.vanishes_below()
-        if self.weighs:
+        self.vanishes = (self._norm or self)._facts.vanishes_below()
+        if self.wants_weight_relevance:
             s = divide(R, self.z, getattr(self.rule, "epsilon", 1e-6))
             self.weight_relevance = self._map.outer(s, self._weight, self.x).mul_(self.weight)
         return (self.rule.relevance(self, R),)
@@ -199,12 +196,12 @@ class WeightedSum(Call):
             return self._weight
         scale = norm.affine()[0]
         sources = (self._weight, *norm.sources())
-        return self._parts.get("folded", lambda: self._weight * self._map.per_row(scale, self._weight), sources)
+        return self._cache.get("folded", lambda: self._weight * self._map.per_row(scale, self._weight), sources)
 
-    def part(self, name: str, make: Part) -> Tensor:
+    def part(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
         """What ``make`` makes of the weight: kept under ``name`` for the next time."""
         sources = (self._weight, *(self._norm.sources() if self._norm else ()))
-        return self._parts.get(f"{name} of folded" if self._norm else name, lambda: make(self.weight), sources)
+        return self._cache.get(f"{name} of folded" if self._norm else name, lambda: make(self.weight), sources)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """W x + b with another input, weight and bias; a new tensor."""
@@ -233,7 +230,7 @@ class WeightedSum(Call):
         return self._map.per_output(values)
 
 
-class BatchNorm(Call):
+class BatchNorm(RelevanceNode):
     """A batch norm in evaluation mode: one with the layer before it if it may be. Relevance passes in any case.
 
     Attributes:
@@ -252,19 +249,19 @@ class BatchNorm(Call):
         self._mean, self._variance, self._epsilon = statistics
         self._weight, self._bias, self.may_fold = weight, bias, may_fold
         self._affine: tuple[Tensor, Tensor] | None = None
-        flow_of(x).uses.append(self)
+        facts_of(x).consumers.append(self)
 
     def set_output(self, y: Tensor) -> None:
         """Keep y, the output in the graph."""
-        self.output, self._flow = Kept(y), flow_of(y)
-        self._flow.producer = self
+        self.output, self._facts = SavedTensor(y), facts_of(y)
+        self._facts.producer = self
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`altprop.ops.lrp.facts.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return False
 
     def vanishes_below(self) -> bool:
-        """See :class:`altprop.ops.lrp.facts.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return False
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:

@@ -13,39 +13,47 @@ from torch.nn import functional as F
 
 from altprop.ops.linear_maps import Matrix, convolution
 from altprop.ops.lrp.activations import activation, normalisation
-from altprop.ops.lrp.basics import constant, depends, finish, in_proportion, move, ordinary, weighted_sum
-from altprop.ops.lrp.facts import Flow, flow_of
+from altprop.ops.lrp.basics import attach_node, constant, depends, in_proportion, move, ordinary, weighted_sum
+from altprop.ops.lrp.facts import TensorFacts, facts_of
 from altprop.ops.lrp.layer import BatchNorm
-from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.pass_ import LRPPass
 from altprop.ops.lrp.products import product_with_bias
 
 
-def linear(run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    """The rule that the composite gives the layer; a product of two activations where the weight is one."""
-    if depends(weight) or depends(bias) or not depends(input):
-        return product_with_bias(run, function, input, weight, bias)
-    if input.dim() == 1:
-        one = linear(run, function, move(run, torch.unsqueeze, input, 0), weight, bias)
-        return move(run, torch.squeeze, one, 0)
-    return weighted_sum(run, run.layer(function), Matrix(), (input, weight, bias), function, input, weight, bias)
-
-
-def convolved(
-    run: Run, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any
+def linear(
+    lrp: LRPPass, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Any:
     """The rule that the composite gives the layer; a product of two activations where the weight is one."""
     if depends(weight) or depends(bias) or not depends(input):
-        return product_with_bias(run, function, input, weight, bias, *args, **kwargs)
+        return product_with_bias(lrp, function, input, weight, bias)
+    if input.dim() == 1:
+        one = linear(lrp, function, move(lrp, torch.unsqueeze, input, 0), weight, bias)
+        return move(lrp, torch.squeeze, one, 0)
+    return weighted_sum(lrp, lrp.layer(function), Matrix(), (input, weight, bias), function, input, weight, bias)
+
+
+def convolved(
+    lrp: LRPPass,
+    function: Callable[..., Any],
+    input: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """The rule that the composite gives the layer; a product of two activations where the weight is one."""
+    if depends(weight) or depends(bias) or not depends(input):
+        return product_with_bias(lrp, function, input, weight, bias, *args, **kwargs)
     if input.dim() < weight.dim():
-        one = convolved(run, function, move(run, torch.unsqueeze, input, 0), weight, bias, *args, **kwargs)
-        return move(run, torch.squeeze, one, 0)
+        one = convolved(lrp, function, move(lrp, torch.unsqueeze, input, 0), weight, bias, *args, **kwargs)
+        return move(lrp, torch.squeeze, one, 0)
     linear_map = convolution(function.__name__, weight, *args, **kwargs)
     operands = (input, weight, bias)
-    return weighted_sum(run, run.layer(function), linear_map, operands, function, *operands, *args, **kwargs)
+    return weighted_sum(lrp, lrp.layer(function), linear_map, operands, function, *operands, *args, **kwargs)
 
 
 def batch_norm(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     input: Tensor,
     running_mean: Tensor | None,
@@ -58,23 +66,23 @@ def batch_norm(
 ) -> Any:
     """One with the layer before it, if nothing else uses that; else relevance passes, or by the composite's rule."""
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
-    rule = run.rule_for(run.layer(function), "normalisation") if depends(input) else None
-    if not depends(input) or (run.gradients and rule is None):
-        return ordinary(run, function, *args)
+    rule = lrp.rule_for(lrp.layer(function), "normalisation") if depends(input) else None
+    if not depends(input) or (lrp.gradients and rule is None):
+        return ordinary(lrp, function, *args)
     if running_mean is None or running_var is None or training:
-        return normalisation(run, function, *args)
+        return normalisation(lrp, function, *args)
     if rule is not None and not rule.passes:
-        return in_proportion(run, function, args, {})
+        return in_proportion(lrp, function, args, {})
     y = constant(function, *args)
-    call = BatchNorm(input, (running_mean, running_var, eps), weight, bias, may_fold=rule is None)
-    flow = Flow(beyond_first=flow_of(input).beyond_first)
-    connected = finish(run, function, call, y, [input], flow)
-    call.set_output(connected)
+    node = BatchNorm(input, (running_mean, running_var, eps), weight, bias, may_fold=rule is None)
+    facts = TensorFacts(beyond_first=facts_of(input).beyond_first)
+    connected = attach_node(lrp, function, node, y, [input], facts)
+    node.set_output(connected)
     return connected
 
 
 def layer_norm(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     input: Tensor,
     normalized_shape: Any,
@@ -83,11 +91,11 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Any:
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
-    rule = _rule(run, function, input)
-    if not depends(input) or (run.gradients and rule is None):
-        return ordinary(run, function, input, normalized_shape, weight, bias, eps)
+    rule = _rule(lrp, function, input)
+    if not depends(input) or (lrp.gradients and rule is None):
+        return ordinary(lrp, function, input, normalized_shape, weight, bias, eps)
     if rule is not None and rule.passes:
-        return activation(run, function, input, normalized_shape, weight, bias, eps)
+        return activation(lrp, function, input, normalized_shape, weight, bias, eps)
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
 
     def linear_in_x(x: Tensor, _: Any, weight: Tensor | None, bias: Tensor | None, *__: Any) -> Tensor:
@@ -96,11 +104,11 @@ def layer_norm(
         return normalised if bias is None else normalised + bias
 
     args = (input, normalized_shape, weight, bias, eps)
-    return in_proportion(run, function, args, {}, _parts(weight, bias), linear_in_x)
+    return in_proportion(lrp, function, args, {}, _parts(weight, bias), linear_in_x)
 
 
 def group_norm(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     input: Tensor,
     num_groups: int,
@@ -109,22 +117,22 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Any:
     """As :func:`layer_norm`, over each group of channels."""
-    rule = _rule(run, function, input)
-    if not depends(input) or (run.gradients and rule is None):
-        return ordinary(run, function, input, num_groups, weight, bias, eps)
+    rule = _rule(lrp, function, input)
+    if not depends(input) or (lrp.gradients and rule is None):
+        return ordinary(lrp, function, input, num_groups, weight, bias, eps)
     if rule is not None and rule.passes:
-        return activation(run, function, input, num_groups, weight, bias, eps)
+        return activation(lrp, function, input, num_groups, weight, bias, eps)
 
     def linear_in_x(x: Tensor, _: Any, weight: Tensor | None, bias: Tensor | None, *__: Any) -> Tensor:
         grouped = x.reshape(len(x), num_groups, -1)
         return _per_channel(_standardised(grouped, (-1,), eps).view_as(x), weight, bias)
 
     args = (input, num_groups, weight, bias, eps)
-    return in_proportion(run, function, args, {}, _parts(weight, bias), linear_in_x)
+    return in_proportion(lrp, function, args, {}, _parts(weight, bias), linear_in_x)
 
 
 def instance_norm(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -137,18 +145,18 @@ def instance_norm(
 ) -> Any:
     """As :func:`layer_norm`, over each channel; with running statistics it is a batch norm."""
     if not use_input_stats:
-        return batch_norm(run, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
+        return batch_norm(lrp, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-    rule = _rule(run, function, input)
-    if not depends(input) or (run.gradients and rule is None):
-        return ordinary(run, function, input, *args)
+    rule = _rule(lrp, function, input)
+    if not depends(input) or (lrp.gradients and rule is None):
+        return ordinary(lrp, function, input, *args)
     if rule is not None and rule.passes:
-        return activation(run, function, input, *args)
+        return activation(lrp, function, input, *args)
 
     def linear_in_x(x: Tensor, _: Any, __: Any, weight: Tensor | None, bias: Tensor | None, *___: Any) -> Tensor:
         return _per_channel(_standardised(x, tuple(range(2, x.dim())), eps), weight, bias)
 
-    return in_proportion(run, function, (input, *args), {}, _parts(weight, bias), linear_in_x)
+    return in_proportion(lrp, function, (input, *args), {}, _parts(weight, bias), linear_in_x)
 
 
 def _parts(weight: Tensor | None, bias: Tensor | None) -> list[float]:
@@ -157,8 +165,8 @@ def _parts(weight: Tensor | None, bias: Tensor | None) -> list[float]:
     return [*product, 1.0] if depends(bias) else product
 
 
-def _rule(run: Run, function: Callable[..., Any], input: Tensor) -> Any:
-    return run.rule_for(run.layer(function), "normalisation") if depends(input) else None
+def _rule(lrp: LRPPass, function: Callable[..., Any], input: Tensor) -> Any:
+    return lrp.rule_for(lrp.layer(function), "normalisation") if depends(input) else None
 
 
 def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from altprop.ops.lrp.facts import forget_constants
-from altprop.ops.lrp.layer import Layer, Parts, WeightedSum, WeightedSumRule
-from altprop.ops.lrp.nodes import Call, Moved, nodes_of
+from altprop.ops.lrp.layer import Layer, WeightCache, WeightedSum, WeightedSumRule
+from altprop.ops.lrp.nodes import Moved, RelevanceNode, nodes_of
 from altprop.ops.module_kinds import CLASSES
 from altprop.ops.tokens import Tokens
 
@@ -46,13 +46,13 @@ class Assignment(Protocol):
 _PAIRS = "pairs"
 
 
-class Run:
+class LRPPass:
     """What the operations of one forward pass share.
 
     Args:
         composite: which operation has which rule.
         default: the rule of layers with weights that the composite gives none.
-        parts: the weights' parts, kept from run to run.
+        cache: what rules make of weights, kept from pass to pass.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
         warned: what the user was warned of already.
@@ -61,7 +61,7 @@ class Run:
     Attributes:
         reports: whether every operation counts the relevance that goes through it.
         inside: the names and modules that are running, the innermost last.
-        calls: every operation that hands relevance back, in the order in which they ran.
+        operations: every operation that hands relevance back, in the order in which they ran.
         tokens: the integer inputs whose relevance is asked for, and what becomes of them.
     """
 
@@ -71,21 +71,21 @@ class Run:
         self,
         composite: Assignment,
         default: WeightedSumRule,
-        parts: Parts,
+        cache: WeightCache,
         *,
         strict: bool = False,
         report: bool = False,
         warned: set[str] | None = None,
         seen: dict[int, list[str]] | None = None,
     ) -> None:
-        self.composite, self.parts = composite, parts
+        self.composite, self.cache = composite, cache
         self._default, self._strict, self.reports = default, strict, report
         self._warned = set() if warned is None else warned
         self.seen = {} if seen is None else seen
         self._asked: list[tuple[Layer, str]] | None = None if _PAIRS in self._warned else []
-        parts.check()
+        cache.check()
         self.inside: list[tuple[str, nn.Module]] = []
-        self.calls: list[tuple[Layer, Call]] = []
+        self.operations: list[tuple[Layer, RelevanceNode]] = []
         self.tokens = Tokens()
 
     @property
@@ -110,11 +110,11 @@ class Run:
         called = called.strip("_") if called.endswith("__") else called.rstrip("_")
         return Layer(name, module, called, CLASSES.get(called))
 
-    def add(self, layer: Layer, call: Call) -> None:
+    def add(self, layer: Layer, node: RelevanceNode) -> None:
         """Take note of an operation that hands relevance back."""
-        self.calls.append((layer, call))
+        self.operations.append((layer, node))
         if self.reports:
-            call.watch()
+            node.watch()
 
     def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
         """Count what values that only move lose to constants among them; in a report.
@@ -126,19 +126,19 @@ class Run:
         """
         if not self.reports:
             return
-        call = Moved()
-        call.watch()
-        call.follow(nodes_of([part for part in tree_leaves(result) if isinstance(part, Tensor)]), sources)
-        self.calls.append((self.layer(function), call))
+        node = Moved()
+        node.watch()
+        node.follow(nodes_of([part for part in tree_leaves(result) if isinstance(part, Tensor)]), sources)
+        self.operations.append((self.layer(function), node))
 
     def watch_look_up(self, function: Callable[..., Any], vectors: Tensor, places: Tensor) -> None:
         """Count what tokens that the model adds by itself keep of the relevance of looked-up vectors; in a report."""
         if not self.reports or vectors.grad_fn is None:
             return
-        call, explained = Moved(), places != 0
-        call.watch()
-        vectors.grad_fn.register_hook(lambda handed, arrived: call.count(arrived[0], handed[0] * explained))
-        self.calls.append((self.layer(function), call))
+        node, explained = Moved(), places != 0
+        node.watch()
+        vectors.grad_fn.register_hook(lambda handed, arrived: node.count(arrived[0], handed[0] * explained))
+        self.operations.append((self.layer(function), node))
 
     def rule_for(self, layer: Layer, kind: str) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
@@ -160,20 +160,20 @@ class Run:
                 raise ValueError(told)
             warnings.warn(told, stacklevel=2)
 
-    def finish(self) -> None:
+    def assign_rules(self) -> None:
         """The forward pass is over: give each layer with weights its rule."""
-        sums = [(layer, call) for layer, call in self.calls if isinstance(call, WeightedSum)]
+        sums = [(layer, node) for layer, node in self.operations if isinstance(node, WeightedSum)]
         if sums:
             sums[-1][0].last = True
-        for layer, call in sums:
-            call.rule = self.rule_for(layer, "layer") or self._default
-            call.label = repr(call.rule)
+        for layer, node in sums:
+            node.rule = self.rule_for(layer, "layer") or self._default
+            node.label = repr(node.rule)
 
     def close(self) -> None:
         """Let go of all that was kept: operations and what is known of tensors refer to each other."""
-        for _, call in self.calls:
-            vars(call).clear()
-        self.calls.clear()
+        for _, node in self.operations:
+            vars(node).clear()
+        self.operations.clear()
         self.tokens.close()
         self.inside.clear()
         forget_constants()

@@ -1,6 +1,6 @@
 """How relevance flows back through each torch function: the table, then the rules it names.
 
-A rule is ``rule(run, function, *arguments)``. It computes what ``function(*arguments)`` computes, and puts a node of
+A rule is ``rule(lrp, function, *arguments)``. It computes what ``function(*arguments)`` computes, and puts a node of
 :mod:`altprop.ops.lrp.nodes` on the result. Tensors that do not depend on the model's input, weights above all, take
 part as constants.
 """
@@ -29,7 +29,7 @@ from altprop.ops.lrp.in_place import (
     with_out,
 )
 from altprop.ops.lrp.linear import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
-from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.pass_ import LRPPass
 from altprop.ops.lrp.products import (
     add,
     added_product,
@@ -184,91 +184,91 @@ _RANDOM = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geom
 def of_degree(degree: float) -> OpRule:
     """The rule of a function of one tensor that is homogeneous of this degree: x·∂z/∂x sums to ``degree`` times z."""
 
-    def homogeneous_of_degree(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if len(dependent((*args, *kwargs.values()))) != 1 or run.gradients:
-            return homogeneous(run, function, *args, **kwargs)
-        return in_proportion(run, function, args, kwargs, parts=[1 / degree])
+    def homogeneous_of_degree(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if len(dependent((*args, *kwargs.values()))) != 1 or lrp.gradients:
+            return homogeneous(lrp, function, *args, **kwargs)
+        return in_proportion(lrp, function, args, kwargs, parts=[1 / degree])
 
     return homogeneous_of_degree
 
 
-def sampler(run: Run, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
+def sampler(lrp: LRPPass, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Values of x between its entries: in proportion to them; the places to look are constants."""
-    if run.gradients or not depends(x):
-        return ordinary(run, function, x, grid, *args, **kwargs)
-    return in_proportion(run, function, (x, grid.detach(), *args), kwargs)
+    if lrp.gradients or not depends(x):
+        return ordinary(lrp, function, x, grid, *args, **kwargs)
+    return in_proportion(lrp, function, (x, grid.detach(), *args), kwargs)
 
 
-def scatter_reduce(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def scatter_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A sum or mean in proportion; the winner of a contest takes all; a product shares."""
     reduce = kwargs.get("reduce", args[4] if len(args) > 4 else None)
     rules = {"sum": mixture, "mean": mixture, "amax": move, "amin": move}
-    return rules.get(str(reduce), homogeneous)(run, function, *args, **kwargs)
+    return rules.get(str(reduce), homogeneous)(lrp, function, *args, **kwargs)
 
 
-def segment_reduce(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def segment_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """As :func:`scatter_reduce`, but for products."""
     reduce = str(args[1] if len(args) > 1 else kwargs.get("reduce"))
     rules = {"sum": mixture, "mean": mixture, "max": move, "min": move}
-    return rules[reduce](run, function, *args, **kwargs) if reduce in rules else NotImplemented
+    return rules[reduce](lrp, function, *args, **kwargs) if reduce in rules else NotImplemented
 
 
 def alpha_dropout(
-    run: Run, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+    lrp: LRPPass, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Any:
     """In evaluation mode nothing happens; a dropout of the model's own shares in proportion."""
     if not training or not p:
         return a
-    made = mixture(run, function, move(run, torch.clone, a) if inplace else a, p, training)
-    return overwrite(run, Tensor.copy_, a, made) if inplace else made
+    made = mixture(lrp, function, move(lrp, torch.clone, a) if inplace else a, p, training)
+    return overwrite(lrp, Tensor.copy_, a, made) if inplace else made
 
 
-def index_put(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def index_put(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Values that are moved to places, or added to what is there."""
     rule = mixture if _accumulates(args, kwargs) else move
-    return rule(run, function, *args, **kwargs)
+    return rule(lrp, function, *args, **kwargs)
 
 
-def index_put_in_place(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def index_put_in_place(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """As :func:`index_put`."""
     rule = in_place(mixture) if _accumulates(args, kwargs) else overwrite
-    return rule(run, function, *args, **kwargs)
+    return rule(lrp, function, *args, **kwargs)
 
 
 def _accumulates(args: Any, kwargs: Any) -> bool:
     return bool(kwargs.get("accumulate", len(args) > 3 and args[3]))
 
 
-def detach_in_place(run: Run, function: Callable[..., Any], x: Tensor) -> Tensor:
+def detach_in_place(lrp: LRPPass, function: Callable[..., Any], x: Tensor) -> Tensor:
     """From here on a constant."""
     return function(x)  # type: ignore[no-any-return]
 
 
-def multi_head_attention(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def multi_head_attention(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """``nn.MultiheadAttention`` reaches an interceptor as one call: compute its parts, each by its own rule."""
-    if run.gradients:
-        return ordinary(run, function, *args, **kwargs)
-    with Interceptor(LRP_TABLE, run, unknown=run.unknown, fallback=fallback):
+    if lrp.gradients:
+        return ordinary(lrp, function, *args, **kwargs)
+    with Interceptor(LRP_TABLE, lrp, unknown=lrp.unknown, fallback=fallback):
         return multi_head_attention_parts(*args, **kwargs)
 
 
 def embedding(
-    run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+    lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
     """The vectors of tokens, at which their relevance arrives."""
     if depends(weight):
-        return move(run, function, indices, weight, *args, **kwargs)
+        return move(lrp, function, indices, weight, *args, **kwargs)
     return constant(function, indices, weight, *args, **kwargs)
 
 
 def embedding_bag(
-    run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+    lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
     """Sums of vectors: in proportion; half of a product with weights for each to the two."""
     inputs = dependent((weight, *args, *kwargs.values()))
-    if not inputs or run.gradients:
-        return ordinary(run, function, indices, weight, *args, **kwargs)
-    return in_proportion(run, function, (indices, weight, *args), kwargs, parts=[1 / len(inputs)] * len(inputs))
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, indices, weight, *args, **kwargs)
+    return in_proportion(lrp, function, (indices, weight, *args), kwargs, parts=[1 / len(inputs)] * len(inputs))
 
 
 def _table() -> dict[Key, OpRule]:

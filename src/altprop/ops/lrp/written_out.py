@@ -13,76 +13,76 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops.lrp.activations import activation
-from altprop.ops.lrp.basics import constant, dependent, depends, finish, mixture, move, ordinary
-from altprop.ops.lrp.facts import derived
+from altprop.ops.lrp.basics import attach_node, constant, dependent, depends, mixture, move, ordinary
+from altprop.ops.lrp.facts import facts_from
 from altprop.ops.lrp.nodes import Pass
-from altprop.ops.lrp.pass_ import Run
+from altprop.ops.lrp.pass_ import LRPPass
 from altprop.ops.lrp.products import add, elementwise_product, quotient, softmax
 from altprop.ops.names import OpRule
 
 
 def written_out(parts: Callable[..., Any]) -> OpRule:
-    """A rule from ``parts(run, *args)``, which computes the same by the rules of its parts.
+    """A rule from ``parts(lrp, *args)``, which computes the same by the rules of its parts.
 
     The value is the function's own: another order of operations rounds otherwise.
     """
 
     @wraps(parts)
-    def rule(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if run.gradients or not dependent((*args, *kwargs.values())):
-            return ordinary(run, function, *args, **kwargs)
-        made = parts(run, *args, **kwargs)
+    def rule(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if lrp.gradients or not dependent((*args, *kwargs.values())):
+            return ordinary(lrp, function, *args, **kwargs)
+        made = parts(lrp, *args, **kwargs)
         if made is NotImplemented or not depends(made):
             return made
-        return finish(run, function, Pass(), constant(function, *args, **kwargs), [made], derived([made]))
+        return attach_node(lrp, function, Pass(), constant(function, *args, **kwargs), [made], facts_from([made]))
 
     return rule
 
 
 @written_out
-def gated_linear_unit(run: Run, z: Tensor, dim: int = -1) -> Any:
+def gated_linear_unit(lrp: LRPPass, z: Tensor, dim: int = -1) -> Any:
     """GLU: a · σ(b), a product of two activations."""
-    a, b = move(run, torch.chunk, z, 2, dim)
-    return elementwise_product(run, torch.mul, a, activation(run, torch.sigmoid, b))
+    a, b = move(lrp, torch.chunk, z, 2, dim)
+    return elementwise_product(lrp, torch.mul, a, activation(lrp, torch.sigmoid, b))
 
 
 @written_out
-def softmin(run: Run, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+def softmin(lrp: LRPPass, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
     """The softmax of the negative."""
-    return softmax(run, F.softmax, activation(run, torch.neg, input), dim, *args, **kwargs)
+    return softmax(lrp, F.softmax, activation(lrp, torch.neg, input), dim, *args, **kwargs)
 
 
 @written_out
-def product_with_log(run: Run, x: Any, y: Any) -> Any:
+def product_with_log(lrp: LRPPass, x: Any, y: Any) -> Any:
     """x · log y, a product of two activations."""
-    return elementwise_product(run, torch.mul, x, _logarithm(run, y, torch.log))
+    return elementwise_product(lrp, torch.mul, x, _logarithm(lrp, y, torch.log))
 
 
 @written_out
-def product_with_log1p(run: Run, x: Any, y: Any) -> Any:
+def product_with_log1p(lrp: LRPPass, x: Any, y: Any) -> Any:
     """x · log(1 + y), a product of two activations."""
-    return elementwise_product(run, torch.mul, x, _logarithm(run, y, torch.log1p))
+    return elementwise_product(lrp, torch.mul, x, _logarithm(lrp, y, torch.log1p))
 
 
-def _logarithm(run: Run, y: Any, log: Callable[..., Any]) -> Any:
-    return activation(run, log, y) if isinstance(y, Tensor) else float(log(torch.tensor(y)))
+def _logarithm(lrp: LRPPass, y: Any, log: Callable[..., Any]) -> Any:
+    return activation(lrp, log, y) if isinstance(y, Tensor) else float(log(torch.tensor(y)))
 
 
 @written_out
-def lerp(run: Run, input: Tensor, end: Tensor, weight: Any) -> Any:
+def lerp(lrp: LRPPass, input: Tensor, end: Tensor, weight: Any) -> Any:
     """a + w (b − a): a mixture; if w is an activation, the product's part in halves."""
     if not depends(weight):
-        return mixture(run, torch.lerp, input, end, weight)
-    difference = mixture(run, torch.sub, end, input)
-    return add(run, torch.add, input, elementwise_product(run, torch.mul, weight, difference))
+        return mixture(lrp, torch.lerp, input, end, weight)
+    difference = mixture(lrp, torch.sub, end, input)
+    return add(lrp, torch.add, input, elementwise_product(lrp, torch.mul, weight, difference))
 
 
 @written_out
-def cosine_similarity(run: Run, x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
+def cosine_similarity(lrp: LRPPass, x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Any:
     """Σ x y / (‖x‖ ‖y‖): the sum of products in proportion, the norms as constants, as any divisor."""
     norm, other = (constant(torch.linalg.vector_norm, x, dim=dim).clamp(min=eps) for x in (x1, x2))
-    products = elementwise_product(run, torch.mul, x1, x2)
-    return quotient(run, torch.div, mixture(run, torch.sum, products, dim), norm * other)
+    products = elementwise_product(lrp, torch.mul, x1, x2)
+    return quotient(lrp, torch.div, mixture(lrp, torch.sum, products, dim), norm * other)
 
 
 def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:
@@ -90,7 +90,7 @@ def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRu
 
     @written_out
     def rule(
-        run: Run,
+        lrp: LRPPass,
         input: Tensor,
         target: Tensor,
         size_average: Any = None,
@@ -108,14 +108,14 @@ def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRu
         def phi(difference: Tensor) -> Tensor:
             return function(difference, torch.zeros_like(difference), reduction="none", **given)
 
-        losses = activation(run, phi, mixture(run, torch.sub, input, target))
+        losses = activation(lrp, phi, mixture(lrp, torch.sub, input, target))
         if weight is not None:
-            losses = elementwise_product(run, torch.mul, losses, weight)
+            losses = elementwise_product(lrp, torch.mul, losses, weight)
         if reduction == "none":
             return losses
         if reduction == "mean" and weight is not None:
             return NotImplemented
-        return mixture(run, torch.mean if reduction == "mean" else torch.sum, losses)
+        return mixture(lrp, torch.mean if reduction == "mean" else torch.sum, losses)
 
     return rule
 
@@ -127,15 +127,15 @@ huber_loss = _of_the_difference(F.huber_loss, delta=1.0)
 
 
 @written_out
-def cross_entropy(run: Run, input: Tensor, target: Tensor, weight: Any = None, *args: Any, **kwargs: Any) -> Any:
+def cross_entropy(lrp: LRPPass, input: Tensor, target: Tensor, weight: Any = None, *args: Any, **kwargs: Any) -> Any:
     """A log-softmax, which passes, and the mean of what the targets pick of it."""
     if args or target.is_floating_point() or kwargs.pop("label_smoothing", 0.0):
         return NotImplemented
-    logarithms = activation(run, F.log_softmax, input, 1 if input.dim() > 1 else 0)
-    return mixture(run, F.nll_loss, logarithms, target, weight, **kwargs)
+    logarithms = activation(lrp, F.log_softmax, input, 1 if input.dim() > 1 else 0)
+    return mixture(lrp, F.nll_loss, logarithms, target, weight, **kwargs)
 
 
 @written_out
-def kl_div(run: Run, input: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Any:
+def kl_div(lrp: LRPPass, input: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Σ t (log t − x), which is linear in x; unknown where the target depends on the input too."""
-    return NotImplemented if depends(target) else mixture(run, F.kl_div, input, target, *args, **kwargs)
+    return NotImplemented if depends(target) else mixture(lrp, F.kl_div, input, target, *args, **kwargs)
