@@ -145,7 +145,7 @@ def forward_pass(
         # An observer lists what has no rule, so that there is no need for a warning.
         unknown = (lambda name: None) if lrp.gradients or observer is not None else lrp.unknown
         intercepting = TokenInterceptor if lrp.tokens else Interceptor
-        interceptor = intercepting(LRP_TABLE, lrp, unknown, observer, None if lrp.gradients else fallback)
+        interceptor = intercepting(LRP_TABLE, lrp, unknown, observer, None if lrp.gradients else fallback, kind="lrp")
         with _followed(model, lrp, interceptor, note):
             output = output_of(interceptor.run(model, tuple(args), kwargs))
         output = output if lrp.gradients else followed(lrp, output, model)

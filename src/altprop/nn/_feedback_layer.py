@@ -79,7 +79,21 @@ class FeedbackLayer:
             # Noted there and not on the layer, which would have to be compiled again.
             attachment.traced = True
 
+    def _init_feedback(self, operation: Operation) -> None:
+        """Prepare a module over whose class this one was laid; its feedback weights come after."""
+        self.__dict__[_OPERATION] = operation
+
+    def _bind(self, model: nn.Module | None) -> None:
+        """Follow the attachment of ``model``: be suspended with it, and warn if the layer never acts. None: unbind."""
+        unwatch(self)  # type: ignore[arg-type]
+        if model is None:
+            self.__dict__.pop(_MODEL, None)
+            return
+        self.__dict__[_MODEL] = model
+        watch(self)  # type: ignore[arg-type]
+
     def attachment(self) -> Attachment | None:
+        """The attachment that the layer follows, if one is on."""
         model = self.__dict__.get(_MODEL)
         return None if model is None else Attachment.of(model)
 
@@ -112,26 +126,11 @@ class FeedbackLayer:
 def explained() -> bool:
     """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
     interceptor = active_interceptor()
-    return interceptor is not None and getattr(interceptor.settings, "explains", False)
+    return interceptor is not None and interceptor.kind == "lrp"
 
 
-def begin(module: Any, operation: Operation) -> None:
-    """Make a module whose class has a :class:`FeedbackLayer` laid over it ready for its state."""
-    module.__dict__[_OPERATION] = operation
-
-
-def follow(module: Any, model: nn.Module | None) -> None:
-    """Let a layer be suspended with the attachment of ``model``, and told of if it never acts; or neither."""
-    unwatch(module)
-    if model is None:
-        module.__dict__.pop(_MODEL, None)
-        return
-    module.__dict__[_MODEL] = model
-    watch(module)
-
-
-def end(module: nn.Module) -> None:
-    """Take off what :func:`begin` and the layer's ``draw_feedback`` left on the module."""
+def remove_feedback(module: nn.Module) -> None:
+    """Take the feedback weights, and all else that :class:`FeedbackLayer` keeps, off a module of the class below."""
     for name in weight_names(module):
         for kind in _STATE:
             full_name = name.removesuffix("weight") + kind

@@ -38,11 +38,12 @@ class Interceptor(TorchFunctionMode):
 
     Args:
         rules: from torch function to its rule, as :func:`altprop.ops.names.resolve` makes it.
-        settings: handed to every rule; an attribute too, so that a layer can tell for whom it runs.
+        settings: handed to every rule.
         unknown: called with the name of each function that takes part in the backward pass and has no rule; such a
             function keeps its ordinary gradient, or follows ``fallback``.
         observer: see :data:`Observer`.
         fallback: the rule of such functions, if the ordinary gradient will not do.
+        kind: ``"lrp"`` or ``"lfp"``: an attribute too, so that a layer can tell what it runs for.
 
     Attributes:
         witness: knows which nodes of the pass's graph were made by rules.
@@ -57,6 +58,7 @@ class Interceptor(TorchFunctionMode):
         unknown: Callable[[str], None],
         observer: Observer | None = None,
         fallback: OpRule | None = None,
+        kind: str = "",
     ) -> None:
         super().__init__()
         self._rules = rules
@@ -64,6 +66,7 @@ class Interceptor(TorchFunctionMode):
         self._unknown = unknown
         self._observer = observer
         self._fallback = fallback
+        self.kind = kind
         self._silenced = 0
         self._outer: list[Interceptor] = []
         self._depth = 0

@@ -266,13 +266,14 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
         state.compiled = True
         interceptor = rule._interceptor(attachment, list(tensors_in((args, kwargs))))
         output = interceptor.run(forward, args, kwargs)
-        return tree_map_only(Tensor, interceptor.settings.settle_output, output)
+        return tree_map_only(Tensor, interceptor.settings.apply_output_factor, output)
     refuse_transforms(rule)
     interceptor = rule._interceptor(attachment, arguments_in(args, kwargs), state.acted)
     lfp: LFPPass = interceptor.settings
     output = interceptor.run(forward, args, kwargs)
-    output = lfp.settle_output(output) if isinstance(output, Tensor) else replace_tensors(output, lfp.settle_output)
-    lfp.finish()
+    finished = lfp.apply_output_factor
+    output = finished(output) if isinstance(output, Tensor) else replace_tensors(output, finished)
+    lfp.apply_remaining_factors()
     _look_at(attachment, state, interceptor, output)
     return output
 

@@ -13,19 +13,19 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from altprop.rule import Attachment, Rule
 
 
-def rebuild(output: Any, settle: Callable[[list[Tensor], list[str]], list[Tensor]]) -> Any:
-    """What a model returned, with its floating-point tensors passed through ``settle``, which gets their names too."""
+def rebuild(output: Any, join: Callable[[list[Tensor], list[str]], list[Tensor]]) -> Any:
+    """What a model returned, with its floating-point tensors passed through ``join``, which gets their names too."""
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping | type):
         fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        return dataclasses.replace(output, **rebuild(fields, settle))
+        return dataclasses.replace(output, **rebuild(fields, join))
     leaves, structure = tree_flatten(output)
     names = _names(output, leaves)
     found: dict[int, tuple[Tensor, str]] = {}  # a tensor may be returned under two names
     for leaf, name in zip(leaves, names, strict=True):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and (id(leaf) not in found or name == "logits"):
             found[id(leaf)] = leaf, name
-    settled = settle([leaf for leaf, _ in found.values()], [name for _, name in found.values()])
-    instead = dict(zip(found, settled, strict=True))
+    joined = join([leaf for leaf, _ in found.values()], [name for _, name in found.values()])
+    instead = dict(zip(found, joined, strict=True))
     return tree_unflatten([instead.get(id(leaf), leaf) for leaf in leaves], structure)
 
 

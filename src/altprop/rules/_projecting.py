@@ -13,7 +13,7 @@ from altprop._feedback_init import Init, Skew, check_init
 from altprop.rule import Rule
 from altprop.rules import _matrices
 from altprop.rules._batch import Hidden, batch_axis
-from altprop.rules._blocks import Cut, DirectRule, Run
+from altprop.rules._blocks import BlockPass, Cut, DirectRule
 from altprop.rules._outputs import Reached, tracks_who_is_reached
 from altprop.rules._projections import Layout, Spread, draw, features_of, layout_of, outputs_of, project
 
@@ -70,7 +70,7 @@ class Projecting(DirectRule):
         _matrices.clear(model)
         model.__dict__.pop(_PLANS, None)
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: BlockPass) -> None:
         """Before the matrices are used in a pass: see to it that they are those of the seed, which may have changed."""
         if not torch.compiler.is_compiling():
             _matrices.seed_of(run.attachment.model)
@@ -132,7 +132,7 @@ class Projecting(DirectRule):
         return B
 
 
-def settle_by_projection(
+def join_by_projection(
     outputs: Sequence[Tensor],
     chosen: int,
     told: Reached | None,
@@ -149,10 +149,8 @@ def settle_by_projection(
     if all(share is None for share in shares):
         shares = ()
     counts = len(outputs), chosen, sign
-    settled = _Projection.apply(
-        counts, told, source, tuple(axes), tuple(layouts), *outputs, *hidden, *matrices, *shares
-    )
-    return (settled,) if isinstance(settled, Tensor) else settled
+    joined = _Projection.apply(counts, told, source, tuple(axes), tuple(layouts), *outputs, *hidden, *matrices, *shares)
+    return (joined,) if isinstance(joined, Tensor) else joined
 
 
 class _Projection(Function):
@@ -213,7 +211,7 @@ def signal_of(
     return project(source, B, h, axis, layout, share).to(dtype)
 
 
-def count_up(run: Run, cut: Cut) -> int:
+def count_up(run: BlockPass, cut: Cut) -> int:
     """How many hidden tensors have met this cut in this pass, before this one."""
     index = run.counts.get(cut.name, 0)
     run.counts[cut.name] = index + 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, Skew
 from altprop._targets import class_targets
-from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
+from altprop.rules._blocks import BlockPass, Cut, DirectRule, teach_now
 from altprop.rules._layers import size_of_output
 from altprop.rules._masks import share_of
 from altprop.rules._outputs import Reached
@@ -20,7 +20,7 @@ from altprop.rules._projecting import (
     When,
     check_choice,
     count_up,
-    settle_by_projection,
+    join_by_projection,
     signal_of,
 )
 from altprop.rules._projections import Layout, Spread
@@ -43,10 +43,10 @@ class Shallow(DirectRule):
     _teaches = False
     _keeps_hidden = False
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         """Teach nothing: the graph of the block is dropped."""
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> list[Tensor]:
+    def _join_output(self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None) -> list[Tensor]:
         return outputs
 
 
@@ -136,16 +136,18 @@ class DFA(Projecting):
         check_choice(self, "signal", signal, ("error", "sign"))
         self.signal = signal
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         run.taught.append((cut, count_up(run, cut), h))
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         if not run.taught:
             return outputs
         model, source = run.attachment.model, outputs[chosen].shape
         hidden = [h for _, _, h in run.taught]
         if not source.numel():
-            return settle_by_projection(outputs, chosen, told, None, [0] * len(hidden), [NOTHING] * len(hidden), hidden)
+            return join_by_projection(outputs, chosen, told, None, [0] * len(hidden), [NOTHING] * len(hidden), hidden)
         self._begin(run)
         axis, layouts, shapes = self._plan(model, source, run.taught)
         matrices = [
@@ -159,7 +161,7 @@ class DFA(Projecting):
         )
         sign = self.signal == "sign"
         axes = [axis] * len(hidden)
-        return settle_by_projection(outputs, chosen, told, None, axes, layouts, hidden, matrices, shares, sign=sign)
+        return join_by_projection(outputs, chosen, told, None, axes, layouts, hidden, matrices, shares, sign=sign)
 
 
 class DRTP(Projecting):
@@ -255,7 +257,7 @@ class DRTP(Projecting):
     def _keeps_hidden(self) -> bool:  # type: ignore[override]
         return self.when == "backward"
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         if run.source is None:
             self._begin(run)
             run.source = self._source(cut.model.__dict__[_CLASSES], h)
@@ -266,7 +268,7 @@ class DRTP(Projecting):
             run.taught.append((h, axis, layout, B, share))
 
     def _way_to(
-        self, run: Run, cut: Cut, h: Tensor, source: torch.Size
+        self, run: BlockPass, cut: Cut, h: Tensor, source: torch.Size
     ) -> tuple[int, Layout, Tensor | None, Tensor | None]:
         index = count_up(run, cut)
         if not source.numel():
@@ -282,11 +284,13 @@ class DRTP(Projecting):
         is_class = y.unsqueeze(-1) == torch.arange(classes, device=y.device)
         return is_class.to(h.dtype) * (scale / max(y.numel(), 1))
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         if not run.taught:
             return outputs
         hidden, axes, layouts, matrices, shares = zip(*run.taught, strict=True)
-        return settle_by_projection(outputs, chosen, told, run.source, axes, layouts, hidden, matrices, shares)
+        return join_by_projection(outputs, chosen, told, run.source, axes, layouts, hidden, matrices, shares)
 
 
 _UNBOUNDED = (

@@ -15,7 +15,7 @@ from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
 from altprop.rule import modules_of
 from altprop.rules._batch import Hidden, batch_axis
-from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
+from altprop.rules._blocks import BlockPass, Cut, DirectRule, teach_now
 from altprop.rules._hooks import remove_hooks
 from altprop.rules._layers import first_layer, size_of_output
 from altprop.rules._masks import share_of
@@ -155,20 +155,22 @@ class LocalLoss(DirectRule):
             f"the modules to cut at with blocks=[...]."
         )
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         loss = self._local_loss(run, cut, h)
         if self.when == "forward":
             teach_now(loss)
         else:
             run.taught.append(loss)
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         if not run.taught:
             return outputs
-        settled = _WithLosses.apply(len(outputs), *outputs, *run.taught)
-        return (settled,) if isinstance(settled, Tensor) else settled
+        joined = _WithLosses.apply(len(outputs), *outputs, *run.taught)
+        return (joined,) if isinstance(joined, Tensor) else joined
 
-    def _local_loss(self, run: Run, cut: Cut, h: Tensor) -> Tensor:
+    def _local_loss(self, run: BlockPass, cut: Cut, h: Tensor) -> Tensor:
         y, scale = needed_targets(self)
         P = getattr(cut.module, _CLASSIFIER, None)
         if P is None:
@@ -215,7 +217,7 @@ class LocalLoss(DirectRule):
             model.__dict__[_NO_PROBABILITIES] = bool(len(rows))
         return "mse"
 
-    def _pooled(self, run: Run, cut: Cut, h: Tensor, labelled: torch.Size) -> Tensor:
+    def _pooled(self, run: BlockPass, cut: Cut, h: Tensor, labelled: torch.Size) -> Tensor:
         """What the classifier sees of h_l: of shape (batch, features), or (batch, positions, features)."""
         if h.dim() < 3:
             return h

@@ -87,7 +87,7 @@ def secant_of(lfp: LFPPass, z: Tensor, phi: Callable[[Tensor], Tensor]) -> Any:
     """a = φ(z), whatever φ is: the reward passes unchanged, so g_z = g_a · φ(z) / (z + ε·sign z)."""
     if z.is_complex():
         return NotImplemented
-    z = lfp.settle_spikes(z)
+    z = lfp.apply_spike_factor(z)
     value = z.detach()
     denominator = secant_denominator(value, lfp.take(z) or lfp.epsilon)
     a = phi(value)

@@ -75,14 +75,14 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
     def in_place_rule(lfp: LFPPass, original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
         lfp.before_overwriting(x)
         if _needs_no_copy(lfp, rule, x, args):
-            lfp.settle_base(x)
+            lfp.apply_base_factor(x)
             return rule(lfp, original, x, *args, **kwargs)
         copy = lfp.defer(x.clone(), lfp.take(x)) if lfp.is_activation(x) else x.clone()
         result = rule(lfp, function, copy, *args, **kwargs)
         if result is NotImplemented:
             return result
         lfp.complete(result)
-        lfp.settle_base(x)
+        lfp.apply_base_factor(x)
         mark = lfp.mark(result) if result.requires_grad else 0.0
         lfp.take(result)
         return lfp.defer(x.copy_(result), mark)
@@ -134,7 +134,7 @@ def overwrite(lfp: LFPPass, function: Callable[..., Any], target: Any, *args: An
         return result
     values = lfp.operands(args), {key: lfp.operands(value) for key, value in kwargs.items()}
     if mark is not None and mark >= SPIKES:
-        lfp.settle_in_place(target)
+        lfp.apply_factor_in_place(target)
     result = function(target, *values[0], **values[1])
     lfp.defer(target, 0.0)
     return result

@@ -15,10 +15,10 @@ from altprop.ops.witness import Witness
 
 
 def part_of_the_loss(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Part of the loss: the ordinary gradient, also for parameters; what comes from the network is settled."""
+    """Part of the loss: the ordinary gradient, for parameters too; the network's own tensors get their factor first."""
     if args and isinstance(args[0], Tensor) and overwrites(function) and lfp.is_activation(args[0]):
         lfp.before_overwriting(args[0])
-        lfp.settle_in_place(args[0])
+        lfp.apply_factor_in_place(args[0])
     result = function(*_taken(lfp, args), **{key: _taken(lfp, value) for key, value in kwargs.items()})
     if result is None and args:
         lfp.defer(args[0], 0.0)
@@ -34,7 +34,7 @@ def _taken(lfp: LFPPass, value: Any) -> Any:
         if lfp.acted is not None:
             lfp.acted(value)
         return value
-    return lfp.settle(value)
+    return lfp.apply_factor(value)
 
 
 class _LossTable(dict[Callable[..., Any] | str, OpRule]):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
-from altprop.ops.lfp.credit import SPIKES, enter, scale, settled
+from altprop.ops.lfp.credit import SPIKES, apply_deferred_factor, layer_operands, scale_update
 from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
 
@@ -73,7 +73,7 @@ class LFPPass:
         self._takes_parameters = False
         self._ids: set[int] = set()
         self.pending: dict[int, Tensor] = {}
-        self._settled_bases: list[Tensor] = []
+        self._applied_bases: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
         self.start = 0 if compiling else sequence_number()
         for argument in self._arguments:
@@ -94,7 +94,7 @@ class LFPPass:
         mark: float | None = getattr(value, _MARK, None)
         if mark is None:
             return self._unmarked(value)
-        if mark > 0 and self._settled_bases and any(value._base is base for base in self._settled_bases):
+        if mark > 0 and self._applied_bases and any(value._base is base for base in self._applied_bases):
             return 0.0
         return mark
 
@@ -194,23 +194,23 @@ class LFPPass:
         """Leave the factor that ``z`` lacks to what it is taken into."""
         self.pending.pop(id(z), None)
 
-    def settle(self, z: Tensor) -> Tensor:
+    def apply_factor(self, z: Tensor) -> Tensor:
         """``z`` with its deferred factor applied to the credit that comes back."""
         epsilon = self.take(z)
-        return self._saved_by_node(z, settled(z, epsilon)) if epsilon else z
+        return self._saved_by_node(z, apply_deferred_factor(z, epsilon)) if epsilon else z
 
-    def settle_spikes(self, a: Tensor) -> Tensor:
-        """:meth:`settle` for spikes alone: for operations that deal with the factor of a weighted sum themselves."""
-        return self.settle(a) if self.mark(a) == SPIKES else a
+    def apply_spike_factor(self, a: Tensor) -> Tensor:
+        """:meth:`apply_factor` for spikes alone, where the operation itself handles the factor of a weighted sum."""
+        return self.apply_factor(a) if self.mark(a) == SPIKES else a
 
     def operand(self, value: Any) -> Any:
-        """What an operation takes in: an activation with its factor settled, a weight, or a parameter to be scaled."""
+        """``value`` as an operation takes it in: an activation's factor is applied, a parameter's update scaled."""
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
         mark = self.mark(value)
         if mark == PARAMETER:
-            return self.scale(value)
-        return value if mark in {0.0, WEIGHT} else self.settle(value)
+            return self.scale_update(value)
+        return value if mark in {0.0, WEIGHT} else self.apply_factor(value)
 
     def operands(self, values: Any) -> Any:
         """:meth:`operand` for every value of a sequence, and of sequences in it."""
@@ -225,13 +225,13 @@ class LFPPass:
         mark, taken = self.mark(value), self.operand(value)
         return taken if taken is value else self.defer(taken, WEIGHT if mark == PARAMETER else 0.0)
 
-    def scale(self, parameter: Tensor) -> Tensor:
+    def scale_update(self, parameter: Tensor) -> Tensor:
         """``parameter``, whose gradient will be multiplied by its magnitude."""
         if self.acted is not None:
             self.acted(parameter)
-        return scale(parameter, self.minimum_scale)
+        return scale_update(parameter, self.minimum_scale)
 
-    def enter(self, a: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def layer_operands(self, a: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """:meth:`operand` for the input, the weight and the bias of a layer, in one node: the hot path.
 
         Args:
@@ -241,20 +241,20 @@ class LFPPass:
         """
         epsilon, a_mark = 0.0, self.mark(a) if a.requires_grad else WEIGHT
         if a_mark == PARAMETER:
-            a = self.scale(a)
+            a = self.scale_update(a)
         elif a_mark > 0.0 or a_mark == SPIKES:
             epsilon = a_mark
             self.hand_over(a)
-        to_settle = a if epsilon else None
+        deferring = a if epsilon else None
         w_to_scale = self._to_scale(w)
         b_to_scale = None if b is None else self._to_scale(b)
-        if to_settle is None and w_to_scale is None and b_to_scale is None:
+        if deferring is None and w_to_scale is None and b_to_scale is None:
             return a, self.operand(w), self.operand(b)
-        a_settled, w_scaled, b_scaled = enter(to_settle, w_to_scale, b_to_scale, epsilon, self.minimum_scale)
-        if a_settled is not None and not w.requires_grad:  # torch's own node keeps a for the gradient of w
-            self._saved_by_node(a, a_settled)
+        a_taken, w_scaled, b_scaled = layer_operands(deferring, w_to_scale, b_to_scale, epsilon, self.minimum_scale)
+        if a_taken is not None and not w.requires_grad:  # torch's own node keeps a for the gradient of w
+            self._saved_by_node(a, a_taken)
         return (
-            a if a_settled is None else a_settled,
+            a if a_taken is None else a_taken,
             self.operand(w) if w_scaled is None else w_scaled,
             self.operand(b) if b_scaled is None else b_scaled,
         )
@@ -269,8 +269,8 @@ class LFPPass:
     # ----------------------------------------------------------------------------------------------------------------
     # What is overwritten in place.
 
-    def _saved_by_node(self, z: Tensor, settled: Tensor) -> Tensor:
-        """Remember that ``settled``'s node keeps the value of ``z``, which torch's own nodes might not need."""
+    def _saved_by_node(self, z: Tensor, taken: Tensor) -> Tensor:
+        """Remember that ``taken``'s node keeps the value of ``z``, which torch's own nodes might not need."""
         if not is_compiling():
             base = z._base
             owner = z if base is None else base
@@ -278,8 +278,8 @@ class LFPPass:
             if savers is None:
                 savers = []
                 setattr(owner, _SAVERS, savers)
-            savers.append(ref(settled.grad_fn))
-        return settled
+            savers.append(ref(taken.grad_fn))
+        return taken
 
     def before_overwriting(self, x: Tensor) -> None:
         """Give the nodes that keep the value of ``x``, or of what it is a view of, a copy of their own."""
@@ -291,31 +291,31 @@ class LFPPass:
                 a, *others = node.saved_tensors
                 node.kept = (a.detach().clone(), *others)
 
-    def settle_base(self, x: Tensor) -> None:
-        """If ``x`` is a view of a tensor that lacks its factor, settle that one, in place: ``x`` is to lack another."""
+    def apply_base_factor(self, x: Tensor) -> None:
+        """If ``x`` is a view of a tensor that lacks its factor, apply it in place: ``x`` is about to lack another."""
         base = None if is_compiling() else x._base
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
         torch.no_grad()(self.before_overwriting)(base)
-        base.copy_(self.settle(copy))
-        self._settled_bases.append(base)
+        base.copy_(self.apply_factor(copy))
+        self._applied_bases.append(base)
         self.defer(base, 0.0)
 
-    def settle_in_place(self, x: Tensor) -> None:
-        """Settle ``x``, in place: part of it is to be overwritten by what lacks another factor, or none."""
+    def apply_factor_in_place(self, x: Tensor) -> None:
+        """Apply the factor of ``x``, in place: part of it will be overwritten by values that lack another, or none."""
         epsilon = self.take(x)
         if epsilon:
             copy = self.defer(x.clone(), epsilon)
-            self.settle_base(x)
-            x.copy_(self.settle(copy))
+            self.apply_base_factor(x)
+            x.copy_(self.apply_factor(copy))
             self.defer(x, 0.0)
 
     # ----------------------------------------------------------------------------------------------------------------
     # What leaves the model.
 
-    def settle_output(self, z: Tensor) -> Tensor:
-        """Like :meth:`settle` for a tensor that leaves the model, which its user may overwrite in place.
+    def apply_output_factor(self, z: Tensor) -> Tensor:
+        """Like :meth:`apply_factor` for a tensor that leaves the model, which its user may overwrite in place.
 
         A view made inside an autograd node may not be overwritten, and a copy would cost memory; a hook does neither.
         It is set on ``z`` itself, or on a view of it if operations of the model have taken ``z`` in already.
@@ -324,17 +324,17 @@ class LFPPass:
         if not epsilon > 0:
             return z
         if is_compiling():
-            return self.settle(z)
+            return self.apply_factor(z)
         free = self.pending.pop(id(z), None) is not None
         output = z if free else z.view_as(z)
         self.defer(output, 0.0)
         output.register_hook(OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
         return output
 
-    def finish(self) -> None:
-        """Settle what still lacks its factor: it leaves the model by some other way than its output."""
+    def apply_remaining_factors(self) -> None:
+        """Apply the factors that are still lacking: those tensors leave the model in another way than its output."""
         while self.pending:
             _, z = self.pending.popitem()
             if self.mark(z) > 0:
                 self.pending[id(z)] = z
-                self.settle_output(z)
+                self.apply_output_factor(z)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from altprop.ops import names
 from altprop.ops.lfp.basics import activation, mixture, move, secant_of
-from altprop.ops.lfp.credit import half_to, share, share_by
+from altprop.ops.lfp.credit import half_to, scale_gradient, scale_gradient_by
 from altprop.ops.lfp.pass_ import LFPPass
 from altprop.ops.names import OpRule
 
@@ -38,12 +38,12 @@ def _shared(lfp: LFPPass, value: Any, part: float) -> Any:
         return type(value)(_shared(lfp, item, part) for item in value)
     if part == 1.0 or not isinstance(value, Tensor) or not lfp.is_activation(value):
         return lfp.operand(value)
-    return share(lfp.settle(value), part)
+    return scale_gradient(lfp.apply_factor(value), part)
 
 
 def _times_number(lfp: LFPPass, function: Callable[..., Any], a: Tensor, b: Any, factor: float) -> Any:
     """A number as a factor: the deferred ε is scaled as the values are."""
-    a = lfp.settle_spikes(a)
+    a = lfp.apply_spike_factor(a)
     epsilon = lfp.take(a) * factor
     return lfp.defer(function(a, b), epsilon)
 
@@ -67,7 +67,7 @@ def quotient(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, **kwarg
     if not lfp.is_activation(b):
         return function(lfp.operand(a), lfp.operand(b), **kwargs)
     part = 0.5 if lfp.is_activation(a) else 1.0
-    return function(_shared(lfp, a, part), share(lfp.settle(b), -part), **kwargs)
+    return function(_shared(lfp, a, part), scale_gradient(lfp.apply_factor(b), -part), **kwargs)
 
 
 def power(lfp: LFPPass, function: Callable[..., Any], base: Any, exponent: Any) -> Any:
@@ -124,7 +124,7 @@ def added_product(lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w:
     if not lfp.is_activation(a) or not lfp.is_activation(w):
         sign = -1.0 if name == "addcdiv" and lfp.is_activation(w) else 1.0
         if sign > 0 and isinstance(b, Tensor) and name == "addmm" and lfp.is_activation(a):
-            a, w, b = lfp.enter(a, w, b)
+            a, w, b = lfp.layer_operands(a, w, b)
             return lfp.defer(function(b, a, w, *args, **kwargs), lfp.epsilon)
         taken = (lfp.operand(b), _shared(lfp, a, sign), _shared(lfp, w, sign))
     else:
@@ -138,7 +138,7 @@ def interpolation(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, we
         return mixture(lfp, function, a, b, weight)
     a, b, weight = lfp.operands((a, b, weight))
     z = function(a, b, weight)
-    return lfp.defer(half_to(z, a) if a.requires_grad else share(z, 0.5), lfp.epsilon)
+    return lfp.defer(half_to(z, a) if a.requires_grad else scale_gradient(z, 0.5), lfp.epsilon)
 
 
 def _of_degree(part: float, doc: str, name: str) -> OpRule:
@@ -184,7 +184,7 @@ def _joined(shares: Any) -> Tensor:
     if not live:
         return shares[0]  # type: ignore[no-any-return]
     counts = torch.stack([z.grad_fn.contributed for z in live]).sum(0).clamp_min(1)
-    first, *others = (share_by(z, 1.0 / counts) for z in live)
+    first, *others = (scale_gradient_by(z, 1.0 / counts) for z in live)
     for other in others:
         first = first + (other - other.detach())
     return first
@@ -263,7 +263,7 @@ def _scaled(z: Any, total: Tensor | None) -> Any:
     if total is None or not z.requires_grad:
         return z
     known = (total.abs() > 1e-10 * z.detach().abs()) & total.isfinite()  # what is less is rounding
-    scaled = share_by(z, torch.where(known, z.detach() / torch.where(known, total, 1), 1))
+    scaled = scale_gradient_by(z, torch.where(known, z.detach() / torch.where(known, total, 1), 1))
     scaled.grad_fn.contributed = known  # type: ignore[union-attr]
     return scaled
 

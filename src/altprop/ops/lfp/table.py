@@ -14,7 +14,7 @@ from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
 from altprop.ops.lfp.basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
-from altprop.ops.lfp.credit import SPIKES, share
+from altprop.ops.lfp.credit import SPIKES, scale_gradient
 from altprop.ops.lfp.in_place import overwrite, with_in_place_twins
 from altprop.ops.lfp.pass_ import LFPPass
 from altprop.ops.lfp.products import (
@@ -119,7 +119,7 @@ def weighted_sum(
     """z = W a + b by LFP-ε: a :func:`mixture`, in fewer steps because most of the time goes here."""
     if w.requires_grad and lfp.mark(w) >= SPIKES:
         return matrix_product(lfp, function, a, w, b, *args, **kwargs)
-    return lfp.defer(function(*lfp.enter(a, w, b), *args, **kwargs), lfp.epsilon)
+    return lfp.defer(function(*lfp.layer_operands(a, w, b), *args, **kwargs), lfp.epsilon)
 
 
 def addition(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
@@ -151,7 +151,7 @@ def cosine_similarity(
         lengths = [x.norm(dim=dim).clamp_min(eps) for x in (x1, x2)]
         return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
 
-    by_parts = lfp.settle(LFPInterceptor(LFP_TABLE, lfp).run(parts, (), {}))
+    by_parts = lfp.apply_factor(LFPInterceptor(LFP_TABLE, lfp).run(parts, (), {}))
     return function(x1.detach(), x2.detach(), dim, eps) + (by_parts - by_parts.detach())
 
 
@@ -181,16 +181,17 @@ def prelu(lfp: LFPPass, function: Callable[..., Any], z: Tensor, slope: Tensor) 
     if not lfp.is_activation(z):
         return mixture(lfp, function, z, slope)
     if lfp.is_activation(slope):
-        a = lfp.settle(z)
-        slope = lfp.settle(slope).view(-1, *(1,) * max(z.dim() - 2, 0)) if slope.numel() > 1 else lfp.settle(slope)
-        return torch.where(a > 0, a, share(a, 0.5) * share(slope, 0.5))
+        a, slope = lfp.apply_factor(z), lfp.apply_factor(slope)
+        if slope.numel() > 1:
+            slope = slope.view(-1, *(1,) * max(z.dim() - 2, 0))
+        return torch.where(a > 0, a, scale_gradient(a, 0.5) * scale_gradient(slope, 0.5))
     return secant_of(lfp, z, lambda value: function(value, lfp.operand(slope)))
 
 
 def gated_linear_unit(lfp: LFPPass, function: Callable[..., Any], z: Tensor, dim: int = -1) -> Any:
     """GLU: a · σ(b), a product of two activations."""
-    a, b = lfp.settle(z).chunk(2, dim)
-    return share(a, 0.5) * share(activation(lfp, torch.sigmoid, lfp.defer(b, 0.0)), 0.5)
+    a, b = lfp.apply_factor(z).chunk(2, dim)
+    return scale_gradient(a, 0.5) * scale_gradient(activation(lfp, torch.sigmoid, lfp.defer(b, 0.0)), 0.5)
 
 
 def dropout(
@@ -203,7 +204,7 @@ def dropout(
     **kwargs: Any,
 ) -> Any:
     """The kept values, scaled by 1/(1 − p), keep their credit; a deferred ε is scaled like them."""
-    a = lfp.settle_spikes(a)
+    a = lfp.apply_spike_factor(a)
     kept = 1.0 - p if training and p < 1.0 else 1.0
     epsilon = lfp.take(a) / kept
     return lfp.defer(function(a, p, training, *args, **kwargs), epsilon)
@@ -241,7 +242,7 @@ class LFPInterceptor(Interceptor):
         unknown: Callable[[str], None] = lambda name: None,
         observer: Callable[[str, OpRule | None], None] | None = None,
     ) -> None:
-        super().__init__(rules, lfp, unknown, observer)
+        super().__init__(rules, lfp, unknown, observer, kind="lfp")
 
     def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = func(*args, **kwargs)

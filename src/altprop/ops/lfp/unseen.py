@@ -15,7 +15,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altprop.ops.lfp.credit import SPIKES, apply_factor, scale_gradient
+from altprop.ops.lfp.credit import SPIKES, times_factor, times_magnitude
 
 if TYPE_CHECKING:
     from altprop.ops.lfp.pass_ import LFPPass
@@ -197,7 +197,7 @@ class OutputFactor:
 
     def __call__(self, g: Tensor | None) -> Tensor | None:
         """The credit with the factor."""
-        return g if g is None or self.z._version != self.version else apply_factor(g, self.z, self.epsilon)
+        return g if g is None or self.z._version != self.version else times_factor(g, self.z, self.epsilon)
 
 
 class Scaling:
@@ -208,7 +208,7 @@ class Scaling:
 
     def __call__(self, g: Tensor) -> Tensor:
         """The gradient, scaled."""
-        return scale_gradient(g, self.w, self.minimum)
+        return times_magnitude(g, self.w, self.minimum)
 
 
 class Replaced:

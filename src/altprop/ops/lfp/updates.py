@@ -40,7 +40,7 @@ def gamma_sum(
     """
     if lfp.is_activation(w):
         return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
-    a, weights, bias = lfp.enter(a, w, b)
+    a, weights, bias = lfp.layer_operands(a, w, b)
     if not a.requires_grad:
         return lfp.defer(function(a, weights, bias, *args, **kwargs), lfp.epsilon)
     z = function(a.detach(), weights, bias, *args, **kwargs)
@@ -69,7 +69,7 @@ def hebbian_sum(
     """The Hebbian update Δw_ij = |w_ij| · a_i · z_j · R_j; credit flows by LFP-ε."""
     if lfp.is_activation(w):
         return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
-    z, strength = _two_sums(lfp, function, *lfp.enter(a, w, b), args, kwargs)
+    z, strength = _two_sums(lfp, function, *lfp.layer_operands(a, w, b), args, kwargs)
     return _deferred_join(lfp, _Hebbian, *z, strength)
 
 
@@ -88,7 +88,7 @@ def oja_sum(
     """
     if lfp.is_activation(w):
         return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
-    a, weights, bias = lfp.enter(a, w, b)
+    a, weights, bias = lfp.layer_operands(a, w, b)
     z, strength = _two_sums(lfp, function, a, weights, bias, args, kwargs)
     groups = kwargs.get("groups", args[3] if function in _TRANSPOSED and len(args) > 3 else 1)
     layout = (function in _TRANSPOSED, groups)

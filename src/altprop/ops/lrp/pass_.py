@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,31 +16,9 @@ from altprop.ops.lrp.nodes import Moved, RelevanceNode, nodes_of
 from altprop.ops.module_kinds import CLASSES
 from altprop.ops.tokens import Tokens
 
-
-class Assignment(Protocol):
-    """Which operation has which rule: a composite, or anything like one."""
-
-    @property
-    def otherwise(self) -> str:
-        """``"relevance"`` or ``"gradient"``: what operations hand back that are given no rule."""
-
-    @property
-    def attention(self) -> str:
-        """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
-
-    @property
-    def seed(self) -> str:
-        """What starts at the explained output: its ``"value"``, or ``"one"``."""
-
-    @property
-    def stabiliser(self) -> float:
-        """ε of sums, normalisations and products that are given no rule."""
-
-    def rule_for(self, layer: Layer, kind: Any) -> Any:
-        """The rule that an operation of a kind is given; None if it is given none."""
-
-    def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
-        """What is to be told of rules that no operation is given, of those that were asked for."""
+if TYPE_CHECKING:
+    from altprop.explain.composites import Composite
+    from altprop.explain.rules import Kind
 
 
 _PAIRS = "pairs"
@@ -65,11 +43,9 @@ class LRPPass:
         tokens: the integer inputs whose relevance is asked for, and what becomes of them.
     """
 
-    explains = True  # by which a layer can tell that it runs for LRP
-
     def __init__(
         self,
-        composite: Assignment,
+        composite: Composite,
         default: WeightedSumRule,
         cache: WeightCache,
         *,
@@ -140,7 +116,7 @@ class LRPPass:
         vectors.grad_fn.register_hook(lambda handed, arrived: node.count(arrived[0], handed[0] * explained))
         self.operations.append((self.layer(function), node))
 
-    def rule_for(self, layer: Layer, kind: str) -> Any:
+    def rule_for(self, layer: Layer, kind: Kind) -> Any:
         """The rule that the composite gives an operation, None if it gives none."""
         if self._asked is not None:
             self._asked.append((layer, kind))

@@ -248,7 +248,7 @@ def multi_head_attention(lrp: LRPPass, function: Callable[..., Any], *args: Any,
     """``nn.MultiheadAttention`` reaches an interceptor as one call: compute its parts, each by its own rule."""
     if lrp.gradients:
         return ordinary(lrp, function, *args, **kwargs)
-    with Interceptor(LRP_TABLE, lrp, unknown=lrp.unknown, fallback=fallback):
+    with Interceptor(LRP_TABLE, lrp, unknown=lrp.unknown, fallback=fallback, kind="lrp"):
         return multi_head_attention_parts(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Tensors of which each process holds a piece, as FSDP2 (``torch.distributed.fsdp.fully_shard``) keeps them."""
+"""Sharded tensors, as FSDP2 (``torch.distributed.fsdp.fully_shard``) keeps them: each process holds one shard."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import cast
 from torch import Tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor itself, or put together from the pieces of all processes, which must all call this.
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The tensor itself, or gathered from the shards of all processes, which must all call this.
 
     Example:
         >>> import torch
-        >>> whole(torch.ones(2))
+        >>> full_tensor(torch.ones(2))
         tensor([1., 1.])
     """
     # By its method: the class of such tensors takes a while to import, and few have any.
@@ -20,12 +20,12 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor if gather is None else cast(Tensor, gather())
 
 
-def in_pieces_as(value: Tensor, like: Tensor) -> Tensor:
-    """Cut a whole tensor, the same in all processes, as another of its shape is cut; or leave it whole as that is.
+def shard_like(value: Tensor, like: Tensor) -> Tensor:
+    """Shard ``value``, the same in all processes, as ``like`` is sharded; as it is if that is an ordinary tensor.
 
     Example:
         >>> import torch
-        >>> in_pieces_as(torch.ones(2), torch.zeros(2))
+        >>> shard_like(torch.ones(2), torch.zeros(2))
         tensor([1., 1.])
     """
     if not hasattr(like, "full_tensor"):
@@ -33,5 +33,5 @@ def in_pieces_as(value: Tensor, like: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: PLC0415  (as above)
 
     assert isinstance(like, DTensor)
-    # src_data_rank=None: each process cuts its own piece, and none need send one.
+    # src_data_rank=None: each process cuts its own shard, and none is sent.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
