@@ -20,7 +20,7 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module, values_of: Iterable[Tensor] | None = None) -> Iterator[None]:
     """Leave ``model`` and torch's random state as they are, whatever the block does, also if it raises.
 
     Kept: the values of parameters and buffers, which of them there are (also submodules), every ``.grad`` (the same
@@ -31,17 +31,20 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: any module whose parameters have their shapes.
+        values_of: the parameters and buffers whose values are kept. Default: all. To leave out those that the block
+            does not change saves the copy.
 
     Raises:
         ValueError: a parameter or buffer is lazy: its shape comes with the first batch.
     """
     _check_not_lazy(model)
+    tensors = [*model.parameters(), *model.buffers()] if values_of is None else values_of
     kept = (
         partial(_restore_random, torch.get_rng_state(), [(i, torch.cuda.get_rng_state(i)) for i in _cuda_devices()]),
         partial(_restore_training, [(module, module.training) for module in model.modules()]),
         partial(_restore_gradients, [(parameter, parameter.grad) for parameter in model.parameters()]),
         partial(_restore_tables, [(module, _tables(module)) for module in model.modules()]),
-        partial(_restore_values, [(tensor, tensor.detach().clone()) for tensor in _tensors(model)]),
+        partial(_restore_values, [(tensor, tensor.detach().clone()) for tensor in _writable(tensors)]),
     )
     try:
         for parameter in model.parameters():
@@ -195,9 +198,9 @@ def _cuda_devices() -> range:
     return range(torch.cuda.device_count() if used else 0)
 
 
-def _tensors(model: nn.Module) -> list[Tensor]:
+def _writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     # An expanded tensor cannot be written to: neither by the block nor by us.
-    return [tensor for tensor in [*model.parameters(), *model.buffers()] if not _is_expanded(tensor)]
+    return [tensor for tensor in tensors if not _is_expanded(tensor)]
 
 
 def _is_expanded(tensor: Tensor) -> bool:

@@ -26,10 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from altprop._preserve import preserved
+from altprop._sharding import full_tensor
 from altprop._switches import with_gradients
 from altprop._targets import targets
 from altprop._vector_sums import Measure, VectorSums, cosine, mean, norm_ratio, sparsity
 from altprop.nn._feedback_layer import FeedbackLayer
+from altprop.ops.fingerprint import fingerprint
 from altprop.rule import Attachment
 from altprop.rules._blocks import hidden_gradients
 
@@ -119,9 +121,10 @@ def compare_with_backprop(
     run = _step(objective, step)
     found = []
     with preserved(model):
+        state = _State(model)
         for batch in islice(batches, max_batches):
             # Backprop first and taken back, so that the rule starts from the same state, random state included.
-            with preserved(model), _suspended(attachments):
+            with state.preserved(), _suspended(attachments):
                 gradients = _gradients(model, run, batch)
             updates = _gradients(model, run, batch)
             found.append(_sums_by_parameter(model, updates, gradients, threshold))
@@ -245,8 +248,9 @@ def teaching_alignment(
     run = _step(objective, step)
     found = []
     with preserved(model):
+        state = _State(model)
         for batch in islice(batches, max_batches):
-            with preserved(model), _suspended(attachments), hidden_gradients(model) as errors:
+            with state.preserved(), _suspended(attachments), hidden_gradients(model) as errors:
                 _gradients(model, run, batch)
             with hidden_gradients(model) as signals:
                 _gradients(model, run, batch)
@@ -351,6 +355,31 @@ def _attachments(model: nn.Module) -> list[Attachment]:
             f"one first: altprop.LFP().attach(model)."
         )
     return found
+
+
+class _State:
+    """What a pass changes of a model, kept without a second copy of weights that it does not change.
+
+    A forward pass writes into buffers, and hardly ever into parameters: the first pass shows which model is the
+    exception (one that bounds the norm of its own weights, say).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._writes: bool | None = None
+
+    @contextmanager
+    def preserved(self) -> Iterator[None]:
+        """Leave the model as it is, like :func:`altprop._preserve.preserved`."""
+        before = self._fingerprints() if self._writes is None else []
+        with preserved(self._model, self._model.buffers() if self._writes is False else None):
+            yield
+            if self._writes is None:
+                pairs = zip(before, self._fingerprints(), strict=True)
+                self._writes = not all(torch.equal(earlier, later) for earlier, later in pairs)
+
+    def _fingerprints(self) -> list[Tensor]:
+        return [fingerprint(full_tensor(parameter)).clone() for parameter in self._model.parameters()]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from altprop.explain._scaling import finite, scaled
+from altprop.explain._colors import finite, scaled
 
 # Half-transparent, so that a page's text is legible on them whether it is dark on light or light on dark.
 _FOR, _AGAINST, _STRONGEST = "222,45,38", "33,113,205", 0.6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from altprop._names import did_you_mean
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
 from altprop.explain.input_rules import Flat, ZBox
 from altprop.explain.rules import (
@@ -22,13 +22,14 @@ from altprop.explain.rules import (
     RelevanceRule,
     ZPlus,
 )
+from altprop.ops import module_kinds
 from altprop.ops.lrp.layer import Layer
 from altprop.ops.module_kinds import kind_of_class
 
 Predicate = type[nn.Module] | tuple[type[nn.Module], ...] | str | Callable[[Layer], bool]
 Pairs = Iterable[tuple[Predicate, RelevanceRule]]
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (*module_kinds.CONVOLUTIONS, *module_kinds.TRANSPOSED_CONVOLUTIONS)
 """The classes of convolutions, as a predicate."""
 LAYERS = (nn.Linear, *CONVOLUTIONS)
 """The classes of all layers with weights, as a predicate."""
@@ -140,8 +141,7 @@ def _idle_pattern(pattern: str, rule: RelevanceRule, model: nn.Module, ran: set[
     meant = [name for name, _ in model.named_modules() if fnmatchcase(name, pattern)]
     if not meant:
         names = [name for name, _ in model.named_modules() if name]
-        close = difflib.get_close_matches(pattern, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(pattern, names)
         return [f"The pattern {pattern!r} of the composite matches no module of the model.{hint}"]
     within = [name for name in ran if name.startswith(tuple(f"{outer}." for outer in meant))]
     if not within and not ran.intersection(meant):
@@ -330,8 +330,7 @@ def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
 def _named(name: str) -> Composite:
     make = COMPOSITES.get(name)
     if make is None:
-        close = difflib.get_close_matches(name, COMPOSITES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, COMPOSITES)
         raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
     needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
     if needed:

@@ -26,16 +26,14 @@ try:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from altprop.explain._colors import Relevance, colors, grey, pixels, size_of
+    from altprop.explain._colors import Relevance, colors, grey, pixels, scaled, size_of
     from altprop.explain._grid import grid
+    from altprop.explain._tokens import tokens_html
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"Pictures need {error.name}, which is not installed. Install it with: pip install 'altprop[explain]'",
         name=error.name,
     ) from None
-
-from altprop.explain._scaling import scaled
-from altprop.explain._tokens import tokens_html
 
 __all__ = ["colors", "grid", "image", "overlay", "save", "tokens_html"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from altprop._names import did_you_mean
 from altprop._quantised import quantised_layers
 from altprop.explain._captum import with_wrapped
 from altprop.explain.composites import Composite, Pairs, as_composite
@@ -383,8 +383,7 @@ class LRP:
         """The name of a module, if there is one of that name."""
         names = dict(self.model.named_modules())
         if name not in names or not name:
-            close = difflib.get_close_matches(name, names, n=3)
-            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            hint = did_you_mean(name, names, most=3)
             raise ValueError(f"The model has no module {name!r}.{hint} Its modules: dict(model.named_modules()).")
         return name
 

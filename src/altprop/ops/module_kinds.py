@@ -45,6 +45,9 @@ KINDS: dict[str, dict[str, type[nn.Module]]] = {
 }  # fmt: skip
 """For each kind of operation that a composite can give a rule, and for those that it cannot: function and class."""
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 CLASSES = {function: cls for kind in KINDS.values() for function, cls in kind.items()}
 """The class of modules that does what a function does."""
 
