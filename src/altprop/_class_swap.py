@@ -1,4 +1,4 @@
-"""Give one module another class in place, and its own class back: how rules get a word in ``module(...)``."""
+"""Swap the class of one module in place, and swap it back: how a rule intercepts ``module(...)``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def swap_class(module: nn.Module, mixin: type) -> None:
-    """Let ``module`` behave as ``mixin`` laid over its own class; its name, parameters and state stay."""
+    """Put ``mixin`` in front of the class of ``module``; its name, parameters and state stay."""
     cls: Any = type(module)
     module.__class__ = _swapped(cls, mixin)
 

@@ -1,4 +1,4 @@
-"""How feedback matrices are drawn: the schemes by name, for every rule that has such matrices."""
+"""Initialisation schemes of feedback matrices, by name."""
 
 from __future__ import annotations
 

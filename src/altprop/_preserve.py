@@ -1,4 +1,4 @@
-"""Leave no trace on a model: what it holds is as before when a block ends, and how it is made when a change fails."""
+"""Restore a model: its values when a block ends, its structure when a change fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 
 @contextmanager
 def preserved(model: nn.Module, values_of: Iterable[Tensor] | None = None) -> Iterator[None]:
-    """Leave ``model`` and torch's random state as they are, whatever the block does, also if it raises.
+    """Restore ``model`` and torch's random state when the block ends, also if it raises.
 
     Kept: the values of parameters and buffers, which of them there are (also submodules), every ``.grad`` (the same
     tensor with the same values, or None), the training flags, and the random state of the CPU and, once CUDA is in use,
@@ -57,7 +57,7 @@ def preserved(model: nn.Module, values_of: Iterable[Tensor] | None = None) -> It
 
 
 class Structure:
-    """How modules are made: each module's class, attributes, tables, hooks; each parameter's hooks and requires_grad.
+    """A snapshot of modules: classes, attributes, tables and hooks; their parameters' hooks and requires_grad.
 
     Nothing is said of the values of tensors.
     """
@@ -74,7 +74,7 @@ class Structure:
         self._parameters = [(p, p.requires_grad, _hooks(p)) for parameters in own for p in parameters]
 
     def restore(self) -> None:
-        """Make modules and parameters so again, the same objects in the same order."""
+        """Restore modules and parameters: the same objects in the same order."""
         self.restore_modules()
         for parameter, learns, hooks in self._parameters:
             if parameter.requires_grad is not learns:
@@ -86,7 +86,7 @@ class Structure:
                     setattr(parameter, name, table)
 
     def restore_modules(self) -> None:
-        """Make the modules so again, and leave the parameters as they are now."""
+        """Restore the modules, but leave the parameters' hooks and requires_grad as they are now."""
         for module, kind, attributes in self._modules:
             if type(module) is not kind:
                 module.__class__ = kind
@@ -101,7 +101,7 @@ def _hooks(parameter: Tensor) -> dict[str, tuple[Any, Any]]:
 
 
 def _refill(table: Any, entries: Any) -> None:
-    """Put back what a dict or a set held, if it holds something else."""
+    """Restore the entries of a dict or a set, if they have changed."""
     if isinstance(table, set):
         same = table == entries
     else:
@@ -118,7 +118,7 @@ _lock = threading.RLock()
 
 @contextmanager
 def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module of ``model`` in evaluation mode, and each back in its own when the last such block ends."""
+    """Put every module of ``model`` in evaluation mode, and restore each one's mode when the last such block ends."""
     modules, block = list(model.modules()), object()
     try:
         locked(partial(_enter_evaluation, model, modules, block))
@@ -147,7 +147,7 @@ def _leave_evaluation(modules: list[nn.Module], block: object) -> None:
 
 
 def locked(work: Callable[[], None]) -> None:
-    """Do ``work`` in one thread at a time."""
+    """Run ``work`` in one thread at a time."""
     try:
         _lock.acquire()
         work()
@@ -161,7 +161,7 @@ def locked(work: Callable[[], None]) -> None:
 
 @contextmanager
 def pushed(stack: list[T], entry: T) -> Iterator[None]:
-    """Have ``entry`` on top of ``stack`` within the block."""
+    """Push ``entry`` on ``stack`` for the block."""
     depth = len(stack)
     try:
         stack.append(entry)

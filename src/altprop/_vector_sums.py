@@ -1,4 +1,4 @@
-"""Cosine, ratio of lengths and sparsity of pairs of vectors, in sums that add up over parts and batches."""
+"""Cosine, norm ratio and sparsity of two vectors, from sums that can be accumulated over parts and batches."""
 
 from __future__ import annotations
 

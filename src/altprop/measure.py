@@ -308,7 +308,7 @@ def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, list[VectorSums]]]:
 
 
 def _gradients(model: nn.Module, run: Step, batch: Any) -> dict[str, Tensor | None]:
-    """What one backward pass leaves in ``.grad``."""
+    """The gradients that one backward pass leaves in ``.grad``."""
     model.zero_grad(set_to_none=True)
     loss = run(model, batch)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -358,7 +358,7 @@ def _attachments(model: nn.Module) -> list[Attachment]:
 
 
 class _State:
-    """What a pass changes of a model, kept without a second copy of weights that it does not change.
+    """Restores what a pass changes of a model, without copying weights that it does not change.
 
     A forward pass writes into buffers, and hardly ever into parameters: the first pass shows which model is the
     exception (one that bounds the norm of its own weights, say).

@@ -1,4 +1,4 @@
-"""What every learning rule promises: attach to a model in place, leave the loop alone, come off without a trace."""
+"""The base class of learning rules: attach to a model in place, and come off without a trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _owners: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref
 
 # __enter__ is the base class's: it returns self, with no line of ours between attach() and the block.
 class Attachment(AbstractContextManager["Attachment"]):
-    """A rule at work on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
+    """A rule in force on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
 
     It is a context manager too: leaving the ``with`` block removes the rule, also after an exception. It lives on
     the model, so that ``copy.deepcopy`` and ``torch.save`` carry it along; :meth:`of` finds it again on the copy.
@@ -60,7 +60,7 @@ class Attachment(AbstractContextManager["Attachment"]):
         self._modules = weakref.WeakSet(model.modules())
 
     def tell(self, key: str, message: str, stacklevel: int = 2) -> None:
-        """Warn once of what ``key`` stands for; if the rule is strict, raise each time."""
+        """Warn once per ``key``; if the rule is strict, raise each time."""
         if self.rule._is_strict or key not in self.warned:
             self.rule._tell(message, stacklevel + 1)
             self.warned.add(key)
@@ -78,7 +78,7 @@ class Attachment(AbstractContextManager["Attachment"]):
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Within this block the model is trained by plain backprop; the rule's state stays where it is."""
+        """Train by plain backprop within the block; the rule keeps its state."""
         entered = False
         try:
             # A count, as several threads may be within such a block. In one step, which an interrupt cannot divide.
@@ -90,7 +90,7 @@ class Attachment(AbstractContextManager["Attachment"]):
             raise
 
     def remove(self) -> None:
-        """Take the rule off. The model is bit for bit what it was; a second call does nothing.
+        """Remove the rule. The model is bit for bit what it was; a second call does nothing.
 
         If it is interrupted it does its work before it raises, or has not begun and can be called again.
         """
@@ -159,11 +159,11 @@ class Rule(ABC):
 
     @property
     def _is_strict(self) -> bool:
-        """Whether each warning is an error; a rule with nothing to warn of has no such argument."""
+        """Whether each warning is an error; False for rules without that argument."""
         return bool(getattr(self, "strict", False))
 
     def _tell(self, message: str, stacklevel: int = 2) -> None:
-        """Warn that the rule is not in force somewhere, or not as one may think; an error if it is strict."""
+        """Warn that the rule does not act somewhere, or not as expected; raise if it is strict."""
         if self._is_strict:
             raise RuntimeError(f"{message} strict=True makes this an error.")
         warnings.warn(message, stacklevel=stacklevel + 1)
@@ -213,7 +213,7 @@ class Rule(ABC):
 
 
 def _claim(attachment: Attachment) -> None:
-    """Mark the model as this attachment's, unless another has it."""
+    """Claim the model for this attachment, unless another has it."""
     _check_free(attachment.rule, attachment.model)
     _check_attachable(attachment.rule, attachment.model)
     attachment.model.__dict__[_ATTACHMENT] = attachment
@@ -254,7 +254,7 @@ def _find_owners() -> None:
 
 
 def owner_of(module: nn.Module) -> Attachment | None:
-    """The attachment that ``module`` is under now, its own or that of a model which it is part of."""
+    """The attachment that ``module`` is under: its own, or that of a model it is part of."""
     _find_owners()
     return _owner(module)
 

@@ -1,4 +1,4 @@
-"""Relevance as colours, and before that as numbers from -1 to 1."""
+"""Scale relevance to numbers from -1 to 1, and map those to colours."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def colors(
 
 
 def pixels(relevance: Relevance, channels: str) -> tuple[Tensor, bool]:
-    """Relevance of shape (batch, height, width), and whether it came as a batch."""
+    """Relevance as (batch, height, width), and whether it was given as a batch."""
     if channels not in ("sum", "keep"):
         raise ValueError(f"channels is 'sum' or 'keep', got {channels!r}.")
     values = finite(relevance)
@@ -175,7 +175,7 @@ def scaled(values: Tensor, *, percentile: float, together: bool) -> Tensor:
 
 
 def _limit(values: Tensor, percentile: float) -> float:
-    """The absolute value that is coloured fully; 1 where all is zero."""
+    """The absolute value that gets the full colour; 1 where all is zero."""
     sizes = values.abs().flatten()
     if not sizes.numel():
         return 1.0

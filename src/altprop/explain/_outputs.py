@@ -1,4 +1,4 @@
-"""The output that an explanation is of, at inputs other than the one that is explained."""
+"""Evaluate the explained output at other inputs than the explained one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def target_rows(target: Any, rows: slice, batch: int) -> Any:
 
 
 def resolve_target(result: Any, target: Any) -> Any:
-    """The target, where None is replaced by the arg max: so that it stays the same when the input changes.
+    """The target, with None replaced by the arg max, so that it stays the same when the input changes.
 
     Args:
         result: what the model returned for the input as it is.
@@ -51,7 +51,7 @@ def resolve_target(result: Any, target: Any) -> Any:
 
 
 def picked(result: Any, target: Any) -> Tensor:
-    """The output that a target means, of shape (batch,); with a float tensor, the outputs weighted by it.
+    """The output that the target selects, of shape (batch,); for a float target, the outputs weighted by it.
 
     Args:
         result: what the model returned.

@@ -1,4 +1,4 @@
-"""What the patterns of one layer are estimated from: sums over the examples and positions that it has seen."""
+"""The statistics from which one layer's patterns are estimated: sums over examples and positions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def has_patterns(module: nn.Module) -> bool:
 
 
 class PatternSums:
-    """The sums of one layer, in float64 on the layer's device, and the patterns that follow from them.
+    """Running sums of one layer, in float64 on the layer's device, and the patterns that follow from them.
 
     x is what a neuron sees at one position of one example (for a convolution the patch, with the padding), y is its
     output there. E is the mean over all examples and positions, E₊ the mean over those with y > 0 (``positive``), or
@@ -59,7 +59,7 @@ class PatternSums:
         return self._count > 0
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Take in one use of the layer.
+        """Add one call of the layer.
 
         Args:
             inputs: what the layer was given.

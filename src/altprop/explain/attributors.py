@@ -1,4 +1,4 @@
-"""Attributors around composites: methods that look at the model at several inputs, or multiply by the input.
+"""Attributors that use a composite's gradient: at several inputs, or multiplied by the input.
 
 Where the classical method takes the gradient, these take what the composite hands back, the *modified gradient*:
 :meth:`altprop.LRP.attribute`. With the composite ``"gradient"``, the default, they are the classical methods, and with
@@ -243,7 +243,7 @@ class IntegratedGradients(_Attributor):
     def _at_one_place(
         self, place: float, parts: tuple[Tensor, ...], baselines: Any, target: Any, extra: tuple[Any, ...]
     ) -> tuple[Tensor, ...]:
-        """What captum leaves out: quadrature with the gradient at x' + α (x − x') alone."""
+        """Quadrature with one point, the gradient at x' + α (x − x'), which captum does not offer."""
         target = _resolved_target(self.model, parts, target, extra)
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(parts)
         starts = [torch.as_tensor(0.0 if start is None else start).to(x) for start, x in zip(given, parts, strict=True)]

@@ -1,4 +1,4 @@
-"""Composites: which operation of a network has which rule, as data."""
+"""Composites: which operation of a network gets which rule, as data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def both(*predicates: Predicate) -> Callable[[Layer], bool]:
 
 
 def matches(predicate: Predicate, layer: Layer) -> bool:
-    """Whether ``layer`` is meant by ``predicate``."""
+    """Whether ``predicate`` holds for ``layer``."""
     if isinstance(predicate, str):
         return fnmatchcase(layer.name, predicate)
     if isinstance(predicate, type | tuple):
@@ -61,7 +61,7 @@ def matches(predicate: Predicate, layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class Composite:
-    """Which operation has which rule: the first pair whose predicate matches, and whose rule is one for its kind.
+    """Assigns rules to operations: that of the first pair whose predicate matches and whose rule fits the kind.
 
     A predicate is a class of modules (also met by calls of the function that does the same), a tuple of them, a pattern
     of module names as in a shell (``"features.*"``), or a function of a :class:`Layer`, such as :func:`first`.
@@ -110,12 +110,12 @@ class Composite:
         object.__setattr__(self, "pairs", pairs)
 
     def rule_for(self, layer: Layer, kind: Kind) -> RelevanceRule | None:
-        """The rule that the pairs give an operation; None if they give none."""
+        """The rule that the pairs assign to an operation; None if none matches."""
         pairs = (rule for predicate, rule in self.pairs if kind in rule.applies_to and matches(predicate, layer))
         return next(pairs, None)
 
     def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
-        """What is to be told of pairs that are meant for something in ``model``, and hold for nothing of it.
+        """Warnings about pairs whose predicate matched no operation of ``model``.
 
         Args:
             model: what is explained.
@@ -310,7 +310,7 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {
 
 
 def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
-    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
+    """The composite given by its name, by one rule for all layers, by pairs, or as itself.
 
     Raises:
         TypeError: it is nothing of these.

@@ -1,4 +1,4 @@
-"""The books of relevance: what each operation received, handed on and lost."""
+"""Where relevance is lost: what each operation received and handed on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LayerConservation:
 
     @classmethod
     def of(cls, layer: Layer, node: RelevanceNode) -> Self:
-        """The books of a call that was watched."""
+        """The record of an operation that was watched."""
         received, passed, stabilised = (
             0.0 if total is None else float(total) for total in (node.received, node.passed, node.stabilised)
         )
@@ -43,7 +43,7 @@ class LayerConservation:
 
 
 class Conservation(list[LayerConservation]):
-    """The books of all operations, from the output to the input; printed, a table.
+    """A record for each operation, from the output to the input; prints as a table.
 
     Attributes:
         explained: the relevance at the start, summed over the batch.

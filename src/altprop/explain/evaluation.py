@@ -1,4 +1,4 @@
-"""How good an explanation is: what becomes of the model's output as the input is taken away, part by part.
+"""How good an explanation is: how the model's output changes as the input is removed part by part.
 
 References:
     Bach et al., "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance propagation",
@@ -79,7 +79,7 @@ def pixel_flipping(
     batch_size: int = 256,
     seed: int = 0,
 ) -> FlippingCurves:
-    """Flip the input patch by patch, in the order that an explanation gives, and follow the output.
+    """Flip the input patch by patch, in the order of an explanation, and record the output.
 
     If the explanation is right, the output falls fast with the most relevant first, and stays long with the least
     relevant first. What it is to be compared with is ``order="random"``, the control.

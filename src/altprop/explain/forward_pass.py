@@ -1,4 +1,4 @@
-"""One forward pass of a model that is to be explained, and the way back through it."""
+"""The forward pass of a model that is explained, and the relevance pass back through it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Inputs = Tensor | Sequence[Tensor] | Mapping[str, Any]
 
 @dataclass
 class Recorded:
-    """What a module returned: where in the graph, and its value if that is asked for."""
+    """The output of a module: its place in the graph, and its value if that was asked for."""
 
     edge: GradientEdge | None
     like: Tensor
@@ -58,7 +58,7 @@ class ForwardPass:
     recorded: dict[str, Recorded] = field(default_factory=dict)
 
     def hand_back(self, start: Start, to: Sequence[Tensor | GradientEdge]) -> tuple[Tensor | None, ...]:
-        """The relevance at ``to`` when the explanation starts at ``start``; None where nothing arrives."""
+        """The relevance at ``to`` of an explanation that starts at ``start``; None where none arrives."""
         if not to:
             return ()
         sources = [(source, R) for source, R in start.ends if R is not None]
@@ -74,11 +74,11 @@ class ForwardPass:
         return tuple(R if before is None else before for R, before in zip(arrived, start.within(to), strict=True))
 
     def explained_as_given(self) -> None:
-        """The explanation starts with any relevance, which need not vanish where the output does."""
+        """Note that the starting relevance may be nonzero where the output is zero."""
         facts_of(self.output).consumers.append(ANYWHERE)
 
     def relevance_of_inputs(self, arrived: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """From the relevance at all :attr:`entries`, that of each input: for tokens, summed over their vectors."""
+        """The relevance of each input from that at all :attr:`entries`; for tokens, summed over their vectors."""
         parts, number = iter(arrived), count()
         return [self._of_input(value, number, [next(parts) for _ in places]) for value, places in self.entries]
 
@@ -100,7 +100,7 @@ def forward_pass(
     masks: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     observer: Observer | None = None,
 ) -> Iterator[ForwardPass]:
-    """Run ``model`` in evaluation mode, with LRP's nodes on its operations; the model is left as it was.
+    """Run ``model`` in evaluation mode with LRP's nodes on its operations, and leave it unchanged.
 
     Args:
         model: any module.
@@ -188,7 +188,7 @@ def like_inputs(inputs: Inputs, relevances: list[Tensor | None], lrp: LRPPass) -
 
 
 def _detach_buffers(model: nn.Module) -> None:
-    """Buffers that the model writes activations into are no part of a graph once it is over."""
+    """Detach buffers that the model wrote activations into: the graph ends with this pass."""
     for buffer in model.buffers():
         if buffer.requires_grad and not buffer.is_leaf:
             buffer.detach_()
@@ -261,7 +261,7 @@ def _traced_inputs(
 def _followed(
     model: nn.Module, lrp: LRPPass, interceptor: Interceptor, note: Callable[[str, Any], None]
 ) -> Iterator[None]:
-    """Know which module is running, and take modules that are one activation or normalisation for one operation."""
+    """Track which module is running, and treat modules that are one activation or normalisation as one operation."""
     thread = threading.get_ident()
     modules = dict(model.named_modules())
     ours: set[int] = set()

@@ -38,7 +38,7 @@ class ZBox(LayerRule):
             raise ValueError(f"ZBox needs low <= high everywhere, got low={self.low!r} and high={self.high!r}.")
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
-        """The share of what each input exceeds its bounds' contributions by."""
+        """In proportion to each input's contribution less those of its bounds."""
         x = layer.x
         low, high = _bound(self.low, "low", x), _bound(self.high, "high", x)
         plus, minus = weight_part(layer, positive), weight_part(layer, negative)
@@ -50,7 +50,7 @@ class ZBox(LayerRule):
 
 
 def _bound(value: float | Tensor, name: str, x: Tensor) -> Tensor:
-    """The bound for one input or for each of the batch, of x's other sizes."""
+    """The bound in a shape that broadcasts to x, for one input or for each of the batch."""
     bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     try:
         shape = torch.broadcast_shapes(bound.shape, (1, *x.shape[1:]))  # type: ignore[no-untyped-call]

@@ -26,7 +26,7 @@ from altprop.rule import wrapper_of
 
 
 class LRP:
-    """Explains a model's outputs by layer-wise relevance propagation, without a change to the model.
+    """Explains a model's outputs by layer-wise relevance propagation, without changing the model.
 
     The explained output's value is handed back from layer to layer, by a rule for each, until it reaches the input: the
     relevances of the inputs add up to the output, but for what biases and stabilisers keep (:meth:`conservation` says
@@ -88,7 +88,7 @@ class LRP:
         self._seen: dict[int, list[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the parts of weights, which a copy makes anew."""
+        """All but the cached weights, which a copy computes anew."""
         kept = {name: value for name, value in vars(self).items() if name not in {"_cache", "_seen"}}
         return kept | {"_warned": set(self._warned)}
 
@@ -111,7 +111,7 @@ class LRP:
         return self.composite.otherwise == "relevance"
 
     def has_convergence_delta(self) -> bool:
-        """That :meth:`attribute` knows ``return_convergence_delta``."""
+        """Whether :meth:`attribute` takes ``return_convergence_delta``: yes."""
         return True
 
     @overload
@@ -225,7 +225,7 @@ class LRP:
         self, inputs: Inputs, target: Target, more: Any, names: Collection[str] | None, layer: str | None = None,
         concepts: Concepts | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
-        """As :meth:`trace`, of those of the modules that have any."""
+        """As :meth:`trace`, for those of the modules that have any relevance."""
         lrp = self._new_pass()
         with forward_pass(
             self.model,
@@ -321,7 +321,7 @@ class LRP:
             raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
 
     def refresh(self) -> None:
-        """Forget what was made of the weights. There is no need to: a change is noticed, whatever made it."""
+        """Clear the cache of modified weights. There is no need to: every change of a weight is noticed."""
         self._cache.clear()
 
     def operations(self, inputs: Inputs) -> list[tuple[str, str, str, bool, str]]:

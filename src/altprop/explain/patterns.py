@@ -1,4 +1,4 @@
-"""Patterns: what in its input each neuron answers to, fitted on data, for PatternNet and PatternAttribution.
+"""Patterns, the input directions that neurons respond to, fitted on data for PatternNet and PatternAttribution.
 
 A neuron's weights do not show what it answers to: they also cancel what disturbs it. The pattern is the direction in
 which the input varies with the neuron's output.
@@ -172,7 +172,7 @@ def _bar(batches: Iterable[Any]) -> Iterable[Any]:
 
 @contextmanager
 def _recorded(model: nn.Module, sums: Mapping[str, PatternSums]) -> Iterator[None]:
-    """Within this block each layer's inputs and outputs are added to its sums."""
+    """Add each layer's inputs and outputs to its sums within the block."""
     modules = dict(model.named_modules())
     handles = [modules[name].register_forward_hook(partial(_add, own), with_kwargs=True) for name, own in sums.items()]
     try:

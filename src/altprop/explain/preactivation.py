@@ -1,4 +1,4 @@
-"""Activations at the output: an output's probability is explained by what it is a probability of.
+"""Activations at the output: a probability is explained by its logit.
 
 Relevance passes through an activation unchanged, which is right as long as the activation has the sign of its input. A
 log-softmax is negative where its logit is positive, a sigmoid positive where its logit is negative: handed on, their
@@ -44,7 +44,7 @@ _MOVES = {
 
 
 class Tail:
-    """What lies between the pre-activations and the output; nothing if no activation is there that needs one.
+    """What lies between the pre-activations and the output; empty if no activation there needs its pre-activation.
 
     Args:
         lrp: the forward pass; a rule that its composite gives to an activation prevails.
@@ -130,7 +130,7 @@ class Tail:
         return all(self._is_logarithm(one) for one in _before(node) if self._leads(one))
 
     def _slope(self, operation: RelevanceNode) -> Any:
-        """What the tail multiplies by in place of an activation, or of a product with a constant; None if it ends."""
+        """The factor that replaces an activation or a product with a constant; None where the tail ends."""
         name = self._layer(operation).function
         if operation.scaled_by is None:
             return -1.0 if name in _DECREASING else 1.0
@@ -142,7 +142,7 @@ class Tail:
         return None
 
     def _collect(self, edge: GradientEdge) -> None:
-        """Go through all of the tail, to its ends."""
+        """Walk through the whole tail, to its ends."""
         reached = [(edge, False)]
         while reached:
             edge, beyond = reached.pop()
@@ -169,7 +169,7 @@ class Tail:
 
     @contextmanager
     def _without_activations(self) -> Iterator[None]:
-        """In this block gradients flow through the tail, as if its activations were left out."""
+        """Let gradients flow through the tail within the block as if it had no activations."""
         try:
             for operation in self.operations:
                 vars(operation)["backward"] = self._linear(operation)
@@ -204,11 +204,11 @@ class Tail:
 
     @property
     def ends(self) -> list[GradientEdge]:
-        """Where the relevance of the tail arrives: its pre-activations, and what is no activation's."""
+        """Where the relevance of the tail arrives: at its pre-activations, and at inputs of no activation."""
         return [*self._behind, *self._others]
 
     def within(self, edges: Sequence[Any], *, mask: Tensor, output: Tensor) -> list[Tensor | None]:
-        """The relevance at edges of the tail: what the explained value owes them; None for all others."""
+        """The relevance at edges within the tail, their contribution to the explained value; None at other edges."""
         found: list[Tensor | None] = []
         for edge in edges:
             if not isinstance(edge, GradientEdge) or edge.node not in self.nodes:
@@ -225,7 +225,7 @@ class Tail:
             return self._grad([self.source], to, [seed])
 
     def _pushed(self, edge: GradientEdge, own: Tensor) -> Tensor:
-        """The value at an edge of the tail with the activations left out; ``own`` where it is no activation's."""
+        """The value at an edge of the tail without its activations; ``own`` where no activation contributes."""
         if self.nodes == {edge.node}:
             return self._values[0]
         values = self._along(edge, own, self._values)
@@ -236,7 +236,7 @@ class Tail:
 
     @with_gradients
     def _along(self, edge: GradientEdge, like: Tensor, values: Sequence[Tensor]) -> Tensor:
-        """What the linear tail makes of values at its starts: twice the way back is the way forward."""
+        """Push values at the starts forward through the linear tail, by differentiating its backward pass."""
         with self._without_activations():
             v = torch.zeros_like(like).requires_grad_()
             back = self._grad([edge], self.starts, [v], create_graph=True)

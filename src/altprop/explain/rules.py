@@ -1,4 +1,4 @@
-"""The rules by which layers hand relevance back, each after its paper.
+"""LRP's rules for layers with weights, activations and pools, each as its paper gives it.
 
 Notation: a layer computes z_j = Σ_i x_i w_ij + b_j, and R_j is the relevance of its output j. v⁺ and v⁻ are the
 positive and the negative part of v. Every division is stabilised: R / z is R / (z + ε·sign z), with sign 0 := 1.
@@ -21,7 +21,7 @@ Kind = Literal["layer", "activation", "sum", "pool", "normalisation", "softmax"]
 
 
 class RelevanceRule:
-    """What a composite assigns to operations.
+    """A rule that a composite can assign to operations.
 
     Attributes:
         applies_to: the kinds of operations that it is a rule for; a composite passes over it for others.
@@ -48,7 +48,7 @@ class LayerRule(RelevanceRule, ABC):
 
 
 class ActivationRule(RelevanceRule, ABC):
-    """A rule for activations a = φ(z) that needs their values. The default, :class:`Pass`, does not."""
+    """A rule for activations a = φ(z) that needs their values; passing relevance on, the default, does not."""
 
     applies_to: ClassVar[frozenset[Kind]] = frozenset(("activation",))
 
@@ -97,7 +97,7 @@ class _Stabilised(LayerRule):
 
     @property
     def proportional(self) -> bool:  # type: ignore[override]
-        """Not where a bias's share is spread over the inputs: zeros get some of it too."""
+        """False where the bias's share is spread over the inputs: zeros get some of it too."""
         return self.bias != "redistribute"
 
     def _bias_of(self, layer: WeightedSum) -> Tensor | None:
@@ -109,7 +109,7 @@ class _Stabilised(LayerRule):
         return layer.z - layer.per_output(layer.bias)
 
     def _with_bias(self, layer: WeightedSum, R_x: Tensor, s: Tensor, b: Tensor | None) -> Tensor:
-        """``R_x`` with the share of the bias ``b``, b·s, spread over the inputs if it is to be."""
+        """``R_x``, plus the share of the bias ``b``, b·s, spread over the inputs if the rule redistributes it."""
         if self.bias != "redistribute" or b is None:
             return R_x
         return R_x.add_(layer.spread(s * layer.per_output(b) / layer.fan_in()))
@@ -220,7 +220,7 @@ def _handed_back(layer: WeightedSum, s: Tensor, sign: Callable[[Tensor], Tensor]
 
 
 def weight_part(layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
-    """The positive or the negative part of the weight, by ``sign``; made once for each version of it."""
+    """The positive or the negative part of the weight, by ``sign``; computed once per version of the weight."""
     return layer.part(sign.__name__, sign)
 
 
@@ -298,7 +298,7 @@ class Pass(LayerRule, ActivationRule):
 
 @dataclass(frozen=True)
 class Norm(_Stabilised):
-    """In proportion to each input's contribution, like :class:`Epsilon`; also for sums, averages and normalisations."""
+    """In proportion to each input's contribution, as LRP-ε; also for sums, averages and normalisations."""
 
     epsilon: float = 1e-6
     in_proportion: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Layers with feedback weights: the error goes back through them, whatever the weights of the forward pass are.
+"""Layers with feedback weights, through which the error goes back instead of through the forward weights.
 
 Each class here is laid over a class of torch's layers: by a learning rule in place (:mod:`altprop._class_swap`), or as
 a base class by the public layers of :mod:`altprop.nn`. It says what the feedback weights are and where they are kept;
@@ -32,7 +32,7 @@ _STATE = ("feedback_weight", "feedback_magnitude", "feedback_scale", "feedback_d
 
 
 class FeedbackLayer:
-    """Laid over the class of a layer: its weights' part of the way back is taken by feedback weights."""
+    """Mixin for a layer's class: the error goes back through feedback weights instead of its weights."""
 
     _altprop_operation: Operation
 
@@ -53,11 +53,11 @@ class FeedbackLayer:
         return operation(self, *args, **kwargs)
 
     def plain_forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The forward pass of the class below: backprop."""
+        """The forward pass of the original class, with backprop."""
         return super().forward(*args, **kwargs)  # type: ignore[misc]
 
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
-        """What carries the error of the weight ``name`` back to ``a``; None if nothing has to."""
+        """The weights that carry the error back to ``a`` in place of ``name``; None if ``a`` needs no gradient."""
         return self.feedback(name) if a.requires_grad else None
 
     def __setstate__(self, state: Any) -> None:
@@ -124,7 +124,7 @@ class FeedbackLayer:
 
 
 def explained() -> bool:
-    """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
+    """Whether LRP is running the layer: LRP explains the forward weights."""
     interceptor = active_interceptor()
     return interceptor is not None and interceptor.kind == "lrp"
 
@@ -274,7 +274,7 @@ class LearnedFeedback(FeedbackLayer):
 
 
 def check_mode(mode: str, init: Init | None) -> None:
-    """Raise a ValueError unless sign-symmetric feedback can be had so."""
+    """Raise a ValueError unless ``mode`` is one of the three and ``init`` fits it."""
     if mode not in ("uniform", "batchwise", "fixed"):
         raise ValueError(f"mode must be 'uniform', 'batchwise' or 'fixed', got {mode!r}.")
     if init is not None and mode == "fixed":

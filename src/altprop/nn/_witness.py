@@ -1,4 +1,4 @@
-"""A layer with feedback weights that never acts is told of: its weights get a gradient, and it has not run."""
+"""Warn of layers with feedback weights that never act: their weights get a gradient though they have not run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from altprop.nn._operations import operation_of, weight_names
 from altprop.rule import Attachment, owner_of
 
 _told: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""The layers that the user has to be told of, and whether this was done."""
+"""The layers to warn of, and whether that was done."""
 
 UNSEEN = "_altprop_unseen"
 """Where a layer that has not run yet keeps its watched weights, each with whether it had no table of hooks before."""
 
 
 def watch(layer: nn.Module) -> None:
-    """Tell the user, once, if a weight of ``layer`` gets a gradient before the layer has run with gradients enabled."""
+    """Warn once if a weight of ``layer`` gets a gradient before the layer has run with gradients enabled."""
     weights = [weight for weight in trained_weights(layer) if weight.requires_grad]
     _told.pop(layer, None)
     layer.__dict__[UNSEEN] = [(weight, weight._backward_hooks is None) for weight in weights]
@@ -31,13 +31,13 @@ def watch(layer: nn.Module) -> None:
 
 
 def watch_again(layer: nn.Module) -> None:
-    """Watch a copy of a layer if that was watched: a copied parameter has no hooks."""
+    """Watch the copy of a watched layer: copied parameters lose their hooks."""
     for weight, _ in layer.__dict__.get(UNSEEN, ()):
         weight.register_hook(_FirstGradient(layer))
 
 
 def unwatch(layer: nn.Module) -> None:
-    """Watch ``layer`` and what is in it no longer: it has run, or the rule is taken off."""
+    """Stop watching ``layer`` and its submodules: it has run, or the rule was removed."""
     for module in layer.modules():
         for weight, had_no_table in module.__dict__.get(UNSEEN, ()):
             hooks: Any = weight._backward_hooks
@@ -50,7 +50,7 @@ def unwatch(layer: nn.Module) -> None:
 
 
 class _FirstGradient:
-    """A hook on a weight. It goes with the first pass of its layer, so that a step costs what it did."""
+    """A hook on a weight, removed at the first pass of its layer so that later steps cost nothing."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = weakref.ref(layer)
@@ -80,7 +80,7 @@ def _tell(attachment: Attachment) -> None:
 
 
 def watch_for_new_layers() -> None:
-    """Tell the user of layers that are put into a model after a rule with feedback weights was attached to it."""
+    """Warn of layers that are added to a model after a rule with feedback weights was attached."""
     known = nn.modules.module._global_module_registration_hooks
     if _tell_of_new_layers not in known.values():
         nn.modules.module.register_module_module_registration_hook(_tell_of_new_layers)
@@ -110,7 +110,7 @@ def trained_weights(layer: nn.Module) -> list[nn.Parameter]:
 
 
 def calls_its_class(layer: nn.Module) -> bool:
-    """Whether ``layer(...)`` comes to the forward pass of its class, for all that can be seen on the module.
+    """Whether ``layer(...)`` runs the forward pass of its class, as far as the module shows.
 
     One that was replaced on the module may still call it by a bound method that it keeps there, as accelerate's does.
     """
@@ -119,7 +119,7 @@ def calls_its_class(layer: nn.Module) -> bool:
 
 
 def rebind(layer: nn.Module, old: Any, new: Any) -> None:
-    """Let the bound methods ``old`` that are kept on ``layer`` be its ``new``."""
+    """Replace bound methods ``old`` that are stored on ``layer`` by ``new``."""
     for name, value in list(vars(layer).items()):
         if _is_bound(value, layer, old):
             layer.__dict__[name] = MethodType(new, layer)

@@ -1,4 +1,4 @@
-"""How numbers become spikes: each encoder turns inputs of shape (batch, ...) into (steps, batch, ...)."""
+"""Spike encoders: each turns inputs of shape (batch, ...) into (steps, batch, ...)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def repeat(x: Tensor, steps: int) -> Tensor:
 
 
 def rate(x: Tensor, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Random spikes, at each step with the input for a probability: what is brighter fires more often.
+    """Random spikes whose probability at each step is the input: what is brighter fires more often.
 
     Args:
         x: in [0, 1], of shape (batch, ...).

@@ -93,7 +93,7 @@ class SpikingSequential(nn.Sequential):
 
 
 class SpikingResidual(nn.Module):
-    """The sum of two branches within a :class:`SpikingSequential`; let a neuron follow, and the sum is its current.
+    """The sum of two branches within a :class:`SpikingSequential`: the input current of the neuron that follows.
 
     Args:
         body: a module; an ``nn.Sequential`` may hold neurons.
@@ -172,7 +172,7 @@ _DETERMINED = (
 
 
 def reset_states(model: nn.Module) -> None:
-    """Put the states of all neurons in ``model`` back to what they were when the neurons were made: empty."""
+    """Reset the states of all neurons in ``model`` to empty, as when they were made."""
     for module in model.modules():
         if _is_neuron(module):
             for name in module._non_persistent_buffers_set:

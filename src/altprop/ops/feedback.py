@@ -1,4 +1,4 @@
-"""Weighted sums that hand the error back through other weights than those of the forward pass.
+"""Weighted sums whose error goes back through feedback weights.
 
 For z = W a + b and feedback weights B of W's shape, with δ the error at z:
 
@@ -120,7 +120,7 @@ class _Convolution(Function):
 
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """What autocast does to the operands of a weighted sum; done before the node, so that it saves what it used."""
+    """Cast the operands as autocast would, before the node, so that it saves what it computes with."""
     first = tensors[0]
     if first is None or not torch.is_autocast_enabled(first.device.type):
         return tensors

@@ -30,7 +30,7 @@ Observer = Callable[[str, OpRule | None], None]
 
 
 class Interceptor(TorchFunctionMode):
-    """While entered, answers every torch function that needs a gradient by its rule in a table.
+    """While entered, answers every torch function that needs a gradient by its rule from a table.
 
     The mode belongs to one thread and to one run of one model: make a new one for each forward pass. An interceptor
     entered within another silences the outer one until it leaves, so that a model called by another model follows its
@@ -72,7 +72,7 @@ class Interceptor(TorchFunctionMode):
         self._depth = 0
 
     def run(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        """Call ``function`` with this interceptor entered, and leave it whatever happens.
+        """Call ``function`` with this interceptor entered, and always exit it.
 
         A ``with`` statement does the same but for an interrupt (Ctrl-C) in the very moment in which it ends.
         """
@@ -146,11 +146,11 @@ class Interceptor(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def silence(self) -> None:
-        """See nothing until :meth:`resume`; they nest."""
+        """Ignore all calls until :meth:`resume`; calls nest."""
         self._silenced += 1
 
     def resume(self) -> None:
-        """See again what is called, if each :meth:`silence` was followed by this."""
+        """Undo one :meth:`silence`."""
         self._silenced -= 1
 
     def answer(
@@ -161,7 +161,7 @@ class Interceptor(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Answer a call of ``function``, which torch does not show, by ``rule``, and see none of its parts.
+        """Answer a call of ``function``, which torch does not dispatch, by ``rule``, and ignore its parts.
 
         ``key`` is what the call is reported as.
         """
@@ -211,7 +211,7 @@ class Interceptor(TorchFunctionMode):
 
 
 def active_interceptor() -> Interceptor | None:
-    """The interceptor that answers on this thread now, if one does."""
+    """The interceptor that is active on this thread, if any."""
     if not torch.is_grad_enabled():
         return None
     modes = _active_modes()
@@ -225,7 +225,7 @@ def _active_modes() -> list[Interceptor]:
 
 
 def one_operation(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function so that an interceptor sees it as one operation, and none of its parts."""
+    """Decorate a function so that an interceptor sees it as one operation."""
 
     @wraps(function)
     def visible(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -247,7 +247,7 @@ def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
 
 
 def _in_graph(arguments: Any) -> bool:
-    """Whether one of the arguments was computed from others, and is no parameter."""
+    """Whether one of the arguments is a result in the graph, not a leaf."""
     return any(isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf for leaf in tree_leaves(arguments))
 
 
@@ -262,7 +262,7 @@ _saved_tensor_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 def _refuse_checkpointing() -> None:
-    """Refuse activation checkpointing: what it computes again in the backward pass would escape the rule."""
+    """Refuse activation checkpointing, whose recomputation in the backward pass would escape the rule."""
     hooks = _saved_tensor_hooks(False)
     checkpointed = hooks is not None and getattr(hooks[0], "__module__", "") == _CHECKPOINT
     if not checkpointed and not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""The linear operations that layers with weights are made of: forward, and transposed, with any weight."""
+"""The linear operations of layers with weights, forward and transposed, for any weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from altprop.ops.feedback import Sizes
 
 
 class LinearMap(Protocol):
-    """A linear operation x ↦ W x + b, of which the weight is left open."""
+    """A linear operation x ↦ W x + b for any weight."""
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """W x + b."""
@@ -33,10 +33,10 @@ class LinearMap(Protocol):
         """One value for each output channel, in a shape that multiplies the weight."""
 
     def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
-        """How many inputs each output has, in a shape that divides an output: zeros of a padding do not count."""
+        """The number of inputs of each output, in a shape that divides an output; padding does not count."""
 
     def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """``s`` handed back by weights that are all 1."""
+        """Wᵀ s with all weights 1."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Convolution:
         return ones * (x.shape[1] // self.groups)
 
     def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """The channels of a group get the same, so that one channel of each group is computed."""
+        """All channels of a group get the same: one channel per group is computed."""
         grouped = s.view(len(s), self.groups, -1, *s.shape[2:]).sum(2)
         kernel = weight.new_ones(self.groups, 1, *weight.shape[2:])
         alike = x.new_empty(()).expand(len(x), self.groups, *x.shape[2:])
@@ -251,7 +251,7 @@ class Convolution:
 
 
 def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Convolution:
-    """The map of one call of a convolution.
+    """The linear map of one call of a convolution.
 
     Args:
         function: its name in ``torch.nn.functional``.

@@ -1,4 +1,4 @@
-"""Which of torch's classes of modules does what which function does, and what kind of operation that is for LRP."""
+"""Which class of torch's modules corresponds to which function, and its kind of operation for LRP."""
 
 from __future__ import annotations
 

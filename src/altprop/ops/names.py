@@ -1,4 +1,4 @@
-"""Torch's functions, grouped by what they do to the values that pass through them.
+"""Torch's functions, grouped by what they do to values.
 
 A rule's table names functions as torch names them; :func:`functions` finds every object that bears the name
 (``torch.relu``, ``Tensor.relu`` and ``F.relu`` are three), because each of them may be the one that a model calls.

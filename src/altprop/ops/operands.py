@@ -1,4 +1,4 @@
-"""Operands that a model gives by torch's keyword names, in their places: rules call them by the papers' symbols."""
+"""Turn operands given by torch's keyword names into positional ones: rules name them by the papers' symbols."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ANY = ("input", "other")
 
 
 def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The arguments with every operand by its place, as far as tensors were given by name.
+    """The arguments with operands given by name made positional.
 
     Args:
         function: the torch function that is called.

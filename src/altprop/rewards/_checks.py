@@ -1,4 +1,4 @@
-"""Checks of what a reward is called with, and class targets in the shape that rewards compute with."""
+"""Checks of the arguments of rewards, and class targets in the shape that rewards compute with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every reward is: judge the outputs, and hand back the reward per unit of output."""
+"""The base classes of rewards: judge the outputs, and hand back the reward per unit of output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 class Reward(nn.Module):
-    """Rewards that you give yourself, as the target: human feedback, or the result of any computation.
+    """Rewards given as the target: human feedback, or the result of any computation.
 
     To reward by a function instead, override :meth:`reward`. It is called once per forward, without gradients, and
     may use numpy, plain Python or a person.
@@ -112,7 +112,7 @@ class Reward(nn.Module):
         return f"reduction={self.reduction!r}, epsilon={self.epsilon:g}"
 
     def _assess(self, output: Tensor, target: Any) -> tuple[Tensor, Tensor]:
-        """What the value reports of each output (R, as a rule), and its credit: the reward per unit of output."""
+        """The value to report for each output (usually R), and its credit, the reward per unit of output."""
         reward = self.reward(output, target)
         if not isinstance(reward, Tensor) or reward.shape != output.shape:
             raise ValueError(
@@ -164,7 +164,7 @@ class ProportionalReward(Reward):
 
 
 class _Objective(Function):
-    """Minus the merit of the samples, with minus the credit of the outputs for a gradient."""
+    """Minus the merit of each sample; the gradient is minus the credit of the outputs."""
 
     # The older form of forward, with ctx: setup_context costs several times as much per call.
     @staticmethod

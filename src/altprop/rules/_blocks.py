@@ -1,4 +1,4 @@
-"""A network cut into blocks: where a direct rule meets the hidden layers, and lets no credit pass between them."""
+"""The network cut into blocks: a direct rule teaches the hidden tensors at the cuts, and no credit crosses them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class DirectRule(Rule):
 
     @abstractmethod
     def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
-        """Take ``h``, which is h_l with the graph of its block: remember it on ``run``, or teach it now."""
+        """Handle ``h``, which is h_l with the graph of its block: remember it on ``run``, or teach it now."""
 
     @abstractmethod
     def _join_output(
@@ -85,10 +85,10 @@ class DirectRule(Rule):
         """
 
     def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
-        """Put what the rule owns on the model, as it is attached."""
+        """Put the rule's own state on the model when it is attached."""
 
     def _clear(self, model: nn.Module) -> None:
-        """Undo :meth:`_prepare`, from wherever it was left, and take off what was drawn since."""
+        """Undo :meth:`_prepare`, even if it was interrupted, and remove what was drawn since."""
 
     def _install(self, model: nn.Module) -> None:
         last_layer(model)
@@ -248,7 +248,7 @@ class _Masks:
 
 
 def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
-    """Run the backward pass of one block, from its output or local loss, while the network still runs forward."""
+    """Run the backward pass of one block, from its output or local loss, during the forward pass of the network."""
     if torch.compiler.is_compiling():
         raise RuntimeError(
             "when='forward' runs backward passes inside the forward pass, which torch.compile cannot trace."
@@ -270,7 +270,7 @@ def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
 
 
 class _Directed:
-    """Laid over the class of an attached model: while it runs, its layers meet the rule.
+    """Mixin for the class of an attached model: starts a pass that its cuts join.
 
     Also over submodules that hold all of its layers, for a training loop may call these instead.
     """

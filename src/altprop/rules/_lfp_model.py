@@ -1,4 +1,4 @@
-"""LFP laid over a model: the passes of the whole, and of its parts where they are called by themselves."""
+"""LFP on a model: passes of the whole model, and of its parts when they are called alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATE = "_altprop_lfp"
 
 
 def install(model: nn.Module, rules: dict[str, OpRule], output: str) -> None:
-    """Lay LFP over ``model``.
+    """Put LFP on ``model``.
 
     Args:
         model: any module.
@@ -50,7 +50,7 @@ def install(model: nn.Module, rules: dict[str, OpRule], output: str) -> None:
 
 
 def uninstall(model: nn.Module) -> None:
-    """Undo :func:`install`, also one that got half-way."""
+    """Undo :func:`install`, even one that was interrupted."""
     restore_class(model, WholeModel)
     state = model.__dict__.pop(_STATE, None)
     if state is not None:
@@ -72,7 +72,7 @@ def _can_run(module: nn.Module, rule: OpRule | None) -> bool:
 
 
 class _Part:
-    """What a submodule needs to know. It does not keep the model alive in copies of the submodule alone."""
+    """What a submodule knows of its model, without keeping that alive in copies of the submodule."""
 
     __slots__ = ("is_output", "is_plain", "rule", "runs", "whole")
 
@@ -85,7 +85,7 @@ class _Part:
 
 
 class _State:
-    """What LFP remembers of a model. None of it goes into copies.
+    """LFP's state on a model, which copies do not get.
 
     Attributes:
         structures: of passes that the witness has looked at, and what it found.
@@ -103,18 +103,18 @@ class _State:
 
     @property
     def acted(self) -> Any:
-        """To be told of the parameters that the rule acts on, as long as there are some that it did not."""
+        """The callback for parameters that the rule acts on; None once it has acted on all."""
         return self._acted if self._watched else None
 
     def watch(self, model: nn.Module) -> None:
-        """Notice parameters that receive a gradient before the rule ever acted on them."""
+        """Watch for parameters that receive a gradient before the rule has acted on them."""
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.is_leaf:
                 self._watched[id(parameter)] = ref(parameter)
                 parameter.register_hook(_Watch(self, model, name))  # type: ignore[no-untyped-call]
 
     def unwatch(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         while self._watched:
             identity, parameter = next(iter(self._watched.items()))
             _take_hook_off(parameter())
@@ -126,7 +126,7 @@ class _State:
             self._watched.pop(id(parameter), None)
 
     def note_untouched(self, model: nn.Module, name: str) -> None:
-        """At the end of this backward pass, say that parameter ``name`` received a gradient that is not LFP's."""
+        """Warn, at the end of this backward pass, that parameter ``name`` received a gradient that is not LFP's."""
         if not self._untouched:
             Variable._execution_engine.queue_callback(lambda: self._tell(model))
         self._untouched.append(name)
@@ -148,7 +148,7 @@ class _State:
 
 
 class _Watch:
-    """A hook on a parameter, until the rule acts on it."""
+    """A hook on a parameter that the rule has not acted on yet."""
 
     __torch_unserializable__ = True
 
@@ -183,7 +183,7 @@ def tell(attachment: Attachment, key: str, message: str) -> None:
 
 
 class WholeModel:
-    """Laid over the class of an attached model: its operations are answered by the rule while it runs."""
+    """Mixin for the class of an attached model: the rule answers its operations while it runs."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         attachment = Attachment.of(self)  # type: ignore[arg-type]
@@ -214,7 +214,7 @@ class WholeModel:
 
 
 class PartOfModel:
-    """Laid over the class of a module within an attached model.
+    """Mixin for the class of a module within an attached model.
 
     Within a pass of the model it may be one operation, whatever it is made of. Called outside, it is a pass of its own.
     """
@@ -279,7 +279,7 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
 
 
 def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor, output: Any) -> None:
-    """Say what no rule answered, and if a loss seems to be computed within the model."""
+    """Warn of operations that no rule answered, and of a loss that seems to be computed within the model."""
     results = (output,) if isinstance(output, Tensor) else tuple(tensors_in(output))
     for escape in interceptor.witness.escapes(results, state.structures if attachment.observer is None else {}):
         if attachment.observer is not None:

@@ -1,4 +1,4 @@
-"""Which positions of a batch of sequences are padding: read from the masks that the model is given."""
+"""Which positions of a batch of sequences are padding, read from the masks that the model is given."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MaskArgument(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """A mask that a module was given: as it is, and what it marks."""
+    """A mask given to a module, and what it marks."""
 
     name: str
     value: Tensor

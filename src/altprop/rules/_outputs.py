@@ -1,4 +1,4 @@
-"""Which of the tensors that a model returns is the network's output, and that the loss reaches it."""
+"""Find the network's output among the tensors that a model returns, and check that the loss reaches it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def check_not_a_loss(output: Tensor, rule: Rule) -> None:
 
 
 class Reached:
-    """Called in the backward pass with which outputs the loss reaches: it should be the one whose error is projected.
+    """Warns if the loss reaches other outputs than the one whose error is projected.
 
     Args:
         attachment: of the model.
@@ -97,7 +97,7 @@ class Reached:
         self.direct = direct
 
     def __call__(self, reached: list[int]) -> None:
-        """Say that the loss reaches other outputs.
+        """Warn if the loss reaches other outputs.
 
         Raises:
             RuntimeError: it does not reach the network's output.
@@ -122,5 +122,5 @@ class Reached:
 
 
 def tracks_who_is_reached(outputs: int) -> bool:
-    """Whether a node should be told which of its outputs the loss reaches: in what is compiled, all seem reached."""
+    """Whether a node can tell which of its outputs the loss reaches: in compiled code all seem reached."""
     return outputs > 1 and not torch.compiler.is_compiling()

@@ -71,13 +71,13 @@ class Projecting(DirectRule):
         model.__dict__.pop(_PLANS, None)
 
     def _begin(self, run: BlockPass) -> None:
-        """Before the matrices are used in a pass: see to it that they are those of the seed, which may have changed."""
+        """Before a pass uses the matrices, redraw them if the seed has changed."""
         if not torch.compiler.is_compiling():
             _matrices.seed_of(run.attachment.model)
 
     @property
     def _repeats(self) -> bool:
-        """Whether a seed gives the same matrices again: a function may depend on all kinds of things."""
+        """Whether a seed reproduces the matrices, which a callable ``init`` need not."""
         return not callable(self.init)
 
     def _drawn(self, shape: tuple[int, int], key: str, seed: int) -> Tensor:
@@ -212,7 +212,7 @@ def signal_of(
 
 
 def count_up(run: BlockPass, cut: Cut) -> int:
-    """How many hidden tensors have met this cut in this pass, before this one."""
+    """Count a hidden tensor at this cut in this pass, and return how many came before it."""
     index = run.counts.get(cut.name, 0)
     run.counts[cut.name] = index + 1
     return index

@@ -30,7 +30,7 @@ _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 
 
 class _FeedbackRule(Rule):
-    """What the three rules share: which layers they take, and where the state is drawn from."""
+    """The base class of the three rules: finds the layers and draws their state."""
 
     _keeps_state_on_layers = True
     _layer: type[FeedbackLayer]
@@ -47,7 +47,7 @@ class _FeedbackRule(Rule):
         layer.draw_feedback(self.init, generator, shared)
 
     def _check(self, model: nn.Module) -> None:
-        """Warn of what the rule would do otherwise than it says."""
+        """Warn where the rule will not do what its name says."""
 
     def _install(self, model: nn.Module) -> None:
         layers: list[Any] = _layers(self, model)

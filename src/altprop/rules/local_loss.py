@@ -1,4 +1,4 @@
-"""Local losses: each block has a classifier of its own, and learns from that classifier's loss."""
+"""Local losses: each block learns from the loss of a classifier of its own."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ class LocalLoss(DirectRule):
         return "mse"
 
     def _pooled(self, run: BlockPass, cut: Cut, h: Tensor, labelled: torch.Size) -> Tensor:
-        """What the classifier sees of h_l: of shape (batch, features), or (batch, positions, features)."""
+        """The classifier's input from h_l: (batch, features), or (batch, positions, features)."""
         if h.dim() < 3:
             return h
         if cut.channels_first:
@@ -237,7 +237,7 @@ class LocalLoss(DirectRule):
 
 
 class _WithLosses(Function):
-    """The identity on the outputs; backward starts the local losses too, from whichever of them it comes."""
+    """The identity on the outputs, whose backward also starts the local losses."""
 
     @staticmethod
     def forward(ctx: Any, outputs: int, *tensors: Tensor) -> Any:
@@ -255,5 +255,5 @@ _NO_PROBABILITIES = "_altprop_direct_values"
 
 
 def _keep(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before a state dict is loaded: keep the classifier if it has none, as that of the plain model."""
+    """Before a state dict is loaded, keep the current classifier if it has none, like the plain model's."""
     state_dict.setdefault(prefix + _CLASSIFIER, getattr(module, _CLASSIFIER))

@@ -1,4 +1,4 @@
-"""The rules of LFP that others are made of, and what comes before each: is there an activation among the operands?"""
+"""LFP's basic rules, and the check before each whether an operand is an activation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def reached_by_call(lfp: LFPPass, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def reached_by(lfp: LFPPass, values: Iterable[Any], reached: int) -> int:
-    """Which of the two is among ``values``, tensors that require a gradient and tensors that depend on the input."""
+    """Flags: do ``values`` hold tensors that require a gradient, and tensors that depend on the input?"""
     for value in values:
         if isinstance(value, Tensor):
             if value.requires_grad:
@@ -147,7 +147,7 @@ def marks_of(lfp: LFPPass, values: Iterable[Any], found: set[float]) -> set[floa
 
 
 def hand_over(lfp: LFPPass, values: Iterable[Any]) -> None:
-    """Leave the factors that ``values`` lack to what they are moved into."""
+    """Hand the deferred factors of ``values`` over to the result that they are moved into."""
     for value in values:
         if isinstance(value, Tensor):
             if value.requires_grad:

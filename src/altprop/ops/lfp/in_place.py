@@ -1,4 +1,4 @@
-"""LFP's rules for operations in place: each gives the updates of its out-of-place twin."""
+"""LFP's rules for in-place operations: each gives the updates of its out-of-place twin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPERATORS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itrued
 
 
 def with_in_place_twins(rules: Mapping[str | Callable[..., Any], OpRule]) -> dict[str | Callable[..., Any], OpRule]:
-    """The table with a rule for every method in place, and every such operator, of whose twin it has one.
+    """The table, extended by every in-place method and operator whose out-of-place twin has a rule.
 
     Args:
         rules: from names of torch's functions to rules.
@@ -66,7 +66,7 @@ def _by_flag(name: str, rule: OpRule) -> OpRule:
 
 
 def in_place(twin: str, rule: OpRule) -> OpRule:
-    """The rule for ``x.twin_(…)``, which is that for ``x.twin(…)``, of a copy of x, written into x.
+    """The rule for ``x.twin_(…)``: that for ``x.twin(…)`` on a copy of x, written back into x.
 
     Where the rule needs no copy, it works on x itself.
     """
@@ -120,7 +120,7 @@ def _is_part(target: Tensor) -> bool:
 
 
 def overwrite(lfp: LFPPass, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
-    """Values written into ``target`` carry the factor that they lack along, if ``target`` lacks the same."""
+    """Written values keep their credit, and a deferred factor if the tensor they are written into lacks the same."""
     lfp.before_overwriting(target)
     marks = marks_of(lfp, kwargs.values(), marks_of(lfp, args, set()))
     mark = lfp.mark(target) if target.requires_grad else None

@@ -1,4 +1,4 @@
-"""A loss that is computed within the model: where LFP ends, and how such a loss is noticed."""
+"""Losses computed within the model: where LFP ends, and how such a loss is detected."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _OBJECTIVES = {function for name in names.OBJECTIVES for function in names.funct
 
 
 def looks_like_a_loss(result: Tensor, witness: Witness) -> bool:
-    """Whether a single number comes out of other arithmetic than sums of torch's objectives.
+    """Whether a scalar comes from arithmetic other than sums of torch's objectives.
 
     An element of a layer's output is no loss, nor is what only moves it.
     """

@@ -1,4 +1,4 @@
-"""What LFP knows about the tensors of one forward pass: which are weights, and which still lack their factor.
+"""What LFP knows of the tensors of one forward pass: which are weights, and which still lack their deferred factor.
 
 A tensor is an *activation* if it depends on the model's input, and a *weight* if it was computed from parameters alone,
 whatever its place in a call. Every result of an answered operation carries its mark: an activation the ε of the factor
@@ -37,7 +37,7 @@ _passes = itertools.count(1)
 
 
 def is_marked(value: Any) -> bool:
-    """Whether ``value`` is a tensor that bears a mark."""
+    """Whether ``value`` is a marked tensor."""
     return getattr(value, _MARK, None) is not None
 
 
@@ -99,7 +99,7 @@ class LFPPass:
         return mark
 
     def is_activation(self, value: Any) -> bool:
-        """Whether credit flows on through ``value``, because it depends on the input."""
+        """Whether ``value`` depends on the input, so that credit flows on through it."""
         return isinstance(value, Tensor) and value.requires_grad and self.mark(value) >= SPIKES
 
     def depends_on_input(self, value: Tensor) -> bool:
@@ -174,7 +174,7 @@ class LFPPass:
         return z
 
     def complete(self, z: Any) -> None:
-        """Mark the results of an operation that did not say what they lack: nothing."""
+        """Mark results that their operation left unmarked: they lack no factor."""
         if isinstance(z, Tensor):
             if z.requires_grad and not is_marked(z):
                 self.defer(z, 0.0)
@@ -183,7 +183,7 @@ class LFPPass:
                 self.complete(part)
 
     def take(self, z: Tensor) -> float:
-        """The ε of the factor that ``z`` lacks, 0 if none: the caller will see to it."""
+        """The ε of the factor that ``z`` lacks, 0 if none; the caller takes over applying it."""
         mark = self.mark(z)
         if mark == 0.0 or mark <= WEIGHT:
             return 0.0
@@ -191,7 +191,7 @@ class LFPPass:
         return mark
 
     def hand_over(self, z: Tensor) -> None:
-        """Leave the factor that ``z`` lacks to what it is taken into."""
+        """Hand the factor that ``z`` lacks over to the operation that takes it in."""
         self.pending.pop(id(z), None)
 
     def apply_factor(self, z: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class LFPPass:
         return self.operand(values)
 
     def take_in(self, value: Any) -> Any:
-        """:meth:`operand` for code that is itself seen operation by operation."""
+        """:meth:`operand` for code whose operations are intercepted one by one."""
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
         mark, taken = self.mark(value), self.operand(value)
@@ -270,7 +270,7 @@ class LFPPass:
     # What is overwritten in place.
 
     def _saved_by_node(self, z: Tensor, taken: Tensor) -> Tensor:
-        """Remember that ``taken``'s node keeps the value of ``z``, which torch's own nodes might not need."""
+        """Remember that ``taken``'s node saves ``z``, which torch's own nodes might not."""
         if not is_compiling():
             base = z._base
             owner = z if base is None else base
@@ -282,7 +282,7 @@ class LFPPass:
         return taken
 
     def before_overwriting(self, x: Tensor) -> None:
-        """Give the nodes that keep the value of ``x``, or of what it is a view of, a copy of their own."""
+        """Give the nodes that save ``x``, or the base of the view ``x``, a copy of their own."""
         base = None if is_compiling() else x._base
         owner = x if base is None else base
         for saver in getattr(owner, _SAVERS, None) or ():

@@ -1,4 +1,4 @@
-"""LFP's rules for products, in the wide sense: the credit of the result is shared among its factors.
+"""LFP's rules for products in a wide sense: the factors share the credit of the result.
 
 A factor that does not depend on the input is a weight: it takes no part of the credit. What holds for a product of two
 holds for a function that is homogeneous of degree k, so that x·∂z/∂x sums to k·z: its gradient is divided by k.
@@ -33,7 +33,7 @@ def _activations(lfp: LFPPass, values: Any) -> int:
 
 
 def _shared(lfp: LFPPass, value: Any, part: float) -> Any:
-    """:meth:`LFPPass.operand`, of which an activation takes only ``part`` of the credit."""
+    """:meth:`LFPPass.operand`, with only ``part`` of the credit for an activation."""
     if type(value) in {list, tuple}:
         return type(value)(_shared(lfp, item, part) for item in value)
     if part == 1.0 or not isinstance(value, Tensor) or not lfp.is_activation(value):
@@ -57,7 +57,7 @@ def elementwise_product(lfp: LFPPass, function: Callable[..., Any], a: Any, b: A
 
 
 def quotient(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
-    """a / b: half of the *reward* to each; the divisor's gradient points the other way, hence the sign."""
+    """a / b: half of the reward to each; the divisor's gradient points the other way, hence the sign."""
     if kwargs.get("rounding_mode"):
         exact = lfp.defer(quotient(lfp, torch.div, a, b), 0.0)
         plain = [value.detach() if isinstance(value, Tensor) else value for value in (a, b)]
@@ -119,7 +119,7 @@ def embedding_bag(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwar
 
 
 def added_product(lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
-    """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); two activations share by halves."""
+    """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); of two activations each gets half."""
     name = function.__name__.rstrip("_")
     if not lfp.is_activation(a) or not lfp.is_activation(w):
         sign = -1.0 if name == "addcdiv" and lfp.is_activation(w) else 1.0
@@ -153,7 +153,7 @@ def _of_degree(part: float, doc: str, name: str) -> OpRule:
 square_form = _of_degree(
     0.5, "A sum of products of the input with itself: each factor has half of the credit.", "square_form"
 )
-inverse = _of_degree(-1.0, "A⁻¹ and its kin, of degree −1: the gradient points against the reward.", "inverse")
+inverse = _of_degree(-1.0, "Functions of degree −1, such as A⁻¹: the gradient points against the reward.", "inverse")
 
 
 def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -165,7 +165,7 @@ def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs
 
 
 def matrix_quotient(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A⁻¹B: half of the *reward* to each, in proportion to x·∂z/∂x, as in :func:`quotient`."""
+    """A⁻¹B: half of the reward to each, in proportion to x·∂z/∂x."""
     if torch.compiler.is_compiling():
         return NotImplemented
     function, args = _by_place(function, args, kwargs)
@@ -193,7 +193,7 @@ def _joined(shares: Any) -> Tensor:
 def _by_place(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """A function of the same arguments, all by place."""
+    """``function`` with all its arguments positional."""
     names_of, count = list(kwargs), len(args)
     if not kwargs:
         return function, args
@@ -208,7 +208,7 @@ def _places(lfp: LFPPass, args: tuple[Any, ...]) -> list[int]:
 
 
 def _in_proportion(lfp: LFPPass, function: Callable[..., Any], args: tuple[Any, ...], places: list[int]) -> Any:
-    """The reward to the operands in these places, in proportion to x·∂z/∂x; other activations are constant."""
+    """The reward to the operands at these positions, in proportion to x·∂z/∂x; other activations are constants."""
     sums = _contributions(function, args, places)
     if sums is None:
         return NotImplemented

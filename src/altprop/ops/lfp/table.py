@@ -1,4 +1,4 @@
-"""LFP's rules: what each torch function hands back, and the table that says which function follows which rule."""
+"""LFP's table from torch function to rule, and the rules that are in no other file."""
 
 from __future__ import annotations
 
@@ -116,27 +116,27 @@ def weighted_sum(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """z = W a + b by LFP-ε: a :func:`mixture`, in fewer steps because most of the time goes here."""
+    """z = W a + b: LFP-ε, in proportion to each input's contribution; the update |w| · a · R / (z + ε·sign z)."""
     if w.requires_grad and lfp.mark(w) >= SPIKES:
         return matrix_product(lfp, function, a, w, b, *args, **kwargs)
     return lfp.defer(function(*lfp.layer_operands(a, w, b), *args, **kwargs), lfp.epsilon)
 
 
 def addition(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """a ± b: a :func:`mixture`; with the number 0, the identity."""
+    """a ± b: in proportion to each operand's contribution (LFP-ε); adding 0 is the identity."""
     if type(b) in {int, float} and b == 0 and isinstance(a, Tensor):
         return move(lfp, function, a, b, *args, **kwargs)
     return mixture(lfp, function, a, b, *args, **kwargs)
 
 
 def second_operand_activation(lfp: LFPPass, function: Callable[..., Any], order: Any, z: Any) -> Any:
-    """φ_n(z): an :func:`activation` of its second operand, of which it is a method."""
+    """φ_n(z): the reward passes unchanged to the second operand."""
     order, z = (z, order) if isinstance(order, Tensor) else (order, z)
     return secant_of(lfp, z, lambda value: torch.special.polygamma(order, value))
 
 
 def clamp(lfp: LFPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
-    """An :func:`activation`; a contest if the bounds are activations too."""
+    """An activation: the reward passes unchanged; if the bounds are activations too, the one that is taken gets it."""
     if any(lfp.is_activation(bound) for bound in (*args, *kwargs.values())):
         return move(lfp, function, z, *args, **kwargs)
     return activation(lfp, function, z, *args, **kwargs)
@@ -156,7 +156,7 @@ def cosine_similarity(
 
 
 def itself(lfp: LFPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """What concerns the tensor object, and no value."""
+    """Concerns the tensor object, not its values."""
     is_data = not x.requires_grad and lfp.depends_on_input(x)
     result = function(x, *args, **kwargs)
     if is_data and x.requires_grad:
@@ -219,12 +219,12 @@ def multi_head_attention(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """``nn.MultiheadAttention`` reaches an interceptor as one call: compute its parts, each by its own rule."""
+    """nn.MultiheadAttention: computed step by step, each step by its own rule."""
     return LFPInterceptor(LFP_TABLE, lfp).run(multi_head_attention_parts, (query, key, value, *args), kwargs)
 
 
 class LFPInterceptor(Interceptor):
-    """An interceptor that keeps track of what depends on the model's input also where no rule answers.
+    """An interceptor that also tracks dependence on the model's input through functions without a rule.
 
     Args:
         rules: the table.

@@ -108,7 +108,7 @@ def _two_sums(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """z to hand credit back, z to teach the weights, and z·(z + ε·sign z), which turns R/(z + ε·sign z) into z·R."""
+    """z for the credit, z for the weights, and z·(z + ε·sign z), which turns R/(z + ε·sign z) into z·R."""
     for_credit = function(a, w.detach(), None if b is None else b.detach(), *args, **kwargs)
     for_weights = function(a.detach(), w, b, *args, **kwargs)
     z = for_credit.detach()
@@ -122,7 +122,7 @@ def _deferred_join(lfp: LFPPass, node: type[Function], *args: Any) -> Any:
 
 
 def weighted_sum_rule(update: str, gamma: float) -> OpRule | None:
-    """The rule for linear and convolutional functions that these arguments of :class:`altprop.LFP` ask for, if any."""
+    """The rule for weighted sums that these arguments of :class:`altprop.LFP` select; None for the default."""
     if gamma:
         return gamma_sum
     return {"reward": None, "hebbian": hebbian_sum, "oja": oja_sum}[update]

@@ -1,4 +1,4 @@
-"""How relevance flows back through activations and max pools."""
+"""LRP through activations, dropout and max pools."""
 
 # ruff: noqa: A002 - torch's own names of arguments
 
@@ -52,7 +52,7 @@ def activation(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, *
 
 
 def rescaled(lrp: LRPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """An activation times or divided by something, or the exponent of a constant: it keeps its relevance."""
+    """An activation times or divided by something, or in an exponent: relevance passes unchanged."""
     if lrp.gradients:
         return ordinary(lrp, function, *args, **kwargs)
     z = constant(function, *args, **kwargs)
@@ -145,7 +145,7 @@ def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dic
 
 
 def normalisation(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
-    """x divided by its size: relevance passes, or goes back in proportion: as the composite says."""
+    """x divided by its size. By the composite, relevance passes unchanged or goes back in proportion."""
     rule = lrp.rule_for(lrp.layer(function), "normalisation") if depends(z) else None
     if rule is not None and not rule.passes:
         return in_proportion(lrp, function, (z, *args), kwargs)
@@ -165,7 +165,7 @@ _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "r
 def dropout(
     lrp: LRPPass, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Any:
-    """In evaluation mode nothing happens; what a dropout of the model's own keeps and scales keeps its relevance."""
+    """The identity in evaluation mode; values that a dropout forced on by the model keeps retain their relevance."""
     if not training or not p:
         return a
     args = (p, training, True) if inplace else (p, training)
@@ -175,7 +175,7 @@ def dropout(
 
 
 def max_pool(lrp: LRPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The winner takes all, or the relevance goes back as through an average pool: as the composite says."""
+    """By the composite: the winner takes all, or relevance goes back as through an average pool."""
     rule = lrp.rule_for(lrp.layer(function), "pool") if depends(x) else None
     if rule is None or not hasattr(rule, "epsilon"):
         return move(lrp, function, x, *args, **kwargs)

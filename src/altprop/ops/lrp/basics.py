@@ -1,4 +1,4 @@
-"""What the rules of LRP have in common, and the three that say the least: moved, mixed, and left alone."""
+"""What LRP's rules share, and the basic ones: values moved, mixed, left to their gradient, or summed with weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from altprop.ops.lrp.proportion import Homogeneous, Proportion, connect_all
 
 
 def depends(value: Any) -> bool:
-    """Whether ``value`` is a tensor that depends on the model's input: unlike parameters and what is made of them."""
+    """Whether ``value`` is a tensor that depends on the model's input, unlike parameters."""
     return isinstance(value, Tensor) and value.requires_grad and not value.is_leaf and is_followed(value)
 
 
@@ -53,7 +53,7 @@ def constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def attach_node(
     lrp: LRPPass, function: Callable[..., Any], node: RelevanceNode, z: Tensor, inputs: list[Tensor], facts: TensorFacts
 ) -> Tensor:
-    """``z`` with ``node`` as its way back."""
+    """Put ``node`` on ``z``, and record the operation."""
     connected = connect(node, z, *inputs)
     set_facts(connected, facts)
     lrp.add(lrp.layer(function), node)
@@ -73,7 +73,7 @@ def ordinary(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: A
 
 
 def note_facts(result: Any, inputs: list[Tensor], consumer: Any, *, nonnegative: bool = False) -> None:
-    """Note that ``result`` (a tensor or several) was made from ``inputs``, which are used as ``consumer`` says."""
+    """Set the facts of ``result`` (one tensor or several), made from ``inputs`` by ``consumer``."""
     parts = [result] if isinstance(result, Tensor) else list(tree_leaves(result))
     made = [part for part in parts if isinstance(part, Tensor) and part.requires_grad]
     if made:
@@ -129,7 +129,7 @@ _KEEP_SIGN = {
 
 
 def _moved_constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The values of parameters; or a view that activations may be written into, which no_grad would forbid."""
+    """A constant, or a view into which activations may be written: no_grad would forbid that."""
     result = function(*args, **kwargs)
     if isinstance(result, Tensor) and not result.requires_grad:
         return result
@@ -137,7 +137,7 @@ def _moved_constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether there is a tensor of values in ``value`` that does not depend on the input: its sign is not known."""
+    """Whether ``value`` holds a float tensor that does not depend on the input: its sign is not known."""
     if type(value) in {list, tuple}:
         return any(map(_is_constant, value))
     return isinstance(value, Tensor) and value.is_floating_point() and not depends(value)
@@ -153,7 +153,7 @@ def mixture(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: An
 
 
 def homogeneous(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A function of some degree in its inputs together, such as a variance: its relevance, divided up as x·∂z/∂x."""
+    """A homogeneous function of its inputs, such as a variance: in proportion to x·∂z/∂x."""
     if lrp.gradients or not dependent((*args, *kwargs.values())):
         return ordinary(lrp, function, *args, **kwargs)
     return in_proportion(lrp, function, args, kwargs, kind=Homogeneous)
@@ -168,7 +168,7 @@ def in_proportion(
     surrogate: Callable[..., Any] | None = None,
     kind: type[Proportion] = Proportion,
 ) -> Any:
-    """The result of ``function``, with :class:`Proportion` as its way back.
+    """The result of ``function``, with a :class:`Proportion` node on it.
 
     Args:
         lrp: the forward pass.
@@ -215,7 +215,7 @@ def in_proportion(
 
 
 def _differentiable(made: Any) -> list[Tensor]:
-    """The tensors in a result that depend on what is differentiated."""
+    """The tensors in a result that require a gradient."""
     leaves = [made] if isinstance(made, Tensor) else tree_leaves(made)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
 
@@ -224,7 +224,7 @@ _HOLE = object()
 
 
 def _hollow(value: Any) -> Any:
-    """Arguments with a hole for each tensor that depends on the model's input."""
+    """The arguments with placeholders for tensors that depend on the model's input."""
     if type(value) in {list, tuple}:
         return type(value)(map(_hollow, value))
     if depends(value):
@@ -233,7 +233,7 @@ def _hollow(value: Any) -> Any:
 
 
 def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """Arguments with the next of ``tensors`` in each hole."""
+    """The arguments with the next of ``tensors`` in place of each placeholder."""
     if type(value) in {list, tuple}:
         return type(value)(_filled(item, tensors) for item in value)
     return next(tensors) if value is _HOLE else value
@@ -248,7 +248,7 @@ def weighted_sum(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """The value of ``function(*args, **kwargs)``, which is W x + b, with the rule of the layer as its way back.
+    """The value of ``function(*args, **kwargs)``, which is W x + b, with a :class:`WeightedSum` node on it.
 
     Args:
         lrp: the forward pass.

@@ -1,4 +1,4 @@
-"""What is known of a tensor on its way through a network that is being explained, without a look at its values.
+"""Static facts about the tensors of a network that is explained, known without looking at values.
 
 Two facts make LRP's rules cheaper by half: that a tensor has no negative entries (it comes out of a ReLU), and that no
 relevance will come back to it where it is not positive (it goes into a ReLU and nowhere else, and the rules behind hand
@@ -21,7 +21,7 @@ _FACTS, _SAVED = "_altprop_facts", "_altprop_saved"
 
 
 class Consumer(Protocol):
-    """Something that takes a tensor in, and will hand relevance back to it."""
+    """An operation that takes a tensor in and will hand relevance back to it."""
 
     def vanishes_at_zero(self) -> bool:
         """Whether no relevance comes back to entries that are zero."""
@@ -31,7 +31,7 @@ class Consumer(Protocol):
 
 
 class _Fixed:
-    """A use of which all is known."""
+    """A consumer whose behaviour is known from the start."""
 
     def __init__(self, at_zero: bool) -> None:
         self._at_zero = at_zero
@@ -46,11 +46,11 @@ class _Fixed:
 PROPORTIONAL = _Fixed(True)
 """Hands relevance back in proportion to the entry's value."""
 ANYWHERE = _Fixed(False)
-"""Hands relevance back as it likes."""
+"""May send relevance to entries that are zero."""
 
 
 class TensorFacts:
-    """What is known of one tensor.
+    """The facts known about one tensor.
 
     Attributes:
         nonnegative: that it has no negative entries.
@@ -77,7 +77,7 @@ class TensorFacts:
 
 
 class Rectified:
-    """The use that a ReLU makes of its input."""
+    """A ReLU as the consumer of its input."""
 
     def __init__(self, output: TensorFacts) -> None:
         self._output = output
@@ -92,7 +92,7 @@ class Rectified:
 
 
 def facts_of(tensor: Tensor) -> TensorFacts:
-    """What is known of ``tensor``; what it was made from, if it passed through code that LRP does not see."""
+    """The facts of ``tensor``, or of its sources if it came out of code that LRP does not see."""
     known: _Known | None = getattr(tensor, _FACTS, None)
     if known is not None and known[0] is not None and known[1] == tensor._version:
         return known[0]
@@ -100,7 +100,7 @@ def facts_of(tensor: Tensor) -> TensorFacts:
 
 
 def set_facts(tensor: Tensor, facts: TensorFacts) -> None:
-    """Let ``facts`` be what is known of ``tensor``, until something is written over it."""
+    """Attach ``facts`` to ``tensor``, until it is overwritten."""
     setattr(tensor, _FACTS, (facts, tensor._version))
     node = tensor.grad_fn
     if node is not None:
@@ -108,7 +108,7 @@ def set_facts(tensor: Tensor, facts: TensorFacts) -> None:
 
 
 def is_followed(tensor: Tensor) -> bool:
-    """Whether ``tensor``, which is in the graph and no leaf, was made from what is explained: not from parameters."""
+    """Whether ``tensor``, no leaf of the graph, depends on an explained input and not on parameters alone."""
     known: _Known | None = getattr(tensor, _FACTS, None)
     if known is not None and (known[0] is not None or known[1] == version_of(tensor)):
         return known[0] is not None
@@ -119,7 +119,7 @@ _Known = tuple[TensorFacts | None, int]
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often it was overwritten; tensors made in inference mode do not know."""
+    """The tensor's version counter; -1 for tensors made in inference mode, which have none."""
     try:
         return tensor._version
     except RuntimeError:
@@ -127,7 +127,7 @@ def version_of(tensor: Tensor) -> int:
 
 
 def _recovered(tensor: Tensor, known: _Known | None) -> TensorFacts | None:
-    """What the graph says of a tensor that code made which LRP does not see; None if no input reaches it."""
+    """The facts of a tensor from unseen code, recovered from the graph; None if it depends on no input."""
     sources = _sources(tensor.grad_fn)
     stale = known[0] if known is not None else None
     if stale is not None and stale not in sources:
@@ -146,7 +146,7 @@ def _recovered(tensor: Tensor, known: _Known | None) -> TensorFacts | None:
 
 
 def _sources(node: Node | None) -> list[TensorFacts]:
-    """What is known of the tensors that are nearest on the way back from ``node``."""
+    """The facts of the nearest tensors on the way back from ``node``."""
     found: list[TensorFacts] = []
     reached, seen = [node], set()
     while reached:
@@ -168,7 +168,7 @@ def _metadata(node: Node) -> dict[str, Any]:
 
 
 def _is_unchanged(tensor: Tensor, facts: TensorFacts) -> bool:
-    """Whether the values are those that a layer returned: what lies between was an identity."""
+    """Whether the values are still those that a layer returned."""
     output: SavedTensor | None = getattr(facts.producer, "output", None)
     if output is None or output.tensor.shape != tensor.shape or version_of(output.tensor) != output.version:
         return False
@@ -177,7 +177,7 @@ def _is_unchanged(tensor: Tensor, facts: TensorFacts) -> bool:
 
 
 class SavedTensor:
-    """A tensor held for the backward pass, whatever is written over it in the meantime."""
+    """A tensor saved for the backward pass, which survives being overwritten in the meantime."""
 
     __slots__ = ("rectified", "tensor", "version")
 
@@ -188,7 +188,7 @@ class SavedTensor:
         _holders(tensor).append(self)
 
     def was_rectified(self, tensor: Tensor) -> None:
-        """Take note that the negative entries were set to zero, and nothing else changed."""
+        """Note that the negative entries were set to zero, and nothing else changed."""
         self.rectified, self.version = True, version_of(tensor)
         _holders(tensor).append(self)
 
@@ -208,7 +208,7 @@ class SavedTensor:
 
 
 class _Constants(threading.local):
-    """The tensors that do not depend on the input and bear a list of what holds them: it is not to stay on them."""
+    """Constants to which a list of holders was attached, to be removed again."""
 
     def __init__(self) -> None:
         self.marked: list[Tensor] = []
@@ -218,7 +218,7 @@ _constants = _Constants()
 
 
 def _holders(tensor: Tensor) -> list[SavedTensor]:
-    """What holds the memory of ``tensor`` for the backward pass, be it by this tensor or by another view of it."""
+    """The saved tensors that share memory with ``tensor``, directly or through another view."""
     root = tensor if tensor._base is None else tensor._base
     holders: list[SavedTensor] | None = getattr(root, _SAVED, None)
     if holders is None:
@@ -230,7 +230,7 @@ def _holders(tensor: Tensor) -> list[SavedTensor]:
 
 
 def forget_constants() -> None:
-    """Leave nothing on tensors that outlive the forward pass: parameters above all."""
+    """Remove attributes from tensors that outlive the forward pass, such as parameters."""
     while _constants.marked:
         tensor = _constants.marked.pop()
         if hasattr(tensor, _SAVED):
@@ -238,7 +238,7 @@ def forget_constants() -> None:
 
 
 def before_overwriting(tensor: Tensor, *, copy: bool = False) -> Tensor | None:
-    """Let all that holds the memory of ``tensor`` for the backward pass keep a copy: it is about to be overwritten.
+    """Copy what the saved tensors need of ``tensor``, which is about to be overwritten.
 
     Args:
         tensor: what is about to be overwritten.
@@ -266,7 +266,7 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def before_rectifying(tensor: Tensor) -> SavedTensor | None:
-    """Like :func:`before_overwriting` for a ReLU in place, which the layer that made ``tensor`` can do with.
+    """:func:`before_overwriting` for an in-place ReLU, which needs no copy for the layer that made ``tensor``.
 
     Returns:
         What that layer holds, if it does: to be told :meth:`SavedTensor.was_rectified`.

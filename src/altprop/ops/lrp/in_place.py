@@ -1,4 +1,4 @@
-"""How relevance flows back through what is written over something else."""
+"""LRP through in-place operations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from altprop.ops.names import OpRule
 
 
 def overwrite(lrp: LRPPass, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
-    """Values written into ``target`` take their relevance along."""
+    """Written values carry their relevance along."""
     if function.__name__ == "__setitem__" and _is_written(target, *args):
         return None
     sources = dependent((target, *args, *kwargs.values()))
@@ -43,7 +43,7 @@ def overwrite(lrp: LRPPass, function: Callable[..., Any], target: Any, *args: An
 
 
 def _is_written(target: Tensor, index: Any, value: Any) -> bool:
-    """Whether the value is that very part of the target: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
+    """Whether ``value`` is that part of the target already: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
     if not isinstance(value, Tensor) or not value._is_view():
         return False
     part: Tensor = constant(target.__getitem__, index)
@@ -52,7 +52,7 @@ def _is_written(target: Tensor, index: Any, value: Any) -> bool:
 
 
 def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The function that does out of place what ``function`` does in place; None if there is none.
+    """The out-of-place form of ``function``; None if there is none.
 
     Example:
         >>> twin_of(torch.Tensor.index_add_).__name__, twin_of(torch.Tensor.mul_).__name__
@@ -68,7 +68,7 @@ _TWINS = {"__div__": "__truediv__"}
 
 
 def in_place(rule: OpRule) -> OpRule:
-    """``rule``, for the functions that do the same in place: out of place from a copy of x, and then written into x."""
+    """``rule`` for in-place forms: computed out of place from a copy of x, then written back into x."""
 
     @wraps(rule)
     def in_place_rule(lrp: LRPPass, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -98,7 +98,7 @@ def in_place(rule: OpRule) -> OpRule:
 
 
 def fallback(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """No rule is known: the gradient times the input."""
+    """No rule: the gradient times the input."""
     if names.overwrites(function):
         return _fallback_in_place(lrp, function, *args, **kwargs)
     if not dependent((*args, *kwargs.values())):
@@ -110,7 +110,7 @@ _fallback_in_place = in_place(mixture)
 
 
 def reshaped_in_place(lrp: LRPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Another shape for the same values: nothing is overwritten."""
+    """A reshape in place: relevance passes unchanged."""
     if not depends(x):
         return _as_it_was(function, x, *args, **kwargs)
     facts = facts_from([x], nonnegative=facts_of(x).nonnegative)
@@ -129,7 +129,7 @@ RESHAPES_IN_PLACE = ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", 
 
 
 def with_out(rule: OpRule) -> OpRule:
-    """``rule``, for calls with ``out=`` too: the result is written into that tensor."""
+    """``rule``, extended to calls with ``out=``."""
 
     @wraps(rule)
     def written_out(lrp: LRPPass, function: Callable[..., Any], *args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -144,7 +144,7 @@ def with_out(rule: OpRule) -> OpRule:
 
 
 def add_in_place(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """a += b: as :func:`add`, with one copy less than the other in-place operations."""
+    """a += b: in proportion to each operand's contribution, R_a = a R / (z + ε·sign z)."""
     inputs = dependent((a, b))
     simple = isinstance(b, Tensor) and b.is_floating_point() and b is not a and not args and not kwargs
     part_of_a_constant = a._is_view() and not depends(a)

@@ -1,4 +1,4 @@
-"""A layer with weights while it is explained: what its rule may ask of it."""
+"""A layer with weights during an explanation: the interface that LRP's rules use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Layer:
     last: bool = False
 
     def is_a(self, classes: type | tuple[type, ...]) -> bool:
-        """Whether the operation does what modules of these classes do, or is run by one."""
+        """Whether the operation is that of these classes of modules, or is run by one of them."""
         return isinstance(self.module, classes) or (self.kind is not None and issubclass(self.kind, classes))
 
 
@@ -54,7 +54,7 @@ class WeightedSumRule(Protocol):
 
 
 class WeightCache:
-    """What rules make of weights (their positive part, say), made once for each version of each weight.
+    """Modified weights, such as positive parts, computed once for each version of each weight.
 
     Autograd does not count what is written through ``weight.data`` or a numpy array as a new version: :meth:`check`
     looks at the weights themselves, once for each explanation.
@@ -64,15 +64,15 @@ class WeightCache:
         self.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: what was made can be made again."""
+        """Nothing: the cache can be filled again."""
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start anew."""
+        """Start with an empty cache."""
         self.clear()
 
     def get(self, name: str, make: Callable[[], Tensor], sources: tuple[Tensor, ...]) -> Tensor:
-        """The part called ``name`` of the first of ``sources``; made anew if one of them has changed."""
+        """The entry ``name`` for the first of ``sources``, recomputed if one of them has changed."""
         if not isinstance(sources[0], nn.Parameter):
             return make()  # it may not outlive this pass
         versions = tuple((id(source), version_of(source), source.data_ptr()) for source in sources)
@@ -87,7 +87,7 @@ class WeightCache:
         return part
 
     def check(self) -> None:
-        """Forget all if a weight is not what it was when its parts were made."""
+        """Clear the cache if a weight has changed since its entry was computed."""
         found: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Tensor]]] = {}
         for source, before in self._prints.items():  # type: ignore[no-untyped-call]
             found.setdefault((before.dtype, before.device), []).append((before, fingerprint(source)))
@@ -98,13 +98,13 @@ class WeightCache:
             self.clear()
 
     def clear(self) -> None:
-        """Forget all."""
+        """Clear the cache."""
         self._made = WeakIdKeyDictionary()
         self._prints = WeakIdKeyDictionary()
 
 
 class WeightedSum(RelevanceNode):
-    """One call of a layer z = W x + b; of a batch norm that follows it, W and b are the two as one.
+    """One call of a layer z = W x + b, with W and b of the layer and a batch norm folded into it.
 
     Attributes:
         layer: which it is.
@@ -142,7 +142,7 @@ class WeightedSum(RelevanceNode):
         return self.nonnegative and self.rule.proportional
 
     def folded(self) -> BatchNorm | None:
-        """The batch norm that follows this layer and nothing else does, if it is to be one with it."""
+        """The batch norm to fold into this layer: its only consumer, if the composite allows that."""
         consumer = self._facts.consumers[0] if len(self._facts.consumers) == 1 else None
         if not isinstance(consumer, BatchNorm) or not consumer.may_fold:
             return None
@@ -169,7 +169,7 @@ class WeightedSum(RelevanceNode):
 
     @property
     def z(self) -> Tensor:
-        """The output. Negative entries may be zero instead where :attr:`vanishes`: no relevance comes to them."""
+        """The output. Where :attr:`vanishes`, negative entries may read as zero: they get no relevance."""
         kept = (self._norm or self).output
         if kept.rectified and not self.vanishes:
             return self.forward(self.x, self.weight, self.bias)
@@ -199,7 +199,7 @@ class WeightedSum(RelevanceNode):
         return self._cache.get("folded", lambda: self._weight * self._map.per_row(scale, self._weight), sources)
 
     def part(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
-        """What ``make`` makes of the weight: kept under ``name`` for the next time."""
+        """``make(weight)``, cached under ``name``."""
         sources = (self._weight, *(self._norm.sources() if self._norm else ()))
         return self._cache.get(f"{name} of folded" if self._norm else name, lambda: make(self.weight), sources)
 
@@ -218,7 +218,7 @@ class WeightedSum(RelevanceNode):
         return self._map.transposed(s, self._weight, self.x)
 
     def fan_in(self) -> Tensor:
-        """How many inputs each output has, in a shape that divides an output."""
+        """The number of inputs of each output, in a shape that divides an output."""
         return self._map.fan_in(self.x, self._weight)
 
     def spread(self, s: Tensor) -> Tensor:
@@ -231,7 +231,7 @@ class WeightedSum(RelevanceNode):
 
 
 class BatchNorm(RelevanceNode):
-    """A batch norm in evaluation mode: one with the layer before it if it may be. Relevance passes in any case.
+    """A batch norm in evaluation mode, folded into the layer before it where possible. Relevance passes.
 
     Attributes:
         may_fold: whether the composite lets it be one with the layer before it.

@@ -1,4 +1,4 @@
-"""How relevance flows back through layers with weights, and through normalisations."""
+"""LRP through layers with weights and normalisations."""
 
 # ruff: noqa: A002 - torch's own names of arguments
 
@@ -23,7 +23,7 @@ from altprop.ops.lrp.products import product_with_bias
 def linear(
     lrp: LRPPass, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Any:
-    """The rule that the composite gives the layer; a product of two activations where the weight is one."""
+    """By the composite's rule for the layer; if the weight is an activation too, half to each."""
     if depends(weight) or depends(bias) or not depends(input):
         return product_with_bias(lrp, function, input, weight, bias)
     if input.dim() == 1:
@@ -41,7 +41,7 @@ def convolved(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """The rule that the composite gives the layer; a product of two activations where the weight is one."""
+    """By the composite's rule for the layer; if the weight is an activation too, half to each."""
     if depends(weight) or depends(bias) or not depends(input):
         return product_with_bias(lrp, function, input, weight, bias, *args, **kwargs)
     if input.dim() < weight.dim():
@@ -64,7 +64,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """One with the layer before it, if nothing else uses that; else relevance passes, or by the composite's rule."""
+    """Folded into the layer before it where possible; otherwise relevance passes, or by the composite's rule."""
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
     rule = lrp.rule_for(lrp.layer(function), "normalisation") if depends(input) else None
     if not depends(input) or (lrp.gradients and rule is None):
@@ -116,7 +116,7 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Any:
-    """As :func:`layer_norm`, over each group of channels."""
+    """As layer norm, over each group of channels: in proportion, with the standard deviation as a constant."""
     rule = _rule(lrp, function, input)
     if not depends(input) or (lrp.gradients and rule is None):
         return ordinary(lrp, function, input, num_groups, weight, bias, eps)
@@ -143,7 +143,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """As :func:`layer_norm`, over each channel; with running statistics it is a batch norm."""
+    """As layer norm, over each channel; with running statistics, as batch norm."""
     if not use_input_stats:
         return batch_norm(lrp, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
@@ -160,7 +160,7 @@ def instance_norm(
 
 
 def _parts(weight: Tensor | None, bias: Tensor | None) -> list[float]:
-    """Of a normalised input times a scale, plus a shift: a scale that is an activation has half of the product's."""
+    """The parts of input, scale and shift: a scale that is an activation gets half of the product's relevance."""
     product = [0.5, 0.5] if depends(weight) else [1.0]
     return [*product, 1.0] if depends(bias) else product
 

@@ -1,4 +1,4 @@
-"""The arithmetic of relevance: autograd nodes through which relevance flows backward where gradients would.
+"""Autograd nodes through which relevance flows backward in place of gradients.
 
 What flows is the relevance R of each tensor's entries itself, so that autograd's own bookkeeping does the rest: where a
 tensor is used more than once its relevances add up, and operations that only move values (views, concatenation, the
@@ -43,7 +43,7 @@ class RelevanceNode:
 
     @property
     def counts(self) -> bool:
-        """Whether it has a line in the books."""
+        """Whether it gets a record in :meth:`altprop.LRP.conservation`."""
         return True
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
@@ -51,11 +51,11 @@ class RelevanceNode:
         raise NotImplementedError
 
     def watch(self) -> None:
-        """Count from now on how much relevance comes in and goes out; in double precision."""
+        """Count from now on, in double precision, how much relevance comes in and goes out."""
         self.received = self.passed = self.stabilised = torch.zeros((), dtype=torch.float64)
 
     def backward(self, R: Tensor) -> tuple[Tensor | None, ...]:
-        """:meth:`hand_back`, counted if it is to be."""
+        """:meth:`hand_back`, counted if the operation is watched."""
         handed = self.hand_back(R)
         if self.received is not None and self.passed is not None:
             self.received = self.received + total_of(R)
@@ -184,7 +184,7 @@ class Moved(RelevanceNode):
             reached += [before for before in following if before is not None]
 
     def count(self, R: Tensor, passed: Tensor) -> None:
-        """Take note that of the relevance ``R`` that much went on."""
+        """Count the relevance ``R`` as received, and ``passed`` as handed on."""
         if self.received is not None and self.passed is not None:
             self.received, self.passed = self.received + total_of(R), self.passed + total_of(passed)
 
@@ -211,7 +211,7 @@ class Moved(RelevanceNode):
 
 
 def nodes_of(tensors: Iterable[Tensor]) -> set[Node]:
-    """What autograd has for these tensors, and for those that they are views of."""
+    """The autograd nodes of these tensors and of their bases."""
     roots = [root for tensor in tensors for root in (tensor, tensor._base) if root is not None]
     return {root.grad_fn for root in roots if root.grad_fn is not None}
 
@@ -312,7 +312,7 @@ class Sum(RelevanceNode):
         return tuple((value * s).sum_to_size(value.shape) for value in values)
 
     def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
-        """Of each term, from that of the output."""
+        """The gradient of each term from that of the output."""
         return tuple(g.sum_to_size(kept.tensor.shape) for wanted, kept in self._terms if wanted)
 
 

@@ -1,4 +1,4 @@
-"""One forward pass of a model that is being explained: what its operations share."""
+"""The state of one forward pass under LRP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAIRS = "pairs"
 
 
 class LRPPass:
-    """What the operations of one forward pass share.
+    """The state of one forward pass under LRP, which its operations share.
 
     Args:
         composite: which operation has which rule.
@@ -87,13 +87,13 @@ class LRPPass:
         return Layer(name, module, called, CLASSES.get(called))
 
     def add(self, layer: Layer, node: RelevanceNode) -> None:
-        """Take note of an operation that hands relevance back."""
+        """Record an operation that hands relevance back."""
         self.operations.append((layer, node))
         if self.reports:
             node.watch()
 
     def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
-        """Count what values that only move lose to constants among them; in a report.
+        """In a report, count the relevance that moved values lose to constants among them.
 
         Args:
             function: what moved them.
@@ -108,7 +108,7 @@ class LRPPass:
         self.operations.append((self.layer(function), node))
 
     def watch_look_up(self, function: Callable[..., Any], vectors: Tensor, places: Tensor) -> None:
-        """Count what tokens that the model adds by itself keep of the relevance of looked-up vectors; in a report."""
+        """In a report, count the relevance of looked-up vectors that goes to tokens the model adds itself."""
         if not self.reports or vectors.grad_fn is None:
             return
         node, explained = Moved(), places != 0
@@ -117,13 +117,13 @@ class LRPPass:
         self.operations.append((self.layer(function), node))
 
     def rule_for(self, layer: Layer, kind: Kind) -> Any:
-        """The rule that the composite gives an operation, None if it gives none."""
+        """The rule that the composite assigns to an operation; None if it assigns none."""
         if self._asked is not None:
             self._asked.append((layer, kind))
         return self.composite.rule_for(layer, kind)
 
     def check_pairs(self, model: nn.Module) -> None:
-        """Tell, once for each explainer, of pairs of the composite that hold for nothing in ``model``.
+        """Warn, once per explainer, of pairs of the composite that match nothing in ``model``.
 
         Raises:
             ValueError: there is one, and ``strict`` is set.
@@ -137,7 +137,7 @@ class LRPPass:
             warnings.warn(told, stacklevel=2)
 
     def assign_rules(self) -> None:
-        """The forward pass is over: give each layer with weights its rule."""
+        """Assign each layer with weights its rule, when the forward pass is over."""
         sums = [(layer, node) for layer, node in self.operations if isinstance(node, WeightedSum)]
         if sums:
             sums[-1][0].last = True
@@ -146,7 +146,7 @@ class LRPPass:
             node.label = repr(node.rule)
 
     def close(self) -> None:
-        """Let go of all that was kept: operations and what is known of tensors refer to each other."""
+        """Release everything: operations and tensor facts refer to each other."""
         for _, node in self.operations:
             vars(node).clear()
         self.operations.clear()
@@ -155,7 +155,7 @@ class LRPPass:
         forget_constants()
 
     def unseen(self, name: str) -> None:
-        """Something in the model has a way back that no rule can take the place of.
+        """Warn of a part of the model whose backward pass no rule can replace.
 
         Raises:
             RuntimeError: that is forbidden.
@@ -170,7 +170,7 @@ class LRPPass:
             warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
 
     def unknown(self, name: str) -> None:
-        """An operation has no rule: its relevance will be the gradient times the input.
+        """Warn of an operation without a rule: its relevance is the gradient times the input.
 
         Raises:
             RuntimeError: that is forbidden.

@@ -1,4 +1,4 @@
-"""How relevance flows back through sums and products of activations, and through attention."""
+"""LRP through sums and products of activations, and through attention."""
 
 # ruff: noqa: A002 - torch's own names of arguments
 
@@ -33,7 +33,7 @@ from altprop.ops.names import OpRule
 
 
 def add(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """z = a + b: a :func:`mixture`, in fewer steps because residual networks are made of it."""
+    """z = a + b: in proportion to each operand's contribution, R_a = a R / (z + ε·sign z)."""
     inputs = dependent((a, b))
     if len(inputs) == 1 and is_number(b, 0.0) and depends(a):
         return move(lrp, torch.clone, a)
@@ -44,7 +44,7 @@ def add(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, 
 
 
 def _sum_of(lrp: LRPPass, function: Callable[..., Any], a: Tensor, b: Tensor, z: Tensor) -> Tensor:
-    """z = a + b, with its way back."""
+    """z = a + b with a :class:`Sum` node on it."""
     inputs = dependent((a, b))
     node = Sum([(depends(term), SavedTensor(term)) for term in (a, b)], sum_epsilon(lrp, function))
     nonnegative = all(depends(term) and facts_of(term).nonnegative for term in (a, b))
@@ -61,7 +61,7 @@ def sum_epsilon(lrp: LRPPass, function: Callable[..., Any]) -> float:
 
 
 def is_number(value: Any, number: float) -> bool:
-    """Whether ``value`` is that number, and no tensor."""
+    """Whether ``value`` is a plain number equal to ``number``."""
     return isinstance(value, int | float) and value == number
 
 
@@ -102,6 +102,7 @@ def matrix_quotient(place: int) -> OpRule:
     """The rule of A⁻¹ B, where B is the operand at ``place``: all to B, A is taken as a constant; to A if B is one."""
 
     def matrix_quotient_rule(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A⁻¹ B: all to B, with A as a constant; all to A if B is a constant."""
         if len(args) > place and depends(args[place]):
             args = tuple(a if i == place else a.detach() if isinstance(a, Tensor) else a for i, a in enumerate(args))
         return homogeneous(lrp, function, *args, **kwargs)
@@ -188,7 +189,7 @@ _ATTENTION = "_altprop_attention"
 
 
 def followed(lrp: LRPPass, output: Tensor, model: nn.Module) -> Tensor:
-    """A model's output; with its way back, if it is a softmax that was taken for constant attention weights."""
+    """The model's output, reconnected if it is a softmax that was treated as constant attention weights."""
     scores, z = getattr(output, _ATTENTION, (None, None))
     if scores is None or output.requires_grad:
         return output

@@ -1,4 +1,4 @@
-"""Sharing in proportion to contributions: the way back through whatever is differentiable."""
+"""Relevance in proportion to contributions, through any differentiable function."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Proportion(RelevanceNode):
         )
 
     def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
-        """Of each input, from that of the one output."""
+        """The gradient of each input from that of the one output."""
         return torch.autograd.grad(
             self._outputs, self._leaves, g, retain_graph=True, create_graph=torch.is_grad_enabled()
         )
 
     def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """What all inputs together contribute to each output: itself, by Euler's theorem."""
+        """The joint contribution of all inputs to each output: the output itself, by Euler's theorem."""
         return [z.detach() for z in self._outputs]
 
 

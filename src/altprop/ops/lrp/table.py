@@ -1,4 +1,4 @@
-"""How relevance flows back through each torch function: the table, then the rules it names.
+"""LRP's table from torch function to rule, and the rules that are in no other file.
 
 A rule is ``rule(lrp, function, *arguments)``. It computes what ``function(*arguments)`` computes, and puts a node of
 :mod:`altprop.ops.lrp.nodes` on the result. Tensors that do not depend on the model's input, weights above all, take
@@ -189,25 +189,26 @@ def of_degree(degree: float) -> OpRule:
             return homogeneous(lrp, function, *args, **kwargs)
         return in_proportion(lrp, function, args, kwargs, parts=[1 / degree])
 
+    homogeneous_of_degree.__doc__ = homogeneous.__doc__
     return homogeneous_of_degree
 
 
 def sampler(lrp: LRPPass, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Values of x between its entries: in proportion to them; the places to look are constants."""
+    """Interpolated values of x, in proportion to the entries they are made of; the grid is a constant."""
     if lrp.gradients or not depends(x):
         return ordinary(lrp, function, x, grid, *args, **kwargs)
     return in_proportion(lrp, function, (x, grid.detach(), *args), kwargs)
 
 
 def scatter_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A sum or mean in proportion; the winner of a contest takes all; a product shares."""
+    """A sum or mean in proportion; a maximum or minimum to its winner; a product in equal parts."""
     reduce = kwargs.get("reduce", args[4] if len(args) > 4 else None)
     rules = {"sum": mixture, "mean": mixture, "amax": move, "amin": move}
     return rules.get(str(reduce), homogeneous)(lrp, function, *args, **kwargs)
 
 
 def segment_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """As :func:`scatter_reduce`, but for products."""
+    """A sum or mean in proportion; a maximum or minimum to its winner."""
     reduce = str(args[1] if len(args) > 1 else kwargs.get("reduce"))
     rules = {"sum": mixture, "mean": mixture, "max": move, "min": move}
     return rules[reduce](lrp, function, *args, **kwargs) if reduce in rules else NotImplemented
@@ -216,7 +217,7 @@ def segment_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwa
 def alpha_dropout(
     lrp: LRPPass, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Any:
-    """In evaluation mode nothing happens; a dropout of the model's own shares in proportion."""
+    """The identity in evaluation mode; dropout that the model forces on hands back in proportion."""
     if not training or not p:
         return a
     made = mixture(lrp, function, move(lrp, torch.clone, a) if inplace else a, p, training)
@@ -224,13 +225,13 @@ def alpha_dropout(
 
 
 def index_put(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Values that are moved to places, or added to what is there."""
+    """Values written to, or added at, indexed places: each carries its relevance along."""
     rule = mixture if _accumulates(args, kwargs) else move
     return rule(lrp, function, *args, **kwargs)
 
 
 def index_put_in_place(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """As :func:`index_put`."""
+    """Values written to, or added at, indexed places: each carries its relevance along."""
     rule = in_place(mixture) if _accumulates(args, kwargs) else overwrite
     return rule(lrp, function, *args, **kwargs)
 
@@ -240,12 +241,12 @@ def _accumulates(args: Any, kwargs: Any) -> bool:
 
 
 def detach_in_place(lrp: LRPPass, function: Callable[..., Any], x: Tensor) -> Tensor:
-    """From here on a constant."""
+    """A constant from here on."""
     return function(x)  # type: ignore[no-any-return]
 
 
 def multi_head_attention(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """``nn.MultiheadAttention`` reaches an interceptor as one call: compute its parts, each by its own rule."""
+    """nn.MultiheadAttention: computed step by step, each step by its own rule."""
     if lrp.gradients:
         return ordinary(lrp, function, *args, **kwargs)
     with Interceptor(LRP_TABLE, lrp, unknown=lrp.unknown, fallback=fallback, kind="lrp"):
@@ -255,7 +256,7 @@ def multi_head_attention(lrp: LRPPass, function: Callable[..., Any], *args: Any,
 def embedding(
     lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """The vectors of tokens, at which their relevance arrives."""
+    """A look-up: the relevance of each token arrives at its vector."""
     if depends(weight):
         return move(lrp, function, indices, weight, *args, **kwargs)
     return constant(function, indices, weight, *args, **kwargs)
@@ -264,7 +265,7 @@ def embedding(
 def embedding_bag(
     lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """Sums of vectors: in proportion; half of a product with weights for each to the two."""
+    """Sums of vectors, in proportion; with weights per vector, half to the vectors and half to the weights."""
     inputs = dependent((weight, *args, *kwargs.values()))
     if not inputs or lrp.gradients:
         return ordinary(lrp, function, indices, weight, *args, **kwargs)

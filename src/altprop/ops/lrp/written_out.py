@@ -1,4 +1,4 @@
-"""Functions of torch that LRP writes out in others: gated units, losses and distances within a model."""
+"""Functions that LRP computes through other functions: gated units, losses and distances within a model."""
 
 # ruff: noqa: A002 - torch's own names of arguments
 
@@ -22,7 +22,7 @@ from altprop.ops.names import OpRule
 
 
 def written_out(parts: Callable[..., Any]) -> OpRule:
-    """A rule from ``parts(lrp, *args)``, which computes the same by the rules of its parts.
+    """A rule from ``parts(lrp, *args)``, which computes the function through other rules.
 
     The value is the function's own: another order of operations rounds otherwise.
     """
@@ -100,7 +100,7 @@ def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRu
         weight: Tensor | None = None,
         **named: float,
     ) -> Any:
-        """The difference in proportion, then an activation, then the mean."""
+        """An elementwise loss: the difference in proportion, then an activation, then the mean."""
         if size_average is not None or reduce is not None or (named.keys() | set()) - settings.keys():
             return NotImplemented
         given = dict(zip(settings, others, strict=False)) | named
@@ -128,7 +128,7 @@ huber_loss = _of_the_difference(F.huber_loss, delta=1.0)
 
 @written_out
 def cross_entropy(lrp: LRPPass, input: Tensor, target: Tensor, weight: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """A log-softmax, which passes, and the mean of what the targets pick of it."""
+    """The mean of the log-softmax at the targets, through which relevance passes."""
     if args or target.is_floating_point() or kwargs.pop("label_smoothing", 0.0):
         return NotImplemented
     logarithms = activation(lrp, F.log_softmax, input, 1 if input.dim() > 1 else 0)
@@ -137,5 +137,5 @@ def cross_entropy(lrp: LRPPass, input: Tensor, target: Tensor, weight: Any = Non
 
 @written_out
 def kl_div(lrp: LRPPass, input: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Σ t (log t − x), which is linear in x; unknown where the target depends on the input too."""
+    """Σ t (log t − x): linear in x, in proportion; no rule if the target depends on the input too."""
     return NotImplemented if depends(target) else mixture(lrp, F.kl_div, input, target, *args, **kwargs)
