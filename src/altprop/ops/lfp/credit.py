@@ -42,8 +42,12 @@ def layer_operands(
 
     One node for all three: the hot path.
     """
-    apply = _LayerOperands.apply if torch.compiler.is_compiling() else _layer_operands
-    operands: tuple[Tensor | None, Tensor | None, Tensor | None] = apply(a, w, b, epsilon, minimum)
+    operands: tuple[Tensor | None, Tensor | None, Tensor | None]
+    if torch.compiler.is_compiling():
+        operands = _LayerOperands.apply(a, w, b, epsilon, minimum, False)
+    else:
+        rectified = a is not None and a.grad_fn is not None and a.grad_fn.name() == "ReluBackward0"
+        operands = _layer_operands(a, w, b, epsilon, minimum, rectified)
     return operands
 
 
@@ -90,12 +94,12 @@ def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
     return connected
 
 
-def times_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
-    """The credit ``g`` times the deferred factor of ``z``."""
+def times_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) -> Tensor:
+    """The credit ``g`` times the deferred factor of ``z``, which has no negative value if ``rectified``."""
     if epsilon == SPIKES:
         return g * z
     # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
-    denominator = z.abs().add_(epsilon)
+    denominator = z + epsilon if rectified else z.abs().add_(epsilon)
     if _is_recorded() or g.is_complex():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
     # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
@@ -125,11 +129,17 @@ def _times_magnitude_in_place(g: Tensor, w: Tensor, minimum: float) -> Tensor:
 class _LayerOperands(Function):
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
+        ctx: Any,
+        a: Tensor | None,
+        w: Tensor | None,
+        b: Tensor | None,
+        epsilon: float,
+        minimum: float,
+        rectified: bool,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(a, w, b)
         ctx.kept = None  # what was saved, with a copy of a, once a is overwritten
-        ctx.epsilon, ctx.minimum = epsilon, minimum
+        ctx.epsilon, ctx.minimum, ctx.rectified = epsilon, minimum, rectified
         ctx.set_materialize_grads(False)
         return (
             None if a is None else a.detach(),
@@ -140,19 +150,19 @@ class _LayerOperands(Function):
     @staticmethod
     def backward(
         ctx: Any, g_a: Tensor | None, g_w: Tensor | None, g_b: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         a, w, b = ctx.saved_tensors if ctx.kept is None else ctx.kept
         return (
-            None if g_a is None else times_factor(g_a, a, ctx.epsilon),
+            None if g_a is None else times_factor(g_a, a, ctx.epsilon, ctx.rectified),
             None if g_w is None else _times_magnitude_in_place(g_w, w, ctx.minimum),
             None if g_b is None else times_magnitude(g_b, b, ctx.minimum),
+            None,
             None,
             None,
         )
 
 
-# Function.apply without its check for torch.func's transforms, which would take as long as the rest: those are refused
-# where the model is called.
+# Function.apply without its check for the transforms of torch.func, which are refused where the model is called.
 _layer_operands = super(Function, _LayerOperands).apply
 
 

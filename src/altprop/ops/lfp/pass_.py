@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import ref
 
-import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
+from altprop._switches import without_gradients
 from altprop.ops.lfp.credit import SPIKES, apply_deferred_factor, layer_operands, scale_update
 from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
@@ -297,7 +297,7 @@ class LFPPass:
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
-        torch.no_grad()(self.before_overwriting)(base)
+        without_gradients(self.before_overwriting)(base)
         base.copy_(self.apply_factor(copy))
         self._applied_bases.append(base)
         self.defer(base, 0.0)
