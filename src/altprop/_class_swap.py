@@ -40,7 +40,7 @@ _classes: WeakValueDictionary[tuple[int, int], Any] = WeakValueDictionary()
 
 
 def _swapped(original: Any, mixin: type) -> Any:
-    # No lock: if two threads make a class at once, both are right.
+    # No lock: two threads that make a class at once make the same one.
     key = id(original), id(mixin)
     known = _classes.get(key)
     if known is not None:

@@ -59,7 +59,7 @@ def preserved(model: nn.Module, values_of: Iterable[Tensor] | None = None) -> It
 class Structure:
     """A snapshot of modules: classes, attributes, tables and hooks; their parameters' hooks and requires_grad.
 
-    Nothing is said of the values of tensors.
+    Tensors' values are not part of it.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -153,7 +153,7 @@ def locked(work: Callable[[], None]) -> None:
         work()
         _lock.release()
     except BaseException:
-        # Not a with block: an interrupt on its way out would leave the lock locked.
+        # Not a with block: an interrupt at its exit would leave the lock locked.
         if _lock._is_owned():  # type: ignore[attr-defined]
             _lock.release()
         raise
@@ -168,7 +168,7 @@ def pushed(stack: list[T], entry: T) -> Iterator[None]:
         yield
         del stack[depth:]
     except BaseException:
-        # Not in a finally alone, which an interrupt can leave before its first line.
+        # Not in a finally alone: an interrupt can come before its first line.
         del stack[depth:]
         raise
 
@@ -199,7 +199,7 @@ def _cuda_devices() -> range:
 
 
 def _writable(tensors: Iterable[Tensor]) -> list[Tensor]:
-    # An expanded tensor cannot be written to: neither by the block nor by us.
+    # An expanded tensor cannot be written to, by the block or by us.
     return [tensor for tensor in tensors if not _is_expanded(tensor)]
 
 

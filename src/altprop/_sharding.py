@@ -15,7 +15,7 @@ def full_tensor(tensor: Tensor) -> Tensor:
         >>> full_tensor(torch.ones(2))
         tensor([1., 1.])
     """
-    # By its method: the class of such tensors takes a while to import, and few have any.
+    # Looked up by its method: importing DTensor takes a while, and few need it.
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else cast(Tensor, gather())
 

@@ -27,7 +27,7 @@ class VectorSums:
         """Those of ``u`` and ``v``; entries of ``u`` up to ``threshold`` count as zero."""
         u, v = _flat(u), _flat(v)
         count = (u.abs() <= threshold).sum()
-        # Stacked, so that a device is waited for once.
+        # Stacked, to wait for the device only once.
         dot, uu, vv, zeros = torch.stack([u.dot(v), u.dot(u), v.dot(v), count]).tolist()
         return cls(dot, uu, vv, zeros, u.numel())
 
@@ -46,7 +46,7 @@ def _flat(v: Tensor) -> Tensor:
     return (v if v.layout == torch.strided else v.to_dense()).flatten().double()
 
 
-# A measure is None where it is undefined, and left out of averages; a nan in the gradients shows as nan.
+# None where undefined, and then left out of averages; nan in the gradients stays nan.
 Measure = Callable[[VectorSums], float | None]
 
 

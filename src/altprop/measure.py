@@ -123,7 +123,7 @@ def compare_with_backprop(
     with preserved(model):
         state = _State(model)
         for batch in islice(batches, max_batches):
-            # Backprop first and taken back, so that the rule starts from the same state, random state included.
+            # Backprop first, then restore everything (random state too), so that the rule starts from the same state.
             with state.preserved(), _suspended(attachments):
                 gradients = _gradients(model, run, batch)
             updates = _gradients(model, run, batch)
@@ -227,8 +227,8 @@ def teaching_alignment(
 ) -> dict[str, float]:
     """The cosine between the signal that teaches each hidden layer h_l and backprop's error ∂L/∂h_l.
 
-    For the rules that cut a model into blocks (:class:`altprop.DFA` and its kin); the arguments, and what is left as it
-    was, are those of :func:`compare_with_backprop`.
+    For rules that cut a model into blocks, such as :class:`altprop.DFA`. Arguments, and what is restored afterwards, are
+    as for :func:`compare_with_backprop`.
 
     Returns:
         The cosine averaged over batches, by the name of the layer that h_l enters; empty for rules that cut nothing.

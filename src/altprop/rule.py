@@ -37,8 +37,8 @@ class Attachment(AbstractContextManager["Attachment"]):
     Attributes:
         rule: the rule that is attached.
         model: the module it is attached to.
-        warned: what the user was warned of already.
-        observer: told of each operation of the model and of its rule, for :func:`altprop.inspect`.
+        warned: the warnings that were given already.
+        observer: called with each operation of the model and its rule, for :func:`altprop.inspect`.
         traced: whether ``torch.compile`` has traced a layer with feedback weights.
     """
 
@@ -110,7 +110,7 @@ class Attachment(AbstractContextManager["Attachment"]):
         self.model.__dict__.pop(_ATTACHMENT, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy is outside of the block within which the original is suspended, and would never leave it.
+        # A copy is not inside the block that suspends the original, and would never leave it.
         return {**vars(self), "_suspended": 0, "_modules": ()}
 
     # fmt: off
@@ -178,7 +178,7 @@ class Rule(ABC):
         """Attach this rule to ``model``, in place. If that fails or is interrupted, the model is as it was.
 
         Args:
-            model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and their kin wrap it, and
+            model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and the like wrap it, and
                 before the optimizer is made (some rules add parameters).
 
         Returns:
@@ -232,7 +232,7 @@ def _check_free(rule: Rule, model: nn.Module) -> None:
     _find_owners()
     for name, module in modules.items():
         owner = _owner(module)
-        # Activations may be shared: what counts is who trains the weights.
+        # Activation modules may be shared: what matters is who trains the weights.
         if owner is not None and (module is model or module._parameters):
             where = f"its submodule {name!r}" if name else "this model"
             raise ValueError(
@@ -245,7 +245,7 @@ def _find_owners() -> None:
     """Enter the modules of new attachments in ``_owners``."""
     for key, reference in list(_new.items()):
         attachment = reference()
-        # One that is being copied has no model yet; one that is being attached has no claim to it.
+        # While being copied it has no model yet; while being attached, no claim to it.
         if attachment is None or Attachment.of(vars(attachment).get("model", _NO_MODEL)) is not attachment:
             continue
         for module in attachment.model.modules():

@@ -180,5 +180,5 @@ def _limit(values: Tensor, percentile: float) -> float:
     if not sizes.numel():
         return 1.0
     limit = float(sizes.kthvalue(math.ceil(percentile / 100 * sizes.numel())).values)
-    # Of relevance that is zero nearly everywhere, the rest is what there is to see.
+    # If the percentile is zero, scale by the few nonzero values.
     return limit or float(sizes.max()) or 1.0

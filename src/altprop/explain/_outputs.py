@@ -62,5 +62,5 @@ def picked(result: Any, target: Any) -> Tensor:
     """
     output = output_of(result)
     weights = relevance_at(output, target, "one")
-    # Where an output is masked by -inf and has no weight, 0 · inf is not to count.
+    # An output masked by -inf has no weight: avoid 0 · inf.
     return torch.where(weights == 0, 0, output * weights).reshape(len(output), -1).sum(1)

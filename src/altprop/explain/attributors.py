@@ -2,7 +2,7 @@
 
 Where the classical method takes the gradient, these take what the composite hands back, the *modified gradient*:
 :meth:`altprop.LRP.attribute`. With the composite ``"gradient"``, the default, they are the classical methods, and with
-``"guided_backprop"`` and its kin those with a changed gradient. What most other composites hand back is relevance,
+``"guided_backprop"`` and the like those with a changed gradient. What most other composites hand back is relevance,
 which has the input in it already; what that means for a method, its own docstring says. The modified gradient alone is
 ``altprop.LRP(model, composite).attribute(x)``.
 
@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 Inputs = Tensor | tuple[Tensor, ...]
 
-# Of each rule of quadrature, where its place lies if there is one alone; the trapezoid rule needs both ends.
+# For each quadrature rule, the position of its point if there is only one; the trapezoid rule needs both ends.
 _ONE_PLACE = {
     "gausslegendre": 0.5, "riemann_right": 1.0, "riemann_left": 0.0, "riemann_middle": 0.5, "riemann_trapezoid": None,
 }  # fmt: skip
@@ -229,7 +229,7 @@ class IntegratedGradients(_Attributor):
 
         integral = attr.IntegratedGradients(self.model, self.multiply_by_inputs)
         integral.gradient_func = gradient
-        # The target goes along as an argument, since captum repeats those for each place whatever form they have.
+        # Pass the target as an argument: captum repeats arguments of any form for each step.
         found = integral.attribute(
             tuple(x.detach() for x in parts),
             baselines,
@@ -319,7 +319,7 @@ class Occlusion:
             found: Tensor = without_gradients(attr.Occlusion(output).attribute)(
                 x, (x.shape[1], *sizes), (x.shape[1], *strides), covered.contiguous()
             )
-        # captum hands its means back in float32, whatever came in.
+        # captum returns float32 whatever the dtype of the inputs.
         return found.view_as(inputs).to(inputs.dtype)
 
 

@@ -142,7 +142,7 @@ def forward_pass(
                 stack.enter_context(attachment.suspended())
         recording(stack, _device_type(model))
         args, kwargs, entries = _traced_inputs(lrp, inputs, additional_forward_args)
-        # An observer lists what has no rule, so that there is no need for a warning.
+        # No warning where an observer lists the operations without a rule.
         unknown = (lambda name: None) if lrp.gradients or observer is not None else lrp.unknown
         intercepting = TokenInterceptor if lrp.tokens else Interceptor
         interceptor = intercepting(LRP_TABLE, lrp, unknown, observer, None if lrp.gradients else fallback, kind="lrp")
@@ -164,7 +164,7 @@ def forward_pass(
         yield ForwardPass(lrp, output, entries, recorded)
         stack.close()
     except BaseException:
-        # Not a with block: an interrupt on its way out would leave all that as it is in the block.
+        # Not a with block: an interrupt at its exit would leave the model changed.
         stack.close()
         raise
 
@@ -237,7 +237,7 @@ def _traced_inputs(
             entries.append((value, []))
             return lrp.tokens.enter(value)
         leaf = (value.clone() if value.is_inference() else value.detach()).requires_grad_()
-        # A copy, so that a model that works in place on its input does not work on the caller's.
+        # A copy, so that a model that overwrites its input does not overwrite the caller's.
         entry = leaf.clone()
         set_facts(entry, TensorFacts(beyond_first=False))
         entries.append((value, [leaf]))

@@ -88,7 +88,7 @@ def overlay(
         )
     together = look.get("scale") == "all"
     strength = scaled(pixels(relevance, "sum")[0], percentile=look.get("percentile", 100.0), together=together).abs()
-    # With the root weak relevance can be told from none: its colour is pale already.
+    # The square root makes weak relevance, already pale in colour, visible.
     opacity = alpha * strength.sqrt().numpy().reshape(*under.shape, 1)
     mixed = (1 - opacity) * 255 * under[..., None] + opacity * heat
     return _images(mixed.round().astype(np.uint8), zoom)

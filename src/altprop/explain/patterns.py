@@ -131,7 +131,7 @@ def fit_patterns(
     """
     sums = {name: PatternSums(layer, positive) for name, layer in _layers(model, modules).items()}
     run, count = forward or _run, 0
-    # The loader itself where it may be: a progress bar asks for its length.
+    # Iterate over the loader itself if possible: a progress bar asks for its length.
     batches = loader if max_batches is None else islice(loader, max_batches)
     with preserved(model), in_evaluation_mode(model), _recorded(model, sums):
         for count, batch in enumerate((progress or _bar)(batches), start=1):

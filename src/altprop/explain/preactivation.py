@@ -198,7 +198,7 @@ class Tail:
             output: its value.
         """
         parts = [_times(part, z) for part, z in zip(self._back(self.starts, mask), self._values, strict=True)]
-        # A part of the output that is no activation's starts with its own value.
+        # Parts of the output that no activation contributes to start with their own value.
         others = self._grad([self.source], self._others, [mask * output]) if self._others else ()
         return _masked(mask, self._pushed(self.source, output)), [*parts, *others]
 

@@ -76,7 +76,7 @@ class FeedbackLayer:
         if not torch.compiler.is_compiling():
             unwatch(self)  # type: ignore[arg-type]
         elif (attachment := self.attachment()) is not None:
-            # Noted there and not on the layer, which would have to be compiled again.
+            # Noted there and not on the layer, which would trigger a recompilation.
             attachment.traced = True
 
     def _init_feedback(self, operation: Operation) -> None:
@@ -261,7 +261,7 @@ class LearnedFeedback(FeedbackLayer):
         attachment = self.attachment()
         if attachment is None or _VERSIONS in attachment.warned or not B.requires_grad:
             return
-        # A tensor's version counts the changes in place, an optimizer's among them.
+        # A tensor's version counts in-place changes, including the optimizer's.
         version = weight._version if weight.is_leaf else self._version_of_sources()
         seen = self.__dict__.setdefault(_VERSIONS, {})
         before, seen[name] = seen.get(name), (version, B._version)

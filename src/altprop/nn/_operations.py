@@ -75,7 +75,7 @@ def _attention(
     if unbatched:
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     batch_dim = 1 if unbatched or not layer.batch_first else 0
-    # (length, batch, width), whatever the layer takes.
+    # (length, batch, width), whatever the layer's own convention.
     inputs = [t.unsqueeze(1) if unbatched else t.transpose(0, 1 - batch_dim) for t in (query, key, value)]
     q, k, v = _projected(layer, inputs)
     attended, weights = attend(

@@ -58,12 +58,12 @@ class _FirstGradient:
     def __call__(self, gradient: Tensor) -> None:
         layer: Any = self.layer()
         attachment = None if layer is None else layer.attachment()
-        # Where the compiler has traced layers, those that it did not trace cannot be told from the others.
+        # Once the compiler has traced layers, untraced ones cannot be told apart.
         if attachment is None or not attachment.active or attachment.traced:
             return
         if not _told.get(layer):
             _told[layer] = False
-            # At the end of this backward pass, when all that it reaches have come together.
+            # At the end of this backward pass, when all layers it reaches are known.
             torch.autograd.Variable._execution_engine.queue_callback(partial(_tell, attachment))
 
 

@@ -78,7 +78,7 @@ ENCODERS: dict[str, Encoder] = {"repeat": repeat, "rate": rate, "latency": laten
 
 
 def _check_range(x: Tensor, encoder: str) -> None:
-    # Only on the CPU: to look at the values elsewhere would wait for the device.
+    # Only on the CPU: elsewhere, reading the values would wait for the device.
     if x.device.type == "cpu" and x.numel() and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
             f"The encoder {encoder!r} takes inputs from 0 to 1, got {float(x.min()):g} to {float(x.max()):g}. Scale "

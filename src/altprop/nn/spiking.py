@@ -159,7 +159,7 @@ def _apply(layer: nn.Module, signal: _Signal) -> _Signal:
     return _Signal(torch.cat([g[0] if isinstance(g, tuple) else g for g in given]), signal.steps)
 
 
-# What gives the same for the same input, so that one step stands for all. Dropout does not.
+# Modules that give equal outputs for equal inputs, so that one step stands for all. Dropout does not.
 _DETERMINED = (
     nn.Linear,
     nn.modules.conv._ConvNd,

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Observer = Callable[[str, OpRule | None], None]
-"""Told of every operation that takes part in the backward pass: its name and its rule, None if no rule knows it."""
+"""Called with every operation that takes part in the backward pass: its name and its rule, None if it has none."""
 
 
 class Interceptor(TorchFunctionMode):
@@ -184,7 +184,7 @@ class Interceptor(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        # What works in place cannot be done twice: the fallback has to do it, and to find a way.
+        # An in-place operation cannot run twice, so the fallback runs it from the start.
         at_once = rule is None and self._fallback is not None and overwrites(key) and _in_graph((args, kwargs))
         by = self._fallback if at_once else rule
         result = function(*args, **kwargs) if by is None else by(self.settings, function, *args, **kwargs)

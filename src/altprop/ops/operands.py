@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What the tracer of torch.compile can follow: it can look neither into signatures nor into schemas.
+# What torch.compile's tracer can follow: it cannot read signatures or schemas.
 _COMPILED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), ("input", "weight", "bias")),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), ("input", "weight", "bias")),

@@ -24,7 +24,7 @@ from altprop.ops import names
 
 PlacesOf = Callable[[Any], Tensor | None]
 
-# The operands of a function that say where, or how, but are not what is moved.
+# Operands that say where or how to move, but are not moved themselves.
 _STRUCTURE = {
     **dict.fromkeys(("index_select", "gather", "scatter", "index_copy", "index_fill"), (2,)),
     **dict.fromkeys(("__getitem__", "__setitem__", "take", "take_along_dim", "masked_select"), (1,)),
@@ -32,7 +32,7 @@ _STRUCTURE = {
     **dict.fromkeys(("view_as", "reshape_as", "expand_as"), (1,)),
     "where": (0,),
 }
-# The operands that may be numbers, and are written into the tensor.
+# Operands that may be numbers and are written into the tensor.
 _VALUES = {
     **dict.fromkeys(("masked_fill", "__setitem__", "index_put", "put", "constant_pad_nd"), (2,)),
     **dict.fromkeys(("index_fill", "scatter", "pad"), (3,)),

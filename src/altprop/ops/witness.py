@@ -20,7 +20,7 @@ from torch.overrides import resolve_name
 sequence_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that autograd gives the next node on this thread."""
 
-# What torch itself puts into the graph around a model's operations: views of what was overwritten, hooks of modules.
+# Nodes that torch itself adds to the graph: views of overwritten tensors, module hooks.
 _PLUMBING = {
     "AccumulateGrad", "AsStridedBackward0", "CopySlices", "ViewBackward0", "BackwardHookFunctionBackward",
     "torch::autograd::AccumulateGrad", "torch::autograd::CopySlices",

@@ -68,7 +68,7 @@ class Reward(nn.Module):
         self.reduction = reduction
         self.epsilon = epsilon
 
-    # The target is Any: a reward of the user's own may want something other than a tensor, or nothing.
+    # The target is Any: a user's own reward may take something other than a tensor, or nothing.
     def reward(self, output: Tensor, target: Any) -> Tensor:
         """The reward R at each output. Override this.
 
@@ -166,7 +166,7 @@ class ProportionalReward(Reward):
 class _Objective(Function):
     """Minus the merit of each sample; the gradient is minus the credit of the outputs."""
 
-    # The older form of forward, with ctx: setup_context costs several times as much per call.
+    # The older form of forward with ctx: setup_context costs several times as much per call.
     @staticmethod
     def forward(ctx: Any, output: Tensor, merit: Tensor, credit: Tensor) -> Tensor:
         ctx.save_for_backward(credit)
@@ -188,5 +188,5 @@ def _sum_keeping_samples(merit: Tensor, sample: str) -> Tensor:
     if sample == "position":
         return merit.sum(class_dim(merit), keepdim=True)
     outputs = tuple(dim for dim in range(merit.dim()) if dim != (1 if sample == "time" else 0))
-    # To torch, a sum over no dimension is a sum over all.
+    # Torch takes a sum over no dimensions as a sum over all.
     return merit.sum(outputs, keepdim=True) if outputs else merit

@@ -211,9 +211,9 @@ class Cut:
                 run.cut_views.append((h, constant))
         else:
             live = h.view_as(h)
-            # In place, so that no one who holds this tensor, as a residual connection, carries credit past the cut.
+            # In place, so that no other use of this tensor, such as a residual connection, carries credit past the cut.
             constant = h.detach_()
-        # Not in what is compiled: there a constant that is kept would keep its tensor from its gradient.
+        # Not in compiled code, where keeping the constant would keep its tensor from its gradient.
         if (rule._keeps_hidden or run.first) and not compiling:
             run.cut.append((constant, live))
         rule._on_cut(run, self, live)
@@ -293,7 +293,7 @@ class _Directed:
             refuse_transforms(rule)
         compiling, ready = torch.compiler.is_compiling(), bool(model.__dict__.get(_READY))
         if compiling and rule._draws_on_first_batch and not ready:
-            # Imported here, for it loads the compiler: `import altprop` does not.
+            # Imported here because it loads the compiler, which `import altprop` must not.
             from altprop.rules._first_batch import run_eagerly  # noqa: PLC0415
 
             return run_eagerly(self, args, kwargs)

@@ -60,7 +60,7 @@ def uninstall(model: nn.Module) -> None:
         module.__dict__.pop(_PART, None)
 
 
-# Values that move unchanged carry their credit along: called by themselves, the ordinary gradient is LFP's.
+# Modules that only move values: called by themselves, their ordinary gradient is LFP's.
 _MOVES = {
     nn.ReLU, nn.Identity, nn.Flatten, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d,
     nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
@@ -206,7 +206,7 @@ class WholeModel:
         return _run(attachment, super().__call__, args, kwargs)  # type: ignore[misc]
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
-        # What model.compile() compiles: then the pass is within.
+        # This is what model.compile() compiles: the pass is inside.
         attachment = None if _within_a_pass() else Attachment.of(self)  # type: ignore[arg-type]
         if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super()._call_impl(*args, **kwargs)  # type: ignore[misc]

@@ -140,5 +140,5 @@ def _tokens(mask: Mask) -> Tensor:
     """True at each token and False at padding."""
     if mask.marks == "tokens":
         return mask.value > 0
-    # As torch has it: of a boolean True is padding, and floating-point values are added to the scores.
+    # Torch's convention: True is padding; floating-point masks are added to the scores.
     return mask.value == 0

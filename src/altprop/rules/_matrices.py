@@ -111,7 +111,7 @@ def seed_of(model: nn.Module) -> int:
         seed.fill_(model.__dict__.pop(_ON_META))  # to_empty() gave it memory and no value
     if known is not None and known[1] == seed._version:
         return int(known[0])
-    # DistributedDataParallel writes to every buffer before every pass: the first time tells.
+    # DistributedDataParallel writes to every buffer before every pass; the first write is enough to know.
     by_ddp = nn.parallel.DistributedDataParallel._get_active_ddp_module() is not None  # type: ignore[no-untyped-call]
     if known is not None and by_ddp and known[2]:
         return int(known[0])
@@ -131,7 +131,7 @@ def _draw_anew(model: nn.Module, seed: int, *, every: bool) -> None:
         for name in _matrices_of(module):
             if name in of_seed and (every or of_seed[name] == _STALE):
                 B = module.__dict__[name]
-                # In place, so that what is compiled holds on to it.
+                # In place, so that compiled code keeps referring to it.
                 B.copy_(drawer._drawn(tuple(B.shape), _key(module, name), seed))
                 _note(module, name)
 

@@ -173,7 +173,7 @@ class _Projection(Function):
         ctx.shapes, ctx.dtypes = [h.shape for h in hidden], [h.dtype for h in hidden]
         if tracks_who_is_reached(len(outputs)):
             ctx.set_materialize_grads(False)
-        # Detached and not a view, so that the user may change the output in place.
+        # Detached and no view, so that the user may change the output in place.
         return outputs[0].detach() if len(outputs) == 1 else tuple(output.detach() for output in outputs)
 
     @staticmethod

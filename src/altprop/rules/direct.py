@@ -85,7 +85,7 @@ class DFA(Projecting):
             first is taken where it makes no other difference.
         mask: the name of an argument of the model, or of a module within it, of shape (batch, positions), that is 1 at
             tokens and 0 at padding; or with ``~`` before it, that is True at padding. By default the arguments that are
-            commonly so called: ``attention_mask``, ``src_key_padding_mask`` and their kin. Where positions share a
+            commonly called so: ``attention_mask``, ``src_key_padding_mask`` and the like. Where positions share a
             signal, padding has no part in it.
         strict: make each warning below an error.
 
@@ -234,7 +234,7 @@ class DRTP(Projecting):
 
     def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
         super()._prepare(model, cuts)
-        # Looked up once: in a small network it takes as long as a layer.
+        # Looked up once: in a small network a look-up takes as long as a layer.
         model.__dict__[_CLASSES] = self.classes or size_of_output(model)
         self._warn_of_unbounded_activations(model)
 
@@ -280,7 +280,7 @@ class DRTP(Projecting):
     def _source(self, classes: int, h: Tensor) -> Tensor:
         """y* / batch: one-hot targets of shape (batch, ..., classes)."""
         y, scale = class_targets(self)
-        # A class that is out of range, as cross_entropy's ignore_index, teaches nothing.
+        # A class out of range, such as cross_entropy's ignore_index, teaches nothing.
         is_class = y.unsqueeze(-1) == torch.arange(classes, device=y.device)
         return is_class.to(h.dtype) * (scale / max(y.numel(), 1))
 

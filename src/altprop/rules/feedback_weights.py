@@ -1,4 +1,4 @@
-"""Rules that carry the error back through weights of their own: feedback alignment and its kin."""
+"""Rules that carry the error back through weights of their own: feedback alignment and its relatives."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _FeedbackRule(Rule):
             layer._bind(model)
         for name, module in model.named_modules():
             known = isinstance(module, (FeedbackLayer, *_WITHOUT_MATRIX)) or _has_a_matrix(module)
-            # What a parametrisation computes is the weight of its layer.
+            # The result of a parametrisation is its layer's weight.
             if not known and "parametrizations" not in name.split("."):
                 watch_free_weights(module, model, explained)
 

@@ -96,7 +96,7 @@ class LFP(Rule):
         self._prepare()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The table holds torch's own functions, which need not be picklable: it is made anew.
+        # The table holds torch functions, which may not pickle: rebuild it.
         return {name: value for name, value in vars(self).items() if name != "_table"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

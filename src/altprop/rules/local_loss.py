@@ -117,12 +117,12 @@ class LocalLoss(DirectRule):
         seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
         outputs = self.outputs or size_of_output(model)
         begins = first_layer(model) if self.blocks is None else None
-        # Indices enter an embedding, and indices learn nothing.
+        # An embedding's input is indices, which cannot be taught.
         taught = [(n, m) for n, m in cuts if m is not begins and not isinstance(m, nn.Embedding | nn.EmbeddingBag)]
         sizes = [self._features(name, module) for name, module in taught]
         for (name, module), features in zip(taught, sizes, strict=True):
             weight = next(p for p in (*module.parameters(), *model.parameters()) if p.is_floating_point())
-            # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is what it says.
+            # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is P_l's own.
             P = draw((features, outputs), name, seed, init=self.init, normalize=False, skew=None).t().contiguous()
             P = P.to(weight.device, weight.dtype)
             if self.classifier == "trained":
@@ -147,7 +147,7 @@ class LocalLoss(DirectRule):
             )
         if isinstance(layer, nn.modules.conv._ConvNd):
             return int(layer.in_channels * self.grid ** len(layer.kernel_size))
-        for attribute in ("in_features", "embed_dim", "input_size"):  # Linear; MultiheadAttention; LSTM and its kin
+        for attribute in ("in_features", "embed_dim", "input_size"):  # Linear; MultiheadAttention; LSTM and the like
             if isinstance(size := getattr(layer, attribute, None), int):
                 return size
         raise ValueError(

@@ -73,7 +73,7 @@ def secant_denominator(z: Tensor, epsilon: float) -> Tensor:
     """z + ε·sign z, with sign 0 := 1. For ε = 0 infinite where z is zero, so that no credit passes there."""
     if not epsilon:
         return z.masked_fill(z == 0, torch.inf)
-    # Several times faster than torch.where. Adding zero makes a zero positive; double, so that ε is not rounded.
+    # Several times faster than torch.where. Adding 0 turns -0 into +0; double precision, so that ε is not rounded.
     return torch.copysign(torch.tensor(epsilon, dtype=torch.float64), z + 0.0).add_(z)
 
 
@@ -102,7 +102,7 @@ def times_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) 
     denominator = z + epsilon if rectified else z.abs().add_(epsilon)
     if _is_recorded() or g.is_complex():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
-    # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
+    # Allocate one tensor instead of two: on a CPU, allocation costs more than the arithmetic.
     return torch.addcdiv(g, g, denominator, value=-epsilon, out=denominator)
 
 
@@ -114,7 +114,7 @@ def _is_recorded() -> bool:
 def times_magnitude(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     """The gradient ``g`` of ``w``, times max(|w|, minimum)."""
     magnitude = w.abs().clamp_(min=minimum) if minimum else w.abs()
-    # An embedding made with sparse=True has a sparse gradient, and stays sparse.
+    # The gradient of an embedding with sparse=True stays sparse.
     return g * magnitude if g.is_sparse else magnitude.mul_(g)
 
 

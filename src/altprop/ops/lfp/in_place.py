@@ -26,7 +26,7 @@ def with_in_place_twins(rules: Mapping[str | Callable[..., Any], OpRule]) -> dic
         rules: from names of torch's functions to rules.
 
     Returns:
-        The same and more.
+        The extended table.
     """
     table = dict(rules)
     for name, rule in rules.items():

@@ -27,7 +27,7 @@ _MARK = "_altprop_mark"
 _ORIGIN = "_altprop_origin"
 _SAVERS = "_altprop_savers"
 
-# What they return comes from outside, as the input does: noise, or an array that was made elsewhere.
+# Their results count as inputs: noise, or arrays made elsewhere.
 _OF_CHANCE = {
     "rand", "randn", "randint", "randperm", "normal", "bernoulli", "poisson", "multinomial", "rand_like", "randn_like",
     "randint_like", "normal_", "uniform_", "bernoulli_", "exponential_", "random_", "from_numpy",
@@ -49,7 +49,7 @@ class LFPPass:
         minimum_scale: the least factor of an update.
         gamma: γ.
         arguments: the tensors that the model was called with.
-        acted: told of each parameter that the rule scales, while anyone wants to know.
+        acted: called with each parameter that the rule scales; None if nobody listens.
 
     Attributes:
         pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.

@@ -107,7 +107,7 @@ def matrix_product(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwa
     return lfp.defer(function(*shared, *lfp.operands(args[len(factors) :]), **kwargs), lfp.epsilon)
 
 
-# What follows is a bias.
+# Operands after these are biases.
 _FACTORS = dict.fromkeys((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS), 2) | {"bilinear": 3}
 
 
@@ -169,7 +169,7 @@ def matrix_quotient(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kw
     if torch.compiler.is_compiling():
         return NotImplemented
     function, args = _by_place(function, args, kwargs)
-    # Each operand by itself, the others constant; the values are there once.
+    # One contribution per operand, with the others constant; the forward values are computed once.
     halves = [_in_proportion(lfp, function, args, [place]) for place in _places(lfp, args)]
     if any(half is NotImplemented for half in halves):
         return NotImplemented

@@ -229,7 +229,7 @@ class LFPInterceptor(Interceptor):
     Args:
         rules: the table.
         lfp: the pass.
-        unknown: as for any interceptor; by default no one is told.
+        unknown: as for any interceptor; by default nothing happens.
         observer: likewise.
     """
 

@@ -91,7 +91,7 @@ class WeightCache:
         found: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Tensor]]] = {}
         for source, before in self._prints.items():  # type: ignore[no-untyped-call]
             found.setdefault((before.dtype, before.device), []).append((before, fingerprint(source)))
-        # All at once, so that a GPU is waited for once.
+        # All at once, to wait for a GPU only once.
         if not all(
             torch.cat([a for a, _ in pairs]).equal(torch.cat([b for _, b in pairs])) for pairs in found.values()
         ):
@@ -213,7 +213,7 @@ class WeightedSum(RelevanceNode):
 
     def back(self, s: Tensor) -> Tensor:
         """Wᵀ s with the layer's own weight; a new tensor."""
-        # With a batch norm, W is that of the layer times a scale for each output: s is scaled with less effort.
+        # With a batch norm folded in, W is the layer's weight times a scale per output: scaling s is cheaper.
         s = s if self._norm is None else s * self.per_output(self._norm.affine()[0])
         return self._map.transposed(s, self._weight, self.x)
 

@@ -88,7 +88,7 @@ def divide(R: Tensor, z: Tensor, epsilon: float, *, nonnegative: bool = False) -
         return R / z.masked_fill(z == 0, torch.inf)
     if nonnegative:
         return _over(R, z + epsilon)
-    # Far quicker than torch.where. The sign of a zero makes no difference: all that adds up to -0.0 is zero.
+    # Far faster than torch.where. The sign of zero does not matter: a sum of -0.0 is zero.
     return _over(R, torch.copysign(_scalar(epsilon, z.dtype), z).add_(z))
 
 
@@ -98,7 +98,7 @@ def _scalar(value: float, dtype: torch.dtype) -> Tensor:
 
 
 def _over(R: Tensor, denominator: Tensor) -> Tensor:
-    # Fresh memory costs more on a CPU than the division.
+    # On a CPU, allocation costs more than the division.
     return torch.div(R, denominator, out=denominator) if R.shape == denominator.shape else R / denominator
 
 

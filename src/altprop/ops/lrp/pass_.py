@@ -33,7 +33,7 @@ class LRPPass:
         cache: what rules make of weights, kept from pass to pass.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
-        warned: what the user was warned of already.
+        warned: the warnings that were given already.
         seen: what no rule answered, in the structures of the graph that were looked through already.
 
     Attributes:

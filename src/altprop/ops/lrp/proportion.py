@@ -52,7 +52,7 @@ class Proportion(RelevanceNode):
         """The sum over the outputs of what each hands back."""
         values = [kept.get() for kept in self._kept]
         if any(leaf._version != version for leaf, version in zip(self._leaves, self._versions, strict=True)):
-            # An input was overwritten, which the backward pass of f may need: once more, from the copies.
+            # An overwritten input may be needed by the backward pass of f: recompute from the copies.
             self._leaves = [value.detach().requires_grad_() for value in values]
             self._versions = [leaf._version for leaf in self._leaves]
             self._outputs = with_gradients(self._f)(self._leaves)
