@@ -227,8 +227,8 @@ def teaching_alignment(
 ) -> dict[str, float]:
     """The cosine between the signal that teaches each hidden layer h_l and backprop's error ∂L/∂h_l.
 
-    For rules that cut a model into blocks, such as :class:`altprop.DFA`. Arguments, and what is restored afterwards, are
-    as for :func:`compare_with_backprop`.
+    For rules that cut a model into blocks, such as :class:`altprop.DFA`. Arguments, and what is restored afterwards,
+    are as for :func:`compare_with_backprop`.
 
     Returns:
         The cosine averaged over batches, by the name of the layer that h_l enters; empty for rules that cut nothing.
