@@ -27,5 +27,6 @@ def test_a_damaged_run_among_others_is_named_and_nothing_is_written(run, tmp_pat
     outcome = run("report", tmp_path / "runs", "--out", tmp_path / "out")
     assert outcome.exit_code == 2
     assert len(outcome.stderr.splitlines()) == 1
-    assert f"{tmp_path / 'runs' / 'bad'} is damaged: no JSON, at line 1" in outcome.stderr
+    assert f"{tmp_path / 'runs' / 'bad'} is damaged: " in outcome.stderr
+    assert "results.json is damaged: it has 1 bytes" in outcome.stderr
     assert not (tmp_path / "out").exists()

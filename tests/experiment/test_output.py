@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from altprop.experiment import Results, Settings, compare, figures, train
+from altprop.experiment import InputError, Results, Settings, compare, figures, train
 from altprop.experiment.output import write_report, write_results
 from tests.experiment.toys import own_data, results_of, run_of, tiny
 
@@ -49,7 +49,7 @@ def number(cell):
 def test_the_folder_holds_what_it_should_and_no_more(results):
     names = {path.name for path in results.folder.iterdir()}
     assert names == {
-        *("results.csv", "curves.csv", "results.json", "settings.json", "report.html"),
+        *("results.csv", "curves.csv", "results.json", "settings.json", "report.html", "altprop.json"),
         *("curves.png", "alignment.png", "boundaries.png"),
     }
 
@@ -148,7 +148,7 @@ def test_a_picture_that_fails_loses_no_results(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(figures, "pictures", broken)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match=r"no space left on device\. What was done is kept"):
         train(tiny(rules="lfp", epochs=1, out=tmp_path, name="kept"), data=own_data())
     assert Results.load(tmp_path / "kept").runs
     assert (tmp_path / "kept" / "model.pt").exists()

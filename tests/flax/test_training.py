@@ -13,6 +13,7 @@ from altprop.flax.results import FlaxResults
 from altprop.flax.settings import FlaxSettings
 from altprop.flax.training import train
 from tests.experiment.data.originals import idx
+from tests.experiment.toys import StopsAt
 
 
 def settings(**changed):
@@ -83,6 +84,7 @@ def test_scales_of_the_weights_and_the_feedback_weights_are_respected():
 def test_the_folder_holds_results_weights_and_curves(tmp_path):
     results = train(settings(out=tmp_path, name="mine", rule="kp"))
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "altprop.json",
         "curves.csv",
         "model.safetensors",
         "results.json",
@@ -157,3 +159,14 @@ def test_networks_refuse_what_they_do_not_know():
         make_network("other", (2, 3), [], rngs=None)
     with pytest.raises(ValueError, match="1 hidden layers need as many activations, got 0"):
         make_network("fa", (2, 3, 4), [], rngs=None)
+
+
+def test_an_interrupt_keeps_the_epochs_so_far(tmp_path):
+    per_epoch = train(settings(epochs=1, out=None), watch=(counts := StopsAt())) and counts.done
+    results = train(settings(epochs=5, out=tmp_path, name="mine"), watch=StopsAt(2 * per_epoch + 1))
+    assert results.interrupted
+    assert [epoch.epoch for epoch in results.epochs] == [1, 2]
+    assert (tmp_path / "mine" / "model.safetensors").is_file()
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(out=tmp_path, name="other"), watch=StopsAt(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -57,5 +57,9 @@ def _show(results: FlaxResults) -> None:
     console.print(table)
     if results.folder:
         console.print(f"Results: {results.folder}", markup=False, highlight=False, soft_wrap=True)
+    if results.interrupted:
+        from altprop.experiment.training.stopping import exit_status
+
+        fail("Interrupted: the epochs so far were kept.", code=exit_status())
     if results.diverged:
         fail(f"{settings.rule} diverged in epoch {last.epoch}: a learning rate below {results.lr:g} may help.", code=1)

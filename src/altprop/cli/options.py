@@ -32,7 +32,9 @@ class Later(TyperCommand):
         """The context of the command that is made now."""
         assert self.callback is not None
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-        alone.command(self.name, help=self.help, epilog=self.epilog)(self.callback())
+        with errors_for_the_reader():  # it imports what takes its time
+            made = self.callback()
+        alone.command(self.name, help=self.help, epilog=self.epilog)(made)
         return typer.main.get_command(alone).make_context(info_name, args, parent, **extra)
 
 

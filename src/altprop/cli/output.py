@@ -27,23 +27,32 @@ def watched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
 
 @contextmanager
 def errors_for_the_reader() -> Iterator[None]:
-    """End the command with a line for each thing that is wrong with what was asked for, and status 2."""
+    """End the command with a line for each thing that is wrong with what was asked for, and status 2.
+
+    Within it SIGTERM and SIGHUP do what Ctrl-C does; the status says which of them it was.
+    """
     from pydantic import ValidationError
 
     from altprop.experiment.errors import InputError
+    from altprop.experiment.training.stopping import exit_status, interruptible
 
     try:
-        yield
+        with interruptible():
+            yield
     except ValidationError as error:
         fail("\n".join(_explain(dict(detail)) for detail in error.errors()))
     except InputError as error:
         fail(str(error))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.", code=1)
     except KeyboardInterrupt as interrupt:
         results = getattr(interrupt, "results", None)
         if results is None:
-            fail("Interrupted before there were results: nothing was written.", code=130)
+            fail("Interrupted before there were results: nothing was written.", code=exit_status())
         print_results(results)
-        fail("Interrupted: the results so far were kept.", code=130)
+        fail("Interrupted: the results so far were kept.", code=exit_status())
 
 
 def _explain(detail: dict[str, Any]) -> str:

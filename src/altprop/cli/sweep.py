@@ -51,13 +51,17 @@ def _sweep() -> Callable[..., None]:
 
     def command(context: typer.Context, **values: Any) -> None:
         from altprop.experiment.sweeps.sweeping import SweepInterrupted, sweep
+        from altprop.experiment.training.stopping import exit_status
 
         with errors_for_the_reader():
             try:
                 results = watched(sweep, SweepSettings(**given_values(context, values)))
             except SweepInterrupted as interrupted:
                 _show(interrupted.results)
-                fail("Interrupted: the trials so far were kept. The same command goes on with the sweep.", code=130)
+                fail(
+                    "Interrupted: the trials so far were kept. The same command goes on with the sweep.",
+                    code=exit_status(),
+                )
         _show(results)
 
     again = typer.Option("-o", help=SweepSettings.model_fields["override"].description, metavar="KEY=VALUE")
@@ -76,14 +80,13 @@ def _show(results: SweepResults) -> None:
 
 
 def _work(target: Annotated[str, _TARGET]) -> None:
-    from altprop.experiment.sweeps.processes import stopped_by_signals
     from altprop.experiment.sweeps.storage import split_target
     from altprop.experiment.sweeps.working import work
+    from altprop.experiment.training.stopping import exit_status
 
     with errors_for_the_reader():
         try:
-            with stopped_by_signals():
-                done = watched(work, *split_target(target))
+            done = watched(work, *split_target(target))
         except KeyboardInterrupt:
-            fail("Interrupted: the trial in hand was given back.", code=130)
+            fail("Interrupted: the trial in hand was given back.", code=exit_status())
     typer.echo(f"{done} trials done; there are none left.")

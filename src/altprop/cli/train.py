@@ -196,13 +196,15 @@ def _show_results(results: Results) -> None:
 
 def _show_training(training: Training) -> None:
     from altprop.experiment.fits_table import terminal_table
+    from altprop.experiment.records.folder import name_of
+    from altprop.experiment.training.stopping import exit_status
 
     if _is_first():
         notes = [note for fit in training.fits for note in (fit.message, *fit.notes) if note]
         print_outcome([terminal_table(training)], notes, None)
         typer.echo(f"Results: {training.folder}")
     if training.interrupted:
-        name = training.folder.name if training.folder else "NAME"
-        fail(f"Interrupted: go on with it by --resume --name {name}.", code=130)
+        name = name_of(training.folder) if training.folder else "NAME"
+        fail(f"Interrupted: go on with it by --resume --name {name}.", code=exit_status())
     if any(fit.status == "diverged" for fit in training.fits):
         raise typer.Exit(1)

@@ -30,6 +30,8 @@ from altprop.experiment.settings import ALL, Settings
 from altprop.experiment.training.timing import step_times
 from altprop.experiment.training.watching import Watch
 
+_KINDS = {"compare": "comparison", "train": "training by flags"}
+
 
 class Interrupted(KeyboardInterrupt):
     """An experiment was stopped by Ctrl-C; what it had so far was kept.
@@ -102,7 +104,7 @@ def _run(command: Literal["compare", "train"], settings: Settings, data: Dataset
     check_device(settings.device)
     rule = f"-{settings.rules[0]}" if command == "train" else ""
     default = f"{command}{rule}-{data.name if data else parse_data(settings.data)[0]}-{settings.model}"
-    with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
+    with results_folder(settings, default, kind=_KINDS[command]) as folder:
         data = (data or load_data(settings.data)).to(settings.device)
         if settings.task == "reconstruction":
             data = data.reconstruction()

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from altprop.experiment.errors import InputError, unknown
+
+MOST_SEEDS, HIGHEST_SEED = 10_000, 2**32 - 1
+"""What is sensible, and what all random generators take."""
+
+_LONGEST = 120  # of 255 that file systems take: hidden names that are made of it are longer
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 def check_name(name: str) -> str:
@@ -21,8 +28,15 @@ def check_name(name: str) -> str:
     Raises:
         InputError: a folder cannot be called that.
     """
-    if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise InputError(f"A name is made of letters, digits and _ . + - and begins with a letter; got {name!r}.")
+    plain = re.fullmatch(r"\w[\w.+-]*", name) and unicodedata.normalize("NFKC", name) == name
+    if not plain or name.endswith(".") or name.partition(".")[0].lower() in _RESERVED:
+        shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+        raise InputError(
+            f"A name is made of letters, digits and _ . + -, begins with a letter or a digit, does not end with a dot, "
+            f"and is none that Windows keeps for itself, such as nul; got {shown!r}."
+        )
+    if len(name.encode()) > _LONGEST:
+        raise InputError(f"A name has at most {_LONGEST} bytes; {name[:20]!r}… has {len(name.encode())}.")
     return name
 
 
@@ -40,6 +54,10 @@ def parse_seeds(value: Any) -> Any:
     if isinstance(value, str):
         value = parse_numbers(value) if "," in value else int(value) if value.strip().isdecimal() else value
     if isinstance(value, int) and not isinstance(value, bool):
+        if value > MOST_SEEDS:
+            raise InputError(
+                f"a count of seeds is at most {MOST_SEEDS:,}; got {value:,}. A single seed is written [7]."
+            )
         return tuple(range(value))
     return value
 

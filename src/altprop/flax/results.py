@@ -62,6 +62,7 @@ class FlaxResults(BaseModel):
         metric: what the scores are: accuracy or R².
         epochs: the whole epochs that were trained; the last has a loss that is not finite if the run diverged.
         seconds: how long it took, with compiling and measuring.
+        interrupted: whether it was stopped before its end.
         versions: of Python and the packages.
         folder: where the results were written; not saved with them.
     """
@@ -73,6 +74,7 @@ class FlaxResults(BaseModel):
     metric: str
     epochs: tuple[FlaxEpoch, ...]
     seconds: float
+    interrupted: bool = False
     versions: dict[str, str] = Field(default_factory=_versions)
     folder: Path | None = Field(default=None, exclude=True)
 

@@ -45,13 +45,14 @@ def train(settings: FlaxSettings, *, watch: Watch | None = None) -> FlaxResults:
 
     Returns:
         The results; also written to the folder ``results.folder``, with the weights, unless ``settings.out`` is None.
+        ``results.interrupted`` says that Ctrl-C or the like came; the weights are those of that moment.
 
     Raises:
         InputError: (a ValueError) the settings do not fit the data, or the folder exists; nothing was trained.
     """
     watch = watch or Watch()
     default = f"flax-{settings.rule}-{settings.data}-{'-'.join(map(str, settings.hidden))}"
-    with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
+    with results_folder(settings, default, kind="JAX training") as folder:
         name, _, root = settings.data.partition(":")
         section = DataSection.model_validate(
             {"name": name, "root": root or None, "validation": settings.validation, "seed": settings.seed}
@@ -66,19 +67,25 @@ def _train(settings: FlaxSettings, data: Splits, watch: Watch, folder: Folder | 
     rows = math.ceil(len(data.train) / settings.batch_size)
     watch.begin(settings.epochs * rows)
     watch.stage(f"{settings.rule} on {data.name}, in JAX")
-    epochs = []
+    epochs, interrupted = list[FlaxEpoch](), False
     with weights_and_biases(settings, folder.path if folder else None) as log:
-        for epoch in job.epochs(watch):
-            epochs.append(epoch)
-            log(epoch)
-            if not math.isfinite(epoch.train_loss):
-                break
+        try:
+            for epoch in job.epochs(watch):
+                epochs.append(epoch)
+                log(epoch)
+                if not math.isfinite(epoch.train_loss):
+                    break
+        except KeyboardInterrupt:
+            if not epochs:
+                raise
+            interrupted = True
     results = FlaxResults(
         settings=settings,
         lr=job.lr,
         metric="accuracy" if data.task == "classification" else "R²",
         epochs=tuple(epochs),
         seconds=time.perf_counter() - start,
+        interrupted=interrupted,
     )
     if folder is not None:
         write(results, _by_layer(nnx.state(job.network, nnx.Param)), folder.path)

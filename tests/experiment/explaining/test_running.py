@@ -86,7 +86,7 @@ def test_the_inputs_tell_what_the_network_makes_of_them(digits, runs):
 
 def test_the_folder_holds_what_it_should_and_no_more(digits):
     assert {path.name for path in digits.folder.iterdir()} == {
-        *("results.json", "relevance.pt", "report.html", "explanations.png", "explanations-dark.png"),
+        *("altprop.json", "results.json", "relevance.pt", "report.html", "explanations.png", "explanations-dark.png"),
     }
     assert digits.folder.name == "digits"
     for name in ("explanations.png", "explanations-dark.png"):
@@ -419,7 +419,7 @@ def test_a_failed_write_leaves_nothing(runs, tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("altprop.experiment.explaining.output.render", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match=r"no space left on device\. Nothing was written"):
         explain(asked(model=str(runs / "toy"), composites="gradient", out=tmp_path))
     assert not list(tmp_path.iterdir())
 

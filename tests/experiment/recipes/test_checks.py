@@ -1,9 +1,13 @@
 """Keys that do not go together are refused before anything is trained."""
 
+import time
+
 import pytest
 
 from altprop.experiment import InputError
 from altprop.experiment.recipes import Recipe, check_recipe, parse_recipe
+from altprop.experiment.recipes.schema import MachineSection
+from altprop.experiment.training.devices import make_fabric
 
 STOP = "{patience: 3}"
 
@@ -83,3 +87,42 @@ def test_a_recipe_made_in_python_is_checked_by_the_same_rules():
 
 def test_sets_of_files_may_have_validation_data_of_their_own():
     check_recipe(Recipe.model_validate({"data": {"name": "flowers-102"}, "training": {"monitor": "val_loss"}}))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("training: {seeds: 10000000000}", "training.seeds"),
+        ("training: {seeds: '10000000000'}", "training.seeds"),
+        ("training: {seeds: [4294967296]}", "training.seeds"),
+        ("training: {epochs: 10000000000}", "training.epochs"),
+        ("training: {steps: 99999999999999999999}", "training.steps"),
+        ("training: {batch_size: 10000000000}", "training.batch_size"),
+        ("training: {accumulate: 10000000000}", "training.accumulate"),
+        ("training: {early_stopping: {patience: 10000000000}}", "training.early_stopping.patience"),
+        ("scheduler: {name: cyclic, cycles: 10000000000}", "scheduler.cycles"),
+        ("checkpoints: {every: 10000000000}", "checkpoints.every"),
+        ("track: {batches: 10000000000}", "track.batches"),
+        ("track: {top_k: [10000000000]}", "track.top_k"),
+        ("data: {workers: 100000}", "data.workers"),
+        ("data: {size: 1000000}", "data.size"),
+        ("data: {seed: 4294967296}", "data.seed"),
+        ("machine: {devices: 100000}", "machine.devices"),
+        ("machine: {nodes: 100000}", "machine.nodes"),
+        ("machine: {threads: 100000000}", "machine.threads"),
+        ("search: {space: {}, trials: 10000000}", "search.trials"),
+        ("search: {space: {}, executions: 100000}", "search.executions"),
+    ],
+)
+def test_a_number_beyond_reason_is_a_line_at_once(text, key):
+    start = time.perf_counter()
+    with pytest.raises(InputError) as error:
+        parse_recipe(text)
+    assert time.perf_counter() - start < 1
+    assert str(error.value).startswith(f"recipe:1: {key}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_more_processes_than_cores_can_bear_are_not_started():
+    with pytest.raises(InputError, match=r"machine.devices: 1000 processes on \d+ cores"):
+        make_fabric(MachineSection(devices=1000))

@@ -7,8 +7,9 @@ import pytest
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe, dump_recipe
+from altprop.experiment.records.facts import FACTS, RECIPE
+from altprop.experiment.records.files import mark_all, sealed_line
 from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.records.place import FACTS, RECIPE
 from altprop.experiment.records.training import TRAINING
 from altprop.experiment.reports.finding import find
 from altprop.experiment.sweeps.plan import Plan
@@ -52,6 +53,7 @@ def begun(folder, *lines, seeds=2):
     (folder / "seed-0").mkdir(parents=True)
     (folder / RECIPE).write_text(dump_recipe(recipe))
     (folder / FACTS).write_text(json.dumps({"created": "2030-01-01", "git": {"commit": "abc", "dirty": True}}))
+    mark_all(folder, "training")
     (folder / "seed-0" / "history.jsonl").write_text("".join(lines))
     return folder
 
@@ -102,8 +104,8 @@ def test_validation_data_choose_the_epoch_of_a_recipe(tmp_path):
 
 
 def test_a_training_that_is_not_over_is_shown_but_does_not_count(tmp_path):
-    line = figures(1, test_score=0.5).model_dump_json()
-    begun(tmp_path / "mine", f"{line}\n", line[:20])
+    line = sealed_line(figures(1, test_score=0.5).model_dump())
+    begun(tmp_path / "mine", line, line[:20])
     found = find([tmp_path])
     (source,), (entry,) = found.sources, found.entries
     assert [point.test for point in entry.networks[0].points] == [0.5]

@@ -56,6 +56,7 @@ def page(made):
 def test_the_folder_holds_the_page_the_tables_and_the_pictures(made, runs):
     assert made.folder == runs.parent / "reports" / "mine"
     assert sorted(file.name for file in made.folder.iterdir()) == [
+        "altprop.json",
         "boundaries-circles.png",
         "boundaries-run-lost.png",
         "curves-circles.png",

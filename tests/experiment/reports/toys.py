@@ -3,6 +3,7 @@
 from altprop.experiment.comparison import compare
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.files import mark_all
 from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.records.training import TRAINING, EpochFigures, Fit, Training
 from altprop.experiment.studies.study import train_recipe
@@ -17,6 +18,7 @@ def put(folder, results, file=RESULTS):
     """Write results as a command does, without its pictures."""
     folder.mkdir(parents=True)
     (folder / file).write_text(results.model_dump_json(), encoding="utf-8")
+    mark_all(folder, "run")
     return folder
 
 

@@ -7,6 +7,7 @@ import torch
 
 from altprop.experiment import InputError, compare, load_data, train
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.files import mark_all
 from altprop.experiment.records.folder import weights_file
 from altprop.experiment.results import Results
 from altprop.experiment.stress.pruning import prune
@@ -175,6 +176,7 @@ def with_training(by_recipe, tmp_path):
         file = folder / "training.json"
         text = change(file.read_text())
         file.unlink() if text is None else file.write_text(text)
+        mark_all(folder, "training")
         return folder
 
     return make

@@ -2,21 +2,22 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from altprop.experiment import InputError
+from altprop.experiment import InputError, train
 from altprop.experiment.recipes import load_recipe
-from altprop.experiment.records.place import git_state
+from altprop.experiment.records.facts import git_state
 from altprop.experiment.records.training import Training
 from altprop.experiment.studies.checkpoints import trained_network
 from altprop.experiment.studies.reading import load_trained
 from altprop.experiment.studies.study import train_recipe
 from altprop.experiment.training.fit import fit
 from altprop.experiment.training.watching import Watch
-from tests.experiment.toys import StopsAt, poison
+from tests.experiment.toys import StopsAt, poison, tiny, without_report
 from tests.experiment.training.toys import toy, weights, without_times
 
 
@@ -30,7 +31,7 @@ def test_a_training_leaves_all_that_is_needed_to_do_it_again(tmp_path, circles):
         for place in ("last", "last-previous", "best", "epoch-00002")
         for file in ("model.safetensors", "state.safetensors", "state.json", "manifest.json")
     }
-    expected = {"recipe.yaml", "facts.json", "training.json"}
+    expected = {"altprop.json", "recipe.yaml", "facts.json", "training.json"}
     expected |= {f"seed-{seed}/{file}" for seed in (0, 3) for file in own | {"history.jsonl", "model.safetensors"}}
     logged = {file for file in files if "/tensorboard/" in file}
     assert files - logged - {f for f in files if "last-previous" in f} == {f for f in expected if "previous" not in f}
@@ -166,3 +167,33 @@ def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "it/seed-0/best/model.safetensors").write_bytes(b"x")
     with pytest.raises(InputError, match="1 bytes"):
         load_trained(tmp_path / "it")
+
+
+@pytest.mark.parametrize("where", ["", "seed-0", "seed-0/last", "seed-0/model.safetensors"])
+def test_a_recipe_in_the_working_directory_is_not_the_networks(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("model: lenet\ndata: mnist-5k\n")
+    train_recipe(toy(training={"epochs": 1}), name="it")
+    assert trained_network(Path("runs") / "it" / where).name == "it"
+    assert trained_network(tmp_path / "runs" / "it" / where).name == "it"
+
+
+def test_flags_train_where_a_recipe_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("a thesis")
+    without_report(train, tiny(out=Path("runs"), name="it"))
+    assert trained_network(Path("runs/it")).name == "it"
+
+
+def test_the_old_training_stays_until_the_new_one_is_done(tmp_path):
+    old = train_recipe(toy(training={"epochs": 1}), out=tmp_path, name="it")
+    new = toy(training={"epochs": 3}, model={"name": "5"})
+    stopped = train_recipe(new, out=tmp_path, name="it", overwrite=True, watch=StopsAt(6))
+    assert stopped.interrupted
+    assert Training.load(tmp_path / "it").recipe == old.recipe
+    done = train_recipe(new, out=tmp_path, name="it", resume=True)
+    assert done.folder == tmp_path / "it"
+    assert Training.load(tmp_path / "it").recipe == new
+    whole = fit(new, seed=0)
+    assert torch.equal(weights(done.fits[0]), weights(whole))
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]

@@ -1,9 +1,19 @@
 """Where sweeps are kept: URLs, and errors that say what to do."""
 
+import sqlite3
+
 import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
 
 from altprop.experiment import InputError
-from altprop.experiment.sweeps.storage import open_storage, split_target, storage_url, without_password
+from altprop.experiment.sweeps.storage import (
+    open_storage,
+    said_in_a_line,
+    split_target,
+    storage_url,
+    without_password,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +70,12 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "sweep.db").write_text("These are notes of a summer long ago, and no database at all.")
     with pytest.raises(InputError, match=r"cannot be used: file is not a database"):
         open_storage(f"sqlite:///{tmp_path}/sweep.db", create=False)
+
+
+def test_a_disk_that_fills_up_is_a_line_that_says_how_to_go_on():
+    full = OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+    said = pytest.raises(InputError, match=r"database or disk is full\. .*the same command goes on")
+    with said as error, said_in_a_line("postgresql://ada:secret@host/db"):
+        raise StorageInternalError("...") from full
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)

@@ -168,7 +168,7 @@ def test_a_recipe_without_a_search_is_refused(tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "runs" / "small").mkdir(parents=True)
     (tmp_path / "runs" / "small" / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"exists and holds no sweep. Choose another name"):
+    with pytest.raises(InputError, match=r"holds no sweep by this version of altprop .* Choose another name"):
         sweep(settings(tmp_path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from altprop.experiment.explaining.settings import ExplainSettings
+from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.folder import RESULTS
 
 RELEVANCE = "relevance.pt"
@@ -119,8 +121,8 @@ class Explanations(BaseModel):
         Args:
             folder: what ``explanations.folder`` was.
         """
-        fields = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
-        tensors = torch.load(Path(folder) / RELEVANCE, weights_only=True)
+        fields = json.loads(read_checked(Path(folder) / RESULTS))
+        tensors = torch.load(BytesIO(read_checked(Path(folder) / RELEVANCE)), weights_only=True)
         return cls(**fields, samples=tensors["inputs"], relevance=tensors["relevance"])
 
     @property

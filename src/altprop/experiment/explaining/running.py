@@ -57,7 +57,7 @@ def explain(settings: ExplainSettings, *, data: Dataset | None = None, watch: Wa
     else:
         samples = data_samples(settings.data, settings.index, network)
     default = f"explain-{network.name}-{samples.origin}"
-    with results_folder(settings.out, settings.name, default, overwrite=settings.overwrite) as folder:
+    with results_folder(settings, default, kind="explanation") as folder:
         explanations = _explanations(settings, network, samples, watch)
         if folder is not None:
             from altprop.experiment.explaining.output import write_explanations  # noqa: PLC0415  (matplotlib is slow)

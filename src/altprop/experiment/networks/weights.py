@@ -28,7 +28,21 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
     Raises:
         InputError: the file cannot be read, or the weights do not fit; the message names the first that do not.
     """
-    state = _read(file)
+    put_weights(network, _read(file), file, name)
+
+
+def put_weights(network: nn.Module, state: Mapping[str, Tensor], file: Path, name: str) -> None:
+    """Load a state dict into a network.
+
+    Args:
+        network: what it is for.
+        state: by name.
+        file: where it was read.
+        name: what to call the network in errors.
+
+    Raises:
+        InputError: it does not fit; the message names the first that does not.
+    """
     expected = network.state_dict()
     wrong = [
         *(f"{key} is missing" for key in expected if key not in state),

@@ -9,11 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import parse_label
-from altprop.experiment.options import parse_numbers, parse_seeds
+from altprop.experiment.options import HIGHEST_SEED, MOST_SEEDS, parse_numbers, parse_seeds
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=HIGHEST_SEED)]
+
+# Beyond these a value is a slip of the finger, which would start processes, or fill the memory, for hours.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Processes = Annotated[int, Field(ge=1, le=1024)]
+Nodes = Annotated[int, Field(ge=1, le=16_384)]
+Trials = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Section(BaseModel):
@@ -100,8 +106,8 @@ class DataSection(Section):
     validation: Fraction = 0.0
     seed: Seed = 0
     augment: bool = False
-    size: int | None = Field(default=None, ge=1)
-    workers: int = Field(default=0, ge=0)
+    size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    workers: int = Field(default=0, ge=0, le=1024)
 
 
 class ModelSection(Section):
@@ -186,9 +192,9 @@ class SchedulerSection(Section):
 
     name: Literal["none", "one-cycle", "cyclic", "step", "cosine"] = "none"
     warmup: Fraction | None = None
-    cycles: int = Field(default=4, ge=1)
+    cycles: Count = 4
     lowest: Fraction = 0.0
-    epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    epochs: tuple[Count, ...] = ()
     factor: float = Field(default=0.1, gt=0, lt=1)
 
 
@@ -200,7 +206,7 @@ class EarlyStoppingSection(Section):
         min_delta: what counts as better.
     """
 
-    patience: int = Field(ge=1)
+    patience: Count
     min_delta: float = Field(default=0.0, ge=0)
 
 
@@ -219,14 +225,14 @@ class TrainingSection(Section):
         seeds: of the initial weights and the order of the batches, a network for each: a count, or a list.
     """
 
-    epochs: int | None = Field(default=None, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Count = 64
+    accumulate: Count = 1
     clip: float = Field(default=3.0, ge=0, allow_inf_nan=False)
     early_stopping: EarlyStoppingSection | None = None
     monitor: Literal["train_loss", "val_loss", "val_score"] | None = None
-    seeds: tuple[Seed, ...] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=MOST_SEEDS)] = (0,)
 
 
 class CheckpointSection(Section):
@@ -237,8 +243,8 @@ class CheckpointSection(Section):
         every_steps: steps between writes of the last state, besides that at the end of each epoch. Unset: none.
     """
 
-    every: int | None = Field(default=None, ge=1)
-    every_steps: int | None = Field(default=None, ge=1)
+    every: Count | None = None
+    every_steps: Count | None = None
 
 
 Tracked = Literal["bp_cosine", "weight_alignment", "sparsity", "norms"]
@@ -256,9 +262,9 @@ class TrackSection(Section):
     """
 
     metrics: tuple[Tracked, ...] = ()
-    batches: int = Field(default=1, ge=1)
+    batches: Count = 1
     loggers: tuple[Logger, ...] = ("tensorboard",)
-    top_k: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    top_k: tuple[Annotated[int, Field(ge=2, le=10**6)], ...] = ()
 
 
 class MachineSection(Section):
@@ -274,11 +280,11 @@ class MachineSection(Section):
     """
 
     accelerator: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
-    devices: int | Literal["auto"] = 1
-    nodes: int = Field(default=1, ge=1)
+    devices: Processes | Literal["auto"] = 1
+    nodes: Nodes = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Literal["64-true", "32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
-    threads: int | None = Field(default=None, ge=1)
+    threads: Processes | None = None
 
 
 class SearchSection(Section):
@@ -295,8 +301,8 @@ class SearchSection(Section):
 
     space: dict[str, Any]
     tune_on: Literal["loss", "error", "val_loss", "val_error"] = "val_error"
-    trials: int | None = Field(default=None, ge=1)
-    executions: int = Field(default=1, ge=1)
+    trials: Trials | None = None
+    executions: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
     prune: bool = True
 
 

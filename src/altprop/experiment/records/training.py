@@ -11,6 +11,7 @@ from torch import nn
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.records.files import read_checked
 
 TRAINING = "training.json"
 
@@ -99,8 +100,12 @@ class Training(BaseModel):
 
     @classmethod
     def load(cls, folder: Path | str) -> Training:
-        """Read an earlier training; its networks are not among it, see :func:`load_trained`."""
-        return cls.model_validate_json((Path(folder) / TRAINING).read_text(encoding="utf-8"))
+        """Read an earlier training; its networks are not among it, see :func:`load_trained`.
+
+        Raises:
+            DamagedError: (a ValueError) it is not what was written.
+        """
+        return cls.model_validate_json(read_checked(Path(folder) / TRAINING))
 
     @property
     def metric(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from altprop.experiment.errors import InputError
+from altprop.experiment.records.files import read_checked_text
 from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.reports.reading import read_flags, read_jax
 from altprop.experiment.reports.reading_recipe import is_recipe_run, read_recipe_run
@@ -102,7 +103,7 @@ def _read(folder: Path) -> Source | Sweep | Stress | None:
 
 def _read_results(folder: Path) -> Source | Stress | None:
     """What a ``results.json`` holds: several commands write a file of that name."""
-    text = (folder / RESULTS).read_text(encoding="utf-8")
+    text = read_checked_text(folder / RESULTS)
     fields = json.loads(text)
     keys = fields.keys() if isinstance(fields, dict) else set()
     if "report" in keys or "inputs" in keys:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,8 +10,9 @@ from altprop.experiment.data.catalog import DATA_SETS
 from altprop.experiment.data.dataset import Task
 from altprop.experiment.fits_table import judged
 from altprop.experiment.networks.spiking import default_objective
-from altprop.experiment.recipes import Recipe, dump_recipe, load_recipe
-from altprop.experiment.records.place import FACTS, RECIPE
+from altprop.experiment.recipes import Recipe, dump_recipe, parse_recipe
+from altprop.experiment.records.facts import FACTS, RECIPE
+from altprop.experiment.records.files import read_checked_text, unsealed_lines
 from altprop.experiment.records.training import TRAINING, EpochFigures, Fit, Training
 from altprop.experiment.registry import RULES
 from altprop.experiment.reports.records import Entry, Network, Point, Source
@@ -52,7 +52,7 @@ def read_recipe_run(folder: Path) -> Source:
     Raises:
         ValueError: it is damaged.
     """
-    text = (folder / FACTS).read_text(encoding="utf-8") if (folder / FACTS).is_file() else "{}"
+    text = read_checked_text(folder / FACTS) if (folder / FACTS).is_file() else "{}"
     facts = _Facts.model_validate_json(text)
     over = (folder / TRAINING).is_file()
     recipe, entry = _ended(folder) if over else _so_far(folder)
@@ -82,7 +82,7 @@ def _ended(folder: Path) -> tuple[Recipe, Entry]:
 
 
 def _so_far(folder: Path) -> tuple[Recipe, Entry]:
-    recipe = load_recipe(folder / RECIPE)
+    recipe = parse_recipe(read_checked_text(folder / RECIPE), source=str(folder / RECIPE))
     known = DATA_SETS.get(recipe.data.name)
     task = recipe.data.task or (known.task if known else "classification")
     histories = {seed: folder / f"seed-{seed}" / "history.jsonl" for seed in recipe.training.seeds}
@@ -93,9 +93,7 @@ def _so_far(folder: Path) -> tuple[Recipe, Entry]:
 
 
 def _unfinished(seed: int, lr: float, file: Path) -> Fit:
-    lines = file.read_text(encoding="utf-8").split("\n")
-    # What follows the last line break is being written, or was when the training was killed.
-    history = tuple(EpochFigures.model_validate_json(line) for line, _ in pairwise(lines))
+    history = tuple(map(EpochFigures.model_validate, unsealed_lines(file)))
     seconds = history[-1].seconds if history else 0.0
     return Fit(seed=seed, lr=lr, status="interrupted", history=history, seconds=seconds)
 

@@ -281,6 +281,7 @@ class Report(Record):
         Args:
             folder: what ``report.folder`` was.
         """
+        from altprop.experiment.records.files import read_checked  # noqa: PLC0415
         from altprop.experiment.records.folder import RESULTS  # noqa: PLC0415
 
-        return cls.model_validate_json((Path(folder) / RESULTS).read_text(encoding="utf-8"))
+        return cls.model_validate_json(read_checked(Path(folder) / RESULTS))

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.options import check_name
-from altprop.experiment.records.folder import new_folder
+from altprop.experiment.records.folder import Folder
 from altprop.experiment.records.machine import versions
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.records import Found, Report
@@ -43,8 +42,8 @@ def report(
     asked = [folders] if isinstance(folders, Path | str) else list(folders)
     if not asked:
         raise InputError("Give the folders of the runs, such as runs, which takes all that is below it.")
-    target = Path(out) / (check_name(name) if name else "report")
-    with new_folder(target.parent, target.name, numbered=not name, overwrite=overwrite) as folder:
+    name_of_it, numbered = name or "report", not name
+    with Folder.open(Path(out), name_of_it, kind="report", numbered=numbered, overwrite=overwrite) as folder:
         found = find(map(Path, asked))
         made = Report(
             folders=tuple(map(str, asked)),

@@ -40,7 +40,7 @@ def prune(settings: PruneSettings, *, data: Dataset | None = None, watch: Watch 
     kept = kept_networks(settings.run, which=settings.which, device=settings.device, data=data)
     _check(settings, kept)
     how = "-structured" * settings.structured + "-per-layer" * settings.per_layer
-    with results_folder(settings.out, settings.name, f"prune{how}-{kept.name}", overwrite=settings.overwrite) as folder:
+    with results_folder(settings, f"prune{how}-{kept.name}", kind="pruning") as folder:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             points = _points(settings, kept, watch)

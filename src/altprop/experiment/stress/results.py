@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
+from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.registry import REFERENCE
 
@@ -126,7 +127,7 @@ class StressResults(BaseModel):
         Args:
             folder: what ``results.folder`` was.
         """
-        return cls.model_validate_json((Path(folder) / RESULTS).read_text(encoding="utf-8"))
+        return cls.model_validate_json(read_checked(Path(folder) / RESULTS))
 
     @property
     def metric(self) -> str:

@@ -45,7 +45,7 @@ def robustness(
     watch.stage("loading the networks")
     kept = kept_networks(settings.run, which=settings.which, device=settings.device, data=data)
     _check(kept)
-    with results_folder(settings.out, settings.name, f"robustness-{kept.name}", overwrite=settings.overwrite) as folder:
+    with results_folder(settings, f"robustness-{kept.name}", kind="robustness") as folder:
         low, high = kept.range()
         results = RobustnessResults(
             settings=settings,

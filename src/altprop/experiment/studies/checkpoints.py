@@ -21,6 +21,7 @@ from altprop.experiment.errors import InputError
 from altprop.experiment.explaining.network import TRAIN_FIRST, Network
 from altprop.experiment.networks.spiking import is_spiking
 from altprop.experiment.networks.weights import load_weights
+from altprop.experiment.records.files import run_folder
 from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.results import Results
 
@@ -75,7 +76,8 @@ def trained_network(path: Path, seed: int | None = None, data: Dataset | None = 
 
 def _of_recipe(path: Path) -> Path | None:
     """The folder of the training by a recipe that a path is in; None if it is in none."""
-    return next((one for one in (path, *path.parents[:3]) if (one / RECIPE).is_file()), None)
+    folder = run_folder(path)
+    return folder if folder is not None and (folder / RECIPE).is_file() else None
 
 
 def _fitted_network(folder: Path, path: Path, seed: int | None, data: Dataset | None) -> Network:

@@ -12,6 +12,7 @@ from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import RuleSection
+from altprop.experiment.records.files import DamagedError
 from altprop.experiment.records.training import TRAINING, Training
 from altprop.experiment.studies.reading import Which, load_trained
 from altprop.experiment.training.job import Job
@@ -49,6 +50,8 @@ def trained_by_recipe(folder: Path, which: Which, data: Dataset | None = None) -
         raise InputError(f"{folder} has no {TRAINING}: its training is not over. Go on with it (--resume).")
     try:
         training = Training.load(folder)
+    except DamagedError:
+        raise
     except ValueError as error:
         raise InputError(f"{folder / TRAINING} holds no training of `altprop train`.") from error
     splits = open_data(training.recipe.data) if data is None else Splits.of(data)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
-from altprop.experiment.networks.weights import load_weights
-from altprop.experiment.recipes import Recipe, load_recipe
-from altprop.experiment.records.place import RECIPE, WEIGHTS
+from altprop.experiment.networks.weights import put_weights
+from altprop.experiment.recipes import Recipe, parse_recipe
+from altprop.experiment.records.facts import RECIPE, WEIGHTS
+from altprop.experiment.records.files import DamagedError, read_checked, read_checked_text
 from altprop.experiment.records.training import TRAINING, Training
 from altprop.experiment.training.checkpoints import BrokenCheckpointError, read_checkpoint
 from altprop.experiment.training.job import Job
@@ -48,7 +50,7 @@ def load_trained(
     splits = open_data(recipe.data) if splits is None else splits
     network = Job(recipe, splits, seed).blank_model()
     if which == "final":
-        load_weights(network, place / WEIGHTS, f"the network of {folder}")
+        put_weights(network, load(read_checked(place / WEIGHTS)), place / WEIGHTS, f"the network of {folder}")
     else:
         network.load_state_dict(_weights(place / which, network))
     return network.eval(), splits, recipe
@@ -63,10 +65,12 @@ def recipe_of(folder: Path) -> Recipe:
     if (folder / TRAINING).is_file():
         try:
             return Training.load(folder).recipe
+        except DamagedError:
+            raise
         except ValueError as error:
             raise InputError(f"{folder / TRAINING} holds no results of a training by a recipe.") from error
     if (folder / RECIPE).is_file():
-        return load_recipe(folder / RECIPE)
+        return parse_recipe(read_checked_text(folder / RECIPE), source=str(folder / RECIPE))
     raise InputError(f"{folder} holds no training by a recipe: it has neither {TRAINING} nor {RECIPE}.")
 
 

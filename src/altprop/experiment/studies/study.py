@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +14,9 @@ from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.records.files import write_through, write_whole
-from altprop.experiment.records.folder import plain_name
+from altprop.experiment.records.facts import WEIGHTS, write_facts
+from altprop.experiment.records.folder import Folder, plain_name
 from altprop.experiment.records.machine import threads
-from altprop.experiment.records.place import WEIGHTS, Place
 from altprop.experiment.records.training import TRAINING, Fit, Training
 from altprop.experiment.training.devices import make_fabric
 from altprop.experiment.training.fit import checked_splits, fit_job
@@ -65,38 +65,51 @@ def train_recipe(
         jobs = [Job(recipe, splits, seed) for seed in recipe.training.seeds]
         check(jobs[0])
         fabric = make_fabric(recipe.machine)
-        place = Place(out, name or _default_name(recipe), numbered=name is None, overwrite=overwrite, resume=resume)
-        folder = _of_the_first(fabric, lambda: place.make(recipe))
-        fits = _fit_all(jobs, fabric, folder, resume, watch)
-        training = Training(recipe=recipe, data=DataFacts.of(splits), fits=fits, folder=folder)
-        if fabric.is_global_zero:
-            write_whole(folder / TRAINING, training.model_dump_json(indent=2))
-        fabric.barrier()
+        with ExitStack() as stack:
+            opened = Folder.open(
+                out,
+                name or _default_name(recipe),
+                kind="training",
+                numbered=name is None,
+                overwrite=overwrite,
+                resume=resume,
+                resumable=True,
+            )
+            written = _of_the_first(fabric, lambda: _begun(stack.enter_context(opened), recipe))
+            fits = _fit_all(jobs, fabric, written, resume, watch)
+            training = Training(recipe=recipe, data=DataFacts.of(splits), fits=fits, folder=written.path)
+            if fabric.is_global_zero:
+                written.write(TRAINING, training.model_dump_json(indent=2))
+                if not training.interrupted:
+                    training = training.model_copy(update={"folder": written.publish()})
+            fabric.barrier()
     return training
 
 
-def _fit_all(jobs: list[Job], fabric: Fabric, folder: Path, resume: bool, watch: Watch) -> tuple[Fit, ...]:
+def _begun(folder: Folder, recipe: Recipe) -> Folder:
+    write_facts(folder, recipe)
+    return folder
+
+
+def _fit_all(jobs: list[Job], fabric: Fabric, folder: Folder, resume: bool, watch: Watch) -> tuple[Fit, ...]:
     fits, steps = list[Fit](), jobs[0].all_steps
     watch.begin(len(jobs) * steps)
     for number, job in enumerate(jobs):
-        own = folder / f"seed-{job.seed}"
+        own = folder.path / f"seed-{job.seed}"
         watch.stage(f"{job.recipe.rule.name}, seed {job.seed}")
         one = fit_job(job, fabric, folder=own, resume=resume, watch=watch, on_epoch=None, before=number * steps)
         fits.append(one)
         if fabric.is_global_zero and one.status != "diverged" and one.model is not None:
-            write_weights(one, own / WEIGHTS)
+            folder.write(f"{own.name}/{WEIGHTS}", weights_of(one))
         if one.status == "interrupted":
             break
     return tuple(fits)
 
 
-def write_weights(fit: Fit, file: Path) -> None:
-    """Write the weights of a trained network, to a file that is there whole or not at all."""
+def weights_of(fit: Fit) -> bytes:
+    """The weights of a trained network, as a file of safetensors."""
     assert fit.model is not None
-    state = {name: tensor.detach().contiguous().clone() for name, tensor in fit.model.state_dict().items()}
-    new = file.with_name(f".{file.name}-new")
-    write_through(new, save(state))
-    new.replace(file)
+    return save({name: tensor.detach().contiguous().clone() for name, tensor in fit.model.state_dict().items()})
 
 
 def _of_the_first(fabric: Fabric, make: Callable[[], _Made]) -> _Made:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from optuna import Study
 
 from altprop.experiment.recipes import dump_recipe
+from altprop.experiment.records.folder import Folder
 from altprop.experiment.reports.page import render
 from altprop.experiment.sweeps.rates import RATES, best_rates
 from altprop.experiment.sweeps.results import RESULTS, SweepResults, SweepTrial
 from altprop.experiment.sweeps.table import SHOWN, header, notes, ranked, row
 
 
-def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
+def write_sweep(results: SweepResults, study: Study, folder: Folder) -> None:
     """Write what came out of a sweep.
 
     * ``trials.csv``: a line for each trial; ``learning_rates.csv``: the best learning rate of each setting;
@@ -31,18 +30,18 @@ def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
     Args:
         results: what to write.
         study: what Optuna knows of the trials.
-        folder: where to write; it exists.
+        folder: where to write.
     """
     from altprop.experiment.sweeps.pictures import sweep_pictures  # noqa: PLC0415  (matplotlib is slow to import)
 
     rates = best_rates(results)
-    _put(folder / "trials.csv", _table([trial_row(results, trial) for trial in results.trials]))
-    _put(folder / RATES, _table([rate.model_dump() for rate in rates]))
+    folder.write("trials.csv", _table([trial_row(results, trial) for trial in results.trials]))
+    folder.write(RATES, _table([rate.model_dump() for rate in rates]))
     if results.best_recipe:
-        _put(folder / "best.yaml", dump_recipe(results.best_recipe).encode())
+        folder.write("best.yaml", dump_recipe(results.best_recipe))
     pictures = sweep_pictures(study, results.plan.section.tune_on)
     for picture in pictures:
-        _put(folder / f"{picture.name}.png", picture.light)
+        folder.write(f"{picture.name}.png", picture.light)
     page = render(
         "sweep.html",
         results=results.plan,
@@ -51,15 +50,15 @@ def write_sweep(results: SweepResults, study: Study, folder: Path) -> None:
         messages=notes(results),
         pictures=pictures,
         facts=_facts(results),
-        command=f"altprop train {folder / 'best.yaml'}",
+        command=f"altprop train {folder.path / 'best.yaml'}",
         header=header(results),
         rows=[row(results, trial) for trial in ranked(results)[:SHOWN]],
         more=max(0, len(ranked(results)) - SHOWN),
         best=dump_recipe(results.best_recipe) if results.best_recipe else "",
         rates=rates,
     )
-    _put(folder / "report.html", page.encode())
-    _put(folder / RESULTS, results.model_dump_json(indent=2).encode())
+    folder.write("report.html", page)
+    folder.write(RESULTS, results.model_dump_json(indent=2))
 
 
 def trial_row(results: SweepResults, trial: SweepTrial) -> dict[str, Any]:
@@ -113,9 +112,3 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def _put(file: Path, content: bytes) -> None:
-    part = file.with_name(f".{file.name}-{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(file)

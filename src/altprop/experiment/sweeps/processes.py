@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from threading import Thread
 from typing import Any
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.sweeps.working import work
+from altprop.experiment.training.stopping import exit_status, interruptible
 
 _SECONDS_TO_END = 60  # a worker that is asked to stop gives its trial back first
 _PROGRAM = "from altprop.experiment.sweeps.processes import main; main()"
@@ -42,6 +43,10 @@ def run_processes(url: str, name: str, count: int, logs: Path, look: Callable[[]
     except BaseException:
         _stop(processes)
         raise
+    finally:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
     if all(process.returncode for process in processes):
         raise InputError(_last_words(processes, files))
 
@@ -49,27 +54,27 @@ def run_processes(url: str, name: str, count: int, logs: Path, look: Callable[[]
 def main() -> None:
     """The program of a process: the storage and the name of the sweep come in by standard input."""
     task = json.loads(sys.stdin.readline())
+    _belong_to_the_sweep()
     try:
-        with stopped_by_signals():
+        with interruptible():
             work(task["storage"], task["name"])
     except InputError as error:
         raise SystemExit(f"altprop: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(exit_status()) from None
 
 
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM, by which Slurm and others end a process, do what Ctrl-C does."""
+def _belong_to_the_sweep() -> None:
+    """Leave it to the sweep to say when this process ends; if the sweep itself is killed, end too."""
+    for name in ("SIGINT", "SIGHUP"):  # which a terminal sends to both of them
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def watch() -> None:
+        os.read(0, 1)  # until the other end of the pipe is closed; by sys.stdin Python could not end meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Thread(target=watch, daemon=True).start()
 
 
 def _start(url: str, name: str, log: Path) -> subprocess.Popen[str]:
@@ -79,8 +84,8 @@ def _start(url: str, name: str, log: Path) -> subprocess.Popen[str]:
         )
     # By a pipe: other users can read the command lines of all processes, and the URL may hold a password.
     assert process.stdin is not None
-    with process.stdin as pipe:
-        pipe.write(json.dumps({"storage": url, "name": name}) + "\n")
+    process.stdin.write(json.dumps({"storage": url, "name": name}) + "\n")
+    process.stdin.flush()  # and open as long as this process lives
     return process
 
 

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.records.files import read_checked
 from altprop.experiment.sweeps.objective import EXECUTIONS, Execution
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.queue import DOUBLE, ERROR, FATE, HANDED_BACK, RETRY_OF, Queue, held_values, is_given_up
@@ -99,7 +100,7 @@ class SweepResults(_Record):
         Args:
             folder: what ``results.folder`` was.
         """
-        results = cls.model_validate_json((Path(folder) / RESULTS).read_text(encoding="utf-8"))
+        results = cls.model_validate_json(read_checked(Path(folder) / RESULTS))
         return results.model_copy(update={"folder": Path(folder)})
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.options import Name, Options
+from altprop.experiment.options import MOST_SEEDS, Name, Options
 from altprop.experiment.recipes import dump_recipe, load_recipe, parse_recipe
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.recipes.shipped import find_recipe
@@ -35,9 +35,14 @@ class SweepSettings(Options):
     search: Search = Field(
         default="tpe", description="How to search: grid, tpe (learns from what it has seen), random."
     )
-    trials: int | None = Field(default=None, ge=1, description="How many trials. Unset: as the recipe says.")
+    trials: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="How many trials. Unset: as the recipe says."
+    )
     executions: int | None = Field(
-        default=None, ge=1, description="Networks for each trial, with different seeds. Unset: as the recipe says."
+        default=None,
+        ge=1,
+        le=MOST_SEEDS,
+        description="Networks for each trial, with different seeds. Unset: as the recipe says.",
     )
     storage: str | None = Field(
         default=None, description="Database for many machines: postgresql://user@host/db. Unset: a file, for this one."
@@ -48,6 +53,7 @@ class SweepSettings(Options):
     workers: int | None = Field(
         default=None,
         ge=0,
+        le=1024,
         description="Processes on this machine; 0 only sets the sweep up. Unset: 1, or 0 with --slurm.",
     )
     grace: int = Field(

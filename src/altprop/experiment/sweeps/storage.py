@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,24 @@ def _lock_from_the_start(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def said_in_a_line(url: str) -> Iterator[None]:
+    """Let what goes wrong with the database within this block be said as what is wrong with the disk is.
+
+    Raises:
+        InputError: it went wrong.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        cause = error.__cause__ or error
+        line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0] or type(cause).__name__
+        raise InputError(
+            f"The storage {without_password(url)} does not answer any more: {line}. The trials that have ended are "
+            f"kept: mend that, and the same command goes on with the sweep."
+        ) from error
 
 
 def fail_the_dead(study: optuna.Study) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import dump_recipe
+from altprop.experiment.records.folder import Folder
 from altprop.experiment.sweeps.output import write_sweep
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.processes import run_processes
@@ -18,7 +19,14 @@ from altprop.experiment.sweeps.queue import Queue
 from altprop.experiment.sweeps.results import SweepResults
 from altprop.experiment.sweeps.settings import SweepSettings
 from altprop.experiment.sweeps.slurm import slurm_script
-from altprop.experiment.sweeps.storage import DATABASE, STORAGE, open_storage, storage_url, without_password
+from altprop.experiment.sweeps.storage import (
+    DATABASE,
+    STORAGE,
+    open_storage,
+    said_in_a_line,
+    storage_url,
+    without_password,
+)
 from altprop.experiment.sweeps.working import quiet, work_through
 from altprop.experiment.training.watching import Watch
 
@@ -59,16 +67,16 @@ def sweep(settings: SweepSettings, *, watch: Watch | None = None) -> SweepResult
     watch, plan = watch or Watch(), settings.plan()
     _check_data(plan)
     with quiet():
-        queue, url = _set_up(settings, plan)
-        with queue:
+        queue, url, folder = _set_up(settings, plan)
+        with queue, said_in_a_line(url):
             if settings.slurm:
                 _write_script(settings, plan, url)
             watch.begin(plan.trials)
             try:
                 _run(settings, queue, url, watch)
             except KeyboardInterrupt:
-                raise SweepInterrupted(_finish(queue, url, settings.folder)) from None
-            return _finish(queue, url, settings.folder)
+                raise SweepInterrupted(_finish(queue, url, folder)) from None
+            return _finish(queue, url, folder)
 
 
 def _check_data(plan: Plan) -> None:
@@ -83,24 +91,22 @@ def _check_data(plan: Plan) -> None:
         )
 
 
-def _set_up(settings: SweepSettings, plan: Plan) -> tuple[Queue, str]:
-    folder = settings.folder
-    url = storage_url(settings.storage) if settings.storage else f"sqlite:///{folder / DATABASE}"
-    new = not folder.exists()
-    if not new and not ({DATABASE, STORAGE} & {file.name for file in folder.iterdir()}):
-        raise InputError(f"{folder} exists and holds no sweep. Choose another name (--name).")
+def _set_up(settings: SweepSettings, plan: Plan) -> tuple[Queue, str, Folder]:
+    url = storage_url(settings.storage) if settings.storage else f"sqlite:///{settings.folder / DATABASE}"
+    folder = Folder.join(settings.out, settings.sweep_name, kind="sweep")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         queue = Queue.create(open_storage(url, create=True), settings.sweep_name, plan)
-        (folder / STORAGE).write_text(f"{without_password(url)}\n", encoding="utf-8")
-        (folder / "recipe.yaml").write_text(dump_recipe(queue.plan.recipe), encoding="utf-8")
+        folder.write(STORAGE, f"{without_password(url)}\n")
+        folder.write("recipe.yaml", dump_recipe(queue.plan.recipe))
     except OSError as error:
-        raise InputError(f"A sweep cannot be written to {folder}: {error.strerror}. Choose another --out.") from error
+        raise InputError(
+            f"A sweep cannot be written to {folder.path}: {error.strerror}. Choose another --out."
+        ) from error
     except InputError:
-        if new:
-            shutil.rmtree(folder)
+        if not folder.resumed:
+            shutil.rmtree(folder.path)
         raise
-    return queue, url
+    return queue, url, folder
 
 
 def _run(settings: SweepSettings, queue: Queue, url: str, watch: Watch) -> None:
@@ -111,8 +117,8 @@ def _run(settings: SweepSettings, queue: Queue, url: str, watch: Watch) -> None:
         run_processes(url, settings.sweep_name, settings.processes, settings.folder, lambda: watch.reach(queue.ended()))
 
 
-def _finish(queue: Queue, url: str, folder: Path) -> SweepResults:
-    results = SweepResults.of(queue, url, folder)
+def _finish(queue: Queue, url: str, folder: Folder) -> SweepResults:
+    results = SweepResults.of(queue, url, folder.path)
     if results.left < len(results.trials):
         write_sweep(results, queue.study, folder)
     return results

@@ -21,7 +21,7 @@ from altprop.experiment.sweeps.objective import HopelessError, TakenOverError, r
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
 from altprop.experiment.sweeps.space import with_values
-from altprop.experiment.sweeps.storage import open_storage, storage_url
+from altprop.experiment.sweeps.storage import open_storage, said_in_a_line, storage_url
 from altprop.experiment.training.watching import Watch
 
 _STARTUP_TRIALS = 5  # before the first is stopped early, so many must have come to their end
@@ -49,7 +49,8 @@ def work(storage: str, name: str, *, watch: Watch | None = None) -> int:
         KeyboardInterrupt: the trial in hand was given back for others to take.
     """
     watch = watch or Watch()
-    with quiet(), Queue.load(open_storage(storage_url(storage), create=False), name) as queue:
+    url = storage_url(storage)
+    with quiet(), Queue.load(open_storage(url, create=False), name) as queue, said_in_a_line(url):
         watch.begin(queue.plan.trials)
         return work_through(queue, watch)
 

@@ -6,7 +6,6 @@ stays until then, for ``last`` also afterwards, as ``last-previous``. Nothing is
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -18,7 +17,15 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.records.files import flush_folder, write_through
+from altprop.experiment.records.files import (
+    DamagedError,
+    check_sum,
+    flush_folder,
+    seal,
+    sum_of,
+    unseal,
+    write_through,
+)
 
 LAST, PREVIOUS, BEST = "last", "last-previous", "best"
 
@@ -57,13 +64,16 @@ def write_checkpoint(snapshot: Snapshot, folder: Path, *, keep: Path | None = No
         _STATE: save(snapshot.tensors),
         _FACTS: json.dumps(snapshot.facts).encode(),
     }
-    facts = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
-    files[_MANIFEST] = json.dumps({"format": 1, "files": facts}, indent=2).encode()
+    files[_MANIFEST] = seal({"format": 1, "files": {name: sum_of(data) for name, data in files.items()}})
     new = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")
-    new.mkdir()
-    for name, data in files.items():
-        write_through(new / name, data)
-    flush_folder(new)
+    try:
+        new.mkdir()
+        for name, data in files.items():
+            write_through(new / name, data)
+        flush_folder(new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)  # on a full disk, it takes what little room there is
+        raise
     old = keep or folder.with_name(f"{folder.name}-previous")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -139,24 +149,18 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    file = folder / _MANIFEST
     try:
-        entries: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["files"]
-        if not {_MODEL, _STATE, _FACTS} <= entries.keys():
-            raise KeyError("files")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenCheckpointError(f"{file} is missing or damaged.") from error
+        entries: dict[str, dict[str, Any]] = unseal(folder / _MANIFEST)["files"]
+    except DamagedError as error:
+        raise BrokenCheckpointError(f"{folder / _MANIFEST} is missing or damaged.") from error
     return entries
 
 
 def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
     file = folder / name
     try:
-        data = file.read_bytes()
+        return check_sum(file, file.read_bytes(), entry)
     except OSError as error:
         raise BrokenCheckpointError(f"{file} cannot be read: {error.strerror}.") from error
-    if len(data) != entry["bytes"]:
-        raise BrokenCheckpointError(f"{file} has {len(data)} bytes instead of {entry['bytes']}.")
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise BrokenCheckpointError(f"{file} is corrupted: its checksum is another.")
-    return data
+    except DamagedError as error:
+        raise BrokenCheckpointError(str(error)) from error

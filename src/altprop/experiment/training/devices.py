@@ -18,6 +18,8 @@ from torch.distributed.fsdp import fully_shard
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import MachineSection
 
+_PER_CORE = 8
+
 
 def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fabric:
     """Start what a recipe's ``machine`` asks for: in several processes, each of them comes by here.
@@ -29,6 +31,12 @@ def make_fabric(section: MachineSection, loggers: list[Any] | None = None) -> Fa
     Raises:
         InputError: there is no such machine.
     """
+    most = _PER_CORE * (os.cpu_count() or 1)
+    if section.accelerator == "cpu" and isinstance(section.devices, int) and section.devices > most:
+        raise InputError(
+            f"machine.devices: {section.devices} processes on {os.cpu_count()} cores would only wait for each other: "
+            f"at most {most} are started here."
+        )
     alone = section.strategy == "auto" and section.devices == 1 and section.nodes == 1
     started = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
     if alone and started > 1:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from altprop.experiment.records.files import sealed_line, write_whole
 from altprop.experiment.records.training import EpochFigures
 from altprop.experiment.training import snapshots
 from altprop.experiment.training.checkpoints import (
@@ -96,8 +97,7 @@ class FolderKeeper:
             remove_unfinished(self._folder)
             if not loop.step:
                 remove_checkpoints(self._folder)
-            lines = [figures.model_dump_json() + "\n" for figures in loop.history]
-            (self._folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
+            write_whole(self._folder / "history.jsonl", "".join(map(sealed_line, loop.dumped)))
             self._logs = make_logs(self._job.recipe, self._folder, loop.history)
         loop.fabric.barrier()
 
@@ -111,7 +111,7 @@ class FolderKeeper:
         """See :class:`Keeper`."""
         if self._first:
             with (self._folder / "history.jsonl").open("a", encoding="utf-8") as out:
-                out.write(figures.model_dump_json() + "\n")
+                out.write(sealed_line(figures.model_dump()))
         for log in self._logs:
             log.add(figures)
         best = best_epoch(self._loop.history, self._job.monitor, lower=self._job.lower_is_better)

@@ -1,22 +1,48 @@
-"""When a training ends before its time: by its figures, or because someone asks for it."""
+"""When work ends before its time: by its figures, or because someone asks for it.
+
+There is one story for every command. Ctrl-C, SIGTERM (of Slurm and ``kill``) and SIGHUP (the terminal is gone) raise
+KeyboardInterrupt within :func:`interruptible`; within :class:`Stop` they only ask a training to end at its next step.
+Either way what is done is kept, and :func:`exit_status` is what a shell expects.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from altprop.experiment.records.training import EpochFigures
+if TYPE_CHECKING:
+    from altprop.experiment.records.training import EpochFigures
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+_came = [signal.SIGINT]
+"""The last signal that asked this process to end: signals are the process's, and so is this."""
+
+
+def exit_status() -> int:
+    """The status of a command that was asked to end: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."""
+    return 128 + _came[0]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within this block SIGTERM and SIGHUP do what Ctrl-C does. On other threads than the main one nothing changes."""
+    _came[0] = signal.SIGINT
+    before = _handle(_interrupt)
+    try:
+        yield
+    finally:
+        _restore(before)
 
 
 class Stop:
-    """Within this block Ctrl-C and SIGTERM, which Slurm sends before it takes a machine away, only ask for the end.
+    """Within this block Ctrl-C, SIGTERM and SIGHUP only ask for the end; a second one does what it did before.
 
-    A second one ends the program as ever. On other threads than the main one signals are left alone.
+    On other threads than the main one signals are left alone.
 
     Attributes:
         asked: whether one came.
@@ -27,22 +53,36 @@ class Stop:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        self._before = _handle(self._ask)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        _restore(self._before)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        _came[0] = signal.Signals(number)
         self.asked = True
-        self._restore()
+        _restore(self._before)
 
-    def _restore(self) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _came[0] = signal.Signals(number)
+    raise KeyboardInterrupt
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Take the signals, but for those that are to be ignored, as SIGHUP is under nohup; what handled them before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    taken = [number for number in _SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    return {number: signal.signal(number, handler) for number in taken}
+
+
+def _restore(before: dict[int, Any]) -> None:
+    while before:
+        signal.signal(*before.popitem())
 
 
 def best_epoch(
