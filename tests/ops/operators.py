@@ -97,6 +97,12 @@ class Sample:
             return self.function.dim
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("dim", -1)
 
+    @property
+    def reduction(self):
+        """How a function that reduces (``scatter_reduce``, ``segment_reduce``) does so."""
+        given = [value for value in (*self.args, self.kwargs.get("reduce")) if isinstance(value, str)]
+        return given[0]
+
     def leaves(self):
         return [tensor.detach().clone().requires_grad_() for tensor in self.tensors]
 

@@ -61,7 +61,10 @@ def tried(call, rule, twin):
     law = laws.class_of(functions)
     if handed.unknown:
         law = "unknown" if len(set(functions)) == 1 else None
-    off = laws.difference(handed.R, laws.expected(law, functions, call, rule))
+    expected = laws.expected(law, functions, call, rule)
+    if expected is None and law not in (None, "several", "attention"):
+        return f"has no law, but is a {law}", handed.unknown
+    off = laws.difference(handed.R, expected)
     return (None if off < TOLERANCE else f"off from the law of a {law} by {off:.2g}"), handed.unknown
 
 

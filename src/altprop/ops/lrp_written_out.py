@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from altprop.ops.lrp_activations import activation
+from altprop.ops.lrp_activations import activation, normalisation
 from altprop.ops.lrp_common import constant, dependent, depends, finish, mixture, move, ordinary
 from altprop.ops.lrp_products import add, elementwise_product, quotient, softmax
 from altprop.ops.lrp_run import Run
@@ -83,6 +83,20 @@ def cosine_similarity(run: Run, x1: Tensor, x2: Tensor, dim: int = 1, eps: float
     norm, other = (constant(torch.linalg.vector_norm, x, dim=dim).clamp(min=eps) for x in (x1, x2))
     products = elementwise_product(run, torch.mul, x1, x2)
     return quotient(run, torch.div, mixture(run, torch.sum, products, dim), norm * other)
+
+
+def rms_norm(
+    run: Run, function: Callable[..., Any], input: Tensor, normalized_shape: Any, weight: Any = None, eps: Any = None
+) -> Any:
+    """x divided by its size; a product of two activations if the weight depends on the input."""
+    rule = _scaled_rms_norm if depends(weight) else normalisation
+    return rule(run, function, input, normalized_shape, weight, eps)
+
+
+@written_out
+def _scaled_rms_norm(run: Run, input: Any, normalized_shape: Any, weight: Tensor, eps: Any) -> Any:
+    normalised = normalisation(run, F.rms_norm, input, normalized_shape, None, eps)
+    return elementwise_product(run, torch.mul, normalised, weight)
 
 
 def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:
