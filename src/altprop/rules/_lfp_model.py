@@ -141,8 +141,8 @@ class _State:
             attachment,
             "untouched",
             f"{attachment.rule!r} never acted on {listed(found)}, which received a gradient: an ordinary one. It acts "
-            f"where the model or one of its modules is called, as in model(x), not where model.forward(x) or functions of "
-            f"torch are.",
+            f"where the model or one of its modules is called, as in model(x), not where model.forward(x) or "
+            f"functions of torch are.",
         )
 
 

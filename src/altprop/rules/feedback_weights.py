@@ -34,7 +34,6 @@ _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 class _FeedbackRule(Rule):
     """What the three rules share: which layers they take, and where the state is drawn from."""
 
-    _keeps_state_on_layers = True
     _layer: type[FeedbackLayer]
     _road: str
 
@@ -50,6 +49,9 @@ class _FeedbackRule(Rule):
 
     def _check(self, model: nn.Module) -> None:
         """Warn of what the rule would do otherwise than it says."""
+
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        return operation_of(type(module)) is not None
 
     def _install(self, model: nn.Module) -> None:
         layers = _layers(self, model)
