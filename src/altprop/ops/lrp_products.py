@@ -43,6 +43,13 @@ def add(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kw
     return _sum_of(run, function, a, b, constant(function, a, b))
 
 
+def subtract(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """z = a − b: a :func:`mixture`; a itself if b is the number 0."""
+    if depends(a) and is_number(b, 0.0):
+        return move(run, torch.clone, a)
+    return mixture(run, function, a, b, *args, **kwargs)
+
+
 def _sum_of(run: Run, function: Callable[..., Any], a: Tensor, b: Tensor, z: Tensor) -> Tensor:
     """z = a + b, with its way back."""
     inputs = dependent((a, b))

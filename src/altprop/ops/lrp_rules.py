@@ -41,6 +41,7 @@ from altprop.ops.lrp_products import (
     quotient,
     quotient_added,
     softmax,
+    subtract,
 )
 from altprop.ops.lrp_run import Run
 from altprop.ops.lrp_written_out import (
@@ -91,9 +92,10 @@ def _out_of_place() -> Groups:
         (names.DROPOUTS, dropout),
         (("embedding",), embedding),
         # mixtures: in proportion to contributions
-        (_but(names.MIXTURES, "add", "__add__", "__radd__", "index_put", *_ALPHA_DROPOUTS), mixture),
+        (_but(names.MIXTURES, *_SUMS, *_DIFFERENCES, "index_put", *_ALPHA_DROPOUTS), mixture),
         (names.FOURIER, mixture),
-        (("add", "__add__", "__radd__"), add),
+        (_SUMS, add),
+        (_DIFFERENCES, subtract),
         (("index_put",), index_put),
         (_ALPHA_DROPOUTS, alpha_dropout),
         (names.SAMPLERS, sampler),
@@ -141,6 +143,8 @@ def _out_of_place() -> Groups:
     ]
 
 
+_SUMS = ("add", "__add__", "__radd__")
+_DIFFERENCES = ("sub", "subtract", "__sub__")
 _DEGREES = {
     "var": 2, "cov": 2, "inv": -1, "inverse": -1, "inv_ex": -1, "pinv": -1, "pinverse": -1, "tensorinv": -1,
     "cholesky": 0.5, "cholesky_ex": 0.5, "cholesky_inverse": -2,
