@@ -39,8 +39,12 @@ def enter(
     a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """:func:`settled` for an input, :func:`scale` for a weight and a bias, in one node; each may be left out."""
-    apply = _Enter.apply if torch.compiler.is_compiling() else _enter
-    entered: tuple[Tensor | None, Tensor | None, Tensor | None] = apply(a, w, b, epsilon, minimum)
+    entered: tuple[Tensor | None, Tensor | None, Tensor | None]
+    if torch.compiler.is_compiling():
+        entered = _Enter.apply(a, w, b, epsilon, minimum, False)
+    else:
+        rectified = a is not None and a.grad_fn is not None and a.grad_fn.name() == "ReluBackward0"
+        entered = _enter(a, w, b, epsilon, minimum, rectified)
     return entered
 
 
@@ -87,12 +91,12 @@ def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
     return connected
 
 
-def apply_factor(g: Tensor, z: Tensor, epsilon: float) -> Tensor:
-    """The credit ``g`` times the deferred factor of ``z``."""
+def apply_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) -> Tensor:
+    """The credit ``g`` times the deferred factor of ``z``, which has no negative value if ``rectified``."""
     if epsilon == SPIKES:
         return g * z
     # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
-    denominator = z.abs().add_(epsilon)
+    denominator = z + epsilon if rectified else z.abs().add_(epsilon)
     if _is_recorded() or g.is_complex():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
     # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
@@ -122,11 +126,17 @@ def _scale_own_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
 class _Enter(Function):
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
+        ctx: Any,
+        a: Tensor | None,
+        w: Tensor | None,
+        b: Tensor | None,
+        epsilon: float,
+        minimum: float,
+        rectified: bool,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(a, w, b)
         ctx.kept = None  # what was saved, with a copy of a, once a is overwritten
-        ctx.epsilon, ctx.minimum = epsilon, minimum
+        ctx.epsilon, ctx.minimum, ctx.rectified = epsilon, minimum, rectified
         ctx.set_materialize_grads(False)
         return (
             None if a is None else a.detach(),
@@ -137,19 +147,19 @@ class _Enter(Function):
     @staticmethod
     def backward(
         ctx: Any, g_a: Tensor | None, g_w: Tensor | None, g_b: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         a, w, b = ctx.saved_tensors if ctx.kept is None else ctx.kept
         return (
-            None if g_a is None else apply_factor(g_a, a, ctx.epsilon),
+            None if g_a is None else apply_factor(g_a, a, ctx.epsilon, ctx.rectified),
             None if g_w is None else _scale_own_gradient(g_w, w, ctx.minimum),
             None if g_b is None else scale_gradient(g_b, b, ctx.minimum),
+            None,
             None,
             None,
         )
 
 
-# Function.apply without its look for tensors of torch.func's transforms, which are refused at the model's call: it would
-# take as long as the rest.
+# Function.apply without its look for tensors of the transforms of torch.func, which are refused at the model's call.
 _enter = super(Function, _Enter).apply
 
 

@@ -19,7 +19,7 @@ from torch.overrides import (
 from torch.utils._pytree import tree_leaves
 
 from altprop.ops.names import OpRule, overwrites
-from altprop.ops.operands import by_place
+from altprop.ops.operands import by_place, by_place_traced
 from altprop.ops.witness import Witness, sequence_number
 
 P = ParamSpec("P")
@@ -129,14 +129,14 @@ class Interceptor(TorchFunctionMode):
                 result = self._answer(func, None, func, args, kwargs)
         else:
             result = self._answer(func, rule, func, args, kwargs)
-        if sequence_number() != before:
-            self.witness.note(func, before)
+        self.witness.note(func, before)
         return result
 
     def _traced(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not torch.is_grad_enabled():
             return self._without_gradient(func, args, kwargs)
-        args, kwargs = by_place(func, args, kwargs)
+        if kwargs:
+            args, kwargs = by_place_traced(func, args, kwargs)
         return self._answer(func, self.rule_of(func), func, args, kwargs)
 
     def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -217,6 +217,8 @@ def active_interceptor() -> Interceptor | None:
 
 def _entered() -> list[Interceptor]:
     """The interceptors entered on this thread, the innermost last."""
+    if not torch._C._len_torch_function_stack():
+        return []
     stack = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     return [mode for mode in stack if isinstance(mode, Interceptor)]
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import ref
 
-import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
+from altprop._switches import without_gradients
 from altprop.ops.credit import SPIKES, enter, scale, settled
 from altprop.ops.lfp_unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
@@ -299,7 +299,7 @@ class LFPPass:
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
-        torch.no_grad()(self.before_overwriting)(base)
+        without_gradients(self.before_overwriting)(base)
         base.copy_(self.settle(copy))
         self._settled_bases.append(base)
         self.defer(base, 0.0)

@@ -46,8 +46,6 @@ def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
         >>> [len(part) for part in by_place(F.linear, (x,), {"weight": w})]
         [2, 0]
     """
-    if torch.compiler.is_compiling():
-        return _moved(_COMPILED.get(getattr(function, "__name__", ""), _ANY), (), args, kwargs)
     if not any(map(_is_operand, kwargs.values())):
         return args, kwargs
     operands = {name for name, value in kwargs.items() if _is_operand(value)}
@@ -55,6 +53,11 @@ def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
         if operands <= {*names[len(args) :], *by_name_alone}:
             return _moved(names, defaults, args, kwargs)
     return args, kwargs
+
+
+def by_place_traced(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """:func:`by_place` for the tracer of torch.compile, as far as it can follow."""
+    return _moved(_COMPILED.get(getattr(function, "__name__", ""), _ANY), (), args, kwargs)
 
 
 def _is_operand(value: Any) -> bool:

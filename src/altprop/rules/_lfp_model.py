@@ -60,11 +60,18 @@ def uninstall(model: nn.Module) -> None:
         module.__dict__.pop(_PART, None)
 
 
+# Values that move unchanged carry their credit along: called by themselves, the ordinary gradient is LFP's.
+_MOVES = {
+    nn.ReLU, nn.Identity, nn.Flatten, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+}  # fmt: skip
+
+
 def _can_run(module: nn.Module, rule: OpRule | None) -> bool:
     """Whether ``module``, called by itself, is a part of the network; without parameters it could be a loss."""
     if isinstance(module, torch.jit.ScriptModule | parametrize.ParametrizationList) or "_orig_mod" in module._modules:
         return False
-    if type(module).forward is nn.Module.forward:
+    if type(module).forward is nn.Module.forward or type(module) in _MOVES:
         return False
     where = type(module).__module__
     torchs_own = where.startswith("torch.nn.modules.") and not where.endswith((".loss", ".distance"))
