@@ -143,7 +143,6 @@ class Rule(ABC):
     """
 
     _takes_quantised_layers = False
-    _keeps_state_on_layers = False
 
     @abstractmethod
     def _install(self, model: nn.Module) -> None:
@@ -152,6 +151,10 @@ class Rule(ABC):
     @abstractmethod
     def _uninstall(self, model: nn.Module) -> None:
         """Undo :meth:`_install` exactly."""
+
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        """Whether attaching would have changed ``module``, which was put into the model as ``name`` since."""
+        return False
 
     def _explain(self, module: nn.Module) -> tuple[str, str] | None:
         """How the rule changes ``module``'s way back: a label and a line, or None. For :func:`altprop.inspect`."""

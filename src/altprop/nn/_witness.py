@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
-from altprop.nn._operations import operation_of, weight_names
+from altprop.nn._operations import weight_names
 from altprop.rule import Attachment, owner_of
 
 _told: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -80,19 +80,24 @@ def _tell(attachment: Attachment) -> None:
 
 
 def watch_for_new_layers() -> None:
-    """Warn of layers that are added to a model after a rule with feedback weights was attached."""
+    """Tell the user of layers that are put into a model after a rule that changes layers was attached to it."""
     known = nn.modules.module._global_module_registration_hooks
     if _tell_of_new_layers not in known.values():
         nn.modules.module.register_module_module_registration_hook(_tell_of_new_layers)
 
 
 def _tell_of_new_layers(module: nn.Module, name: str, new: nn.Module | None) -> None:
-    found = () if new is None else [path for path, part in new.named_modules() if operation_of(type(part)) is not None]
-    attachment = owner_of(module) if found else None
-    if attachment is None or not attachment.rule._keeps_state_on_layers:
+    of_a_weight = isinstance(module, ParametrizationList) or isinstance(new, ParametrizationList)
+    if new is None or of_a_weight or not any(True for _ in new.parameters()):
+        return
+    attachment = owner_of(module)
+    if attachment is None:
         return
     where = next(path for path, part in attachment.model.named_modules() if part is module)
-    names = [".".join(filter(None, (where, name, path))) for path in found]
+    found = {".".join(filter(None, (where, name, path))): part for path, part in new.named_modules()}
+    names = [path for path, part in found.items() if attachment.rule._misses(path, part)]
+    if not names:
+        return
     attachment.rule._tell(
         f"{attachment.rule!r} was attached before these layers were put into the model: {', '.join(names)}. They keep "
         f"backprop until it is removed and attached again.",

@@ -17,6 +17,7 @@ from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
 from altprop._switches import without_autocast
 from altprop._unsupported import refuse_transforms
+from altprop.nn._witness import watch_for_new_layers
 from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
 from altprop.rules._hooks import hook_of_kind, remove_hooks
@@ -27,7 +28,7 @@ from altprop.rules._in_force import (
     warn_of_uncut_weights,
     watch_the_named_output,
 )
-from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, last_layer, named
+from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, is_layer, last_layer, named
 from altprop.rules._masks import Mask, MaskArgument, masks_given, takers_of_masks
 from altprop.rules._outputs import Reached, check_not_a_loss, chosen_of, rebuild, tracks_who_is_reached
 
@@ -90,8 +91,13 @@ class DirectRule(Rule):
     def _clear(self, model: nn.Module) -> None:
         """Undo :meth:`_prepare`, even if it was interrupted, and remove what was drawn since."""
 
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        cut = is_layer(module) if self.blocks is None else name in self.blocks
+        return cut and hook_of_kind(module, Cut) is None
+
     def _install(self, model: nn.Module) -> None:
         last_layer(model)
+        watch_for_new_layers()
         cuts = cut_points(model, self.blocks)
         output = named(model, self.output, "output=") if self.output else model
         masked = takers_of_masks(model, self.mask) if self._teaches else []

@@ -144,13 +144,12 @@ class _State:
         if attachment is None or self.compiled:
             return
         self.unwatch()
-        names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
         tell(
             attachment,
             "untouched",
-            f"{attachment.rule!r} never acted on {names}, which received a gradient: an ordinary one. It acts where "
-            f"the model or one of its modules is called, as in model(x), not where model.forward(x) or functions of "
-            f"torch are.",
+            f"{attachment.rule!r} never acted on {listed(found)}, which received a gradient: an ordinary one. It acts "
+            f"where the model or one of its modules is called, as in model(x), not where model.forward(x) or "
+            f"functions of torch are.",
         )
 
 
@@ -187,6 +186,11 @@ def tell(attachment: Attachment, key: str, message: str) -> None:
     if key not in attachment.warned and not torch.compiler.is_compiling():
         attachment.warned.add(key)
         warnings.warn(message, stacklevel=3)
+
+
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 class WholeModel:
@@ -298,6 +302,7 @@ def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor,
             f"every such operation.",
         )
     if attachment.rule.output:  # type: ignore[attr-defined]
+        _tell_of_parameters_of_the_loss(attachment, interceptor.settings.of_the_loss)
         return
     for result in results:
         if result.dim() == 0 and result.requires_grad and looks_like_a_loss(result, interceptor.witness):
@@ -309,3 +314,17 @@ def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor,
                 f"If it is a loss, name the module whose output is the network's, LFP(output=...), or compute the loss "
                 f"outside the model.",
             )
+
+
+def _tell_of_parameters_of_the_loss(attachment: Attachment, used: list[Tensor]) -> None:
+    if not used or "of the loss" in attachment.warned:
+        return
+    ids, rule = {id(parameter) for parameter in used}, attachment.rule
+    found = [name for name, parameter in attachment.model.named_parameters() if id(parameter) in ids]
+    if found:
+        tell(
+            attachment,
+            "of the loss",
+            f"{rule!r} takes what runs after {rule.output!r} for the loss, and it uses "  # type: ignore[attr-defined]
+            f"{listed(found)}: ordinary gradients. If they belong to the network, name a later module as its output.",
+        )

@@ -32,7 +32,6 @@ _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 class _FeedbackRule(Rule):
     """The base class of the three rules: finds the layers and draws their state."""
 
-    _keeps_state_on_layers = True
     _layer: type[FeedbackLayer]
     _summary: str
 
@@ -48,6 +47,9 @@ class _FeedbackRule(Rule):
 
     def _check(self, model: nn.Module) -> None:
         """Warn where the rule will not do what its name says."""
+
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        return operation_of(type(module)) is not None
 
     def _install(self, model: nn.Module) -> None:
         layers: list[Any] = _layers(self, model)

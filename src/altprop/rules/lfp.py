@@ -48,7 +48,8 @@ class LFP(Rule):
         activations: functions, and classes of modules, of your own that are activations (one value in, one value out,
             with or without a derivative). torch's and altprop's are known already.
         output: the name of the submodule whose output is the network's, if the model computes its loss itself: what it
-            does after that module returned is the loss, and has its ordinary gradient. By default the model's output.
+            does after that module returned is the loss, and has its ordinary gradient; a warning names the parameters
+            that it uses. By default the model's output.
         strict: raise on an operation that has no rule; otherwise it keeps its ordinary gradient, and warns once.
 
     Raises:

@@ -31,6 +31,7 @@ def _taken(lfp: LFPPass, value: Any) -> Any:
     if not isinstance(value, Tensor) or not value.requires_grad:
         return value
     if lfp.mark(value) == PARAMETER:
+        lfp.of_the_loss.append(value)
         if lfp.acted is not None:
             lfp.acted(value)
         return value

@@ -54,6 +54,7 @@ class LFPPass:
     Attributes:
         pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
         start: the number of the pass's first autograd node.
+        of_the_loss: parameters that what is taken for the loss uses.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class LFPPass:
         self._ids: set[int] = set()
         self.pending: dict[int, Tensor] = {}
         self._applied_bases: list[Tensor] = []
+        self.of_the_loss: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
         self.start = 0 if compiling else sequence_number()
         for argument in self._arguments:

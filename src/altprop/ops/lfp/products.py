@@ -164,6 +164,13 @@ def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs
     return _in_proportion(lfp, function, args, _places(lfp, args))
 
 
+def reduction(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """``scatter_reduce`` and its like: a sum or mean mixes, the winner of a contest takes all, a product shares."""
+    how = next(value for value in (*args, *kwargs.values()) if isinstance(value, str))
+    rule = {"sum": mixture, "mean": mixture, "prod": homogeneous}.get(how, move)
+    return rule(lfp, function, *args, **kwargs)
+
+
 def matrix_quotient(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A⁻¹B: half of the reward to each, in proportion to x·∂z/∂x."""
     if torch.compiler.is_compiling():

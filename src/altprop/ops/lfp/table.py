@@ -30,6 +30,7 @@ from altprop.ops.lfp.products import (
     power,
     product_with_log,
     quotient,
+    reduction,
     reflected_quotient,
     square_form,
 )
@@ -57,6 +58,7 @@ def _table() -> dict[names.Key, OpRule]:
         (("bilinear", "cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul"), matrix_product),
         (("var", "cov"), square_form),
         (("inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv"), inverse),
+        (("scatter_reduce", "index_reduce", "segment_reduce"), reduction),
         (("real",), ordinary),
         (("cosine_similarity",), cosine_similarity),
         (("pairwise_distance",), mixture),

@@ -127,7 +127,7 @@ def _is_in_place(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
 @lru_cache(maxsize=512)
 def _place_of_inplace(function: Callable[..., Any]) -> int:
     """The place of ``inplace`` among the arguments; 0 if there is none (those of C++ have none)."""
-    if not hasattr(function, "__code__"):
+    if not hasattr(inspect.unwrap(function), "__code__"):
         return 0
     arguments = list(inspect.signature(function).parameters)
     return arguments.index("inplace") if "inplace" in arguments else 0

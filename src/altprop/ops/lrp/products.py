@@ -43,6 +43,13 @@ def add(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, 
     return _sum_of(lrp, function, a, b, constant(function, a, b))
 
 
+def subtract(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """z = a − b: a :func:`mixture`; a itself if b is the number 0."""
+    if depends(a) and is_number(b, 0.0):
+        return move(lrp, torch.clone, a)
+    return mixture(lrp, function, a, b, *args, **kwargs)
+
+
 def _sum_of(lrp: LRPPass, function: Callable[..., Any], a: Tensor, b: Tensor, z: Tensor) -> Tensor:
     """z = a + b with a :class:`Sum` node on it."""
     inputs = dependent((a, b))

@@ -42,6 +42,7 @@ from altprop.ops.lrp.products import (
     quotient,
     quotient_added,
     softmax,
+    subtract,
 )
 from altprop.ops.lrp.written_out import (
     cosine_similarity,
@@ -54,6 +55,7 @@ from altprop.ops.lrp.written_out import (
     mse_loss,
     product_with_log,
     product_with_log1p,
+    rms_norm,
     smooth_l1_loss,
     softmin,
 )
@@ -75,7 +77,12 @@ def _out_of_place() -> Groups:
         (("addcdiv",), quotient_added),
         (("lerp",), lerp),
         # activations
-        ((*names.ACTIVATIONS, *names.SECOND_OPERAND_ACTIVATIONS, step, sign, "prelu", "log_softmax"), activation),
+        (
+            (*_but(names.ACTIVATIONS, *_REFLECTED), *names.SECOND_OPERAND_ACTIVATIONS, "prelu", "log_softmax"),
+            activation,
+        ),
+        ((step, sign), activation),
+        (_REFLECTED, reflected),
         (("relu", "relu_"), relu),
         (("glu",), gated_linear_unit),
         # values that only move; the winner of a contest takes all
@@ -85,24 +92,26 @@ def _out_of_place() -> Groups:
         (names.DROPOUTS, dropout),
         (("embedding",), embedding),
         # mixtures: in proportion to contributions
-        (_but(names.MIXTURES, "add", "__add__", "__radd__", "index_put", *_ALPHA_DROPOUTS), mixture),
+        (_but(names.MIXTURES, *_SUMS, *_DIFFERENCES, "index_put", *_ALPHA_DROPOUTS), mixture),
         (names.FOURIER, mixture),
-        (("add", "__add__", "__radd__"), add),
+        (_SUMS, add),
+        (_DIFFERENCES, subtract),
         (("index_put",), index_put),
         (_ALPHA_DROPOUTS, alpha_dropout),
         (names.SAMPLERS, sampler),
         (("embedding_bag",), embedding_bag),
         # homogeneous of another degree
         *(((name,), of_degree(degree)) for name, degree in _DEGREES.items()),
-        (_but(names.HOMOGENEOUS, *_DEGREES, *_PRODUCTS, "scatter_reduce", "segment_reduce"), homogeneous),
-        (("scatter_reduce",), scatter_reduce),
+        (_but(names.HOMOGENEOUS, *_DEGREES, *_PRODUCTS, *_REDUCTIONS, "segment_reduce"), homogeneous),
+        (_REDUCTIONS, scatter_reduce),
         (("segment_reduce",), segment_reduce),
         # normalisations
         (("batch_norm",), batch_norm),
         (("layer_norm",), layer_norm),
         (("group_norm",), group_norm),
         (("instance_norm",), instance_norm),
-        (("rms_norm", "normalize", "local_response_norm"), normalisation),
+        (("rms_norm",), rms_norm),
+        (("normalize", "local_response_norm"), normalisation),
         # products and quotients
         (names.ELEMENTWISE_PRODUCTS, elementwise_product),
         ((*names.MATRIX_PRODUCTS, *_PRODUCTS), matrix_product),
@@ -134,6 +143,8 @@ def _out_of_place() -> Groups:
     ]
 
 
+_SUMS = ("add", "__add__", "__radd__")
+_DIFFERENCES = ("sub", "subtract", "__sub__")
 _DEGREES = {
     "var": 2, "cov": 2, "inv": -1, "inverse": -1, "inv_ex": -1, "pinv": -1, "pinverse": -1, "tensorinv": -1,
     "cholesky": 0.5, "cholesky_ex": 0.5, "cholesky_inverse": -2,
@@ -141,6 +152,8 @@ _DEGREES = {
 """Of functions of one tensor."""
 _PRODUCTS = ("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul")
 """Of tensors, each of which has its part."""
+_REFLECTED = ("__rpow__", "__rtruediv__", "__rdiv__")
+_REDUCTIONS = ("scatter_reduce", "index_reduce")
 
 
 def _in_place(table: Mapping[Key, OpRule]) -> Groups:
@@ -191,6 +204,17 @@ def of_degree(degree: float) -> OpRule:
 
     homogeneous_of_degree.__doc__ = homogeneous.__doc__
     return homogeneous_of_degree
+
+
+def reflected(lrp: LRPPass, function: Callable[..., Any], b: Tensor, a: Any) -> Any:
+    """a / b or a ** b, called as a method of b: all to a, as if it were written so; all to b if a is a constant."""
+    if not depends(a):
+        return activation(lrp, function, b, a)
+
+    def straight(a: Tensor, b: Tensor) -> Any:
+        return function(b, a)
+
+    return activation(lrp, straight, a, b)
 
 
 def sampler(lrp: LRPPass, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:

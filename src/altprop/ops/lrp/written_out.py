@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from altprop.ops.lrp.activations import activation
+from altprop.ops.lrp.activations import activation, normalisation
 from altprop.ops.lrp.basics import attach_node, constant, dependent, depends, mixture, move, ordinary
 from altprop.ops.lrp.facts import facts_from
 from altprop.ops.lrp.nodes import Pass
@@ -83,6 +83,20 @@ def cosine_similarity(lrp: LRPPass, x1: Tensor, x2: Tensor, dim: int = 1, eps: f
     norm, other = (constant(torch.linalg.vector_norm, x, dim=dim).clamp(min=eps) for x in (x1, x2))
     products = elementwise_product(lrp, torch.mul, x1, x2)
     return quotient(lrp, torch.div, mixture(lrp, torch.sum, products, dim), norm * other)
+
+
+def rms_norm(
+    lrp: LRPPass, function: Callable[..., Any], input: Tensor, shape: Any, weight: Any = None, eps: Any = None
+) -> Any:
+    """x divided by its size; a product of two activations if the weight depends on the input."""
+    rule = _scaled_rms_norm if depends(weight) else normalisation
+    return rule(lrp, function, input, shape, weight, eps)
+
+
+@written_out
+def _scaled_rms_norm(lrp: LRPPass, input: Any, shape: Any, weight: Tensor, eps: Any) -> Any:
+    normalised = normalisation(lrp, F.rms_norm, input, shape, None, eps)
+    return elementwise_product(lrp, torch.mul, normalised, weight)
 
 
 def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:
