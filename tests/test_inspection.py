@@ -1,11 +1,19 @@
 """altprop.inspect lists what will happen, and changes nothing."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 import altprop
+from altprop.explain.rules import RelevanceRule
+from altprop.ops.lfp.neurons import NEURON_RULES
+from altprop.ops.lfp.table import LFP_TABLE, MODULE_RULES
+from altprop.ops.lfp.updates import gamma_sum, hebbian_sum, oja_sum
+from altprop.ops.lrp.in_place import fallback
+from altprop.ops.lrp.table import LRP_TABLE
 
 
 class Net(nn.Module):
@@ -87,6 +95,21 @@ def test_lrp_shows_the_rule_of_each_layer_and_what_has_none():
         ("4", "atan2", "gradient", False),
     ]
     assert all(o.summary for o in found)
+
+
+RULES_OF_OPERATIONS = {
+    *LFP_TABLE.values(), *MODULE_RULES.values(), *NEURON_RULES.values(), *LRP_TABLE.values(), fallback,
+    gamma_sum, hebbian_sum, oja_sum,
+}  # fmt: skip
+RULES_OF_LAYERS = {
+    rule for rule in vars(altprop.explain).values() if isinstance(rule, type) and issubclass(rule, RelevanceRule)
+}
+
+
+def test_what_a_rule_does_is_a_plain_sentence():
+    """inspect prints the first line of a rule's docstring: a sentence, without the markup of documentation pages."""
+    summaries = {str(rule.__doc__).partition("\n")[0] for rule in RULES_OF_OPERATIONS | RULES_OF_LAYERS}
+    assert not {line for line in summaries if not line.endswith(".") or re.search(r":\w+:`|``|\*reward\*", line)}
 
 
 def test_the_lrp_of_another_model_is_refused():

@@ -2,33 +2,21 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 import altprop
 from altprop.explain import composites
 from altprop.ops import names
+from tests.every_rule import RULES
+from tests.identities import IDENTITIES, Apply
 
 WIDTH = 6
-
-RULES = {
-    "backprop": altprop.Backprop(),
-    "fa": altprop.FeedbackAlignment(seed=0),
-    "sign-symmetric": altprop.SignSymmetric("batchwise", seed=0),
-    "kolen-pollack": altprop.KolenPollack(seed=0),
-    "lfp": altprop.LFP(),
-    "lfp-gamma": altprop.LFP(gamma=0.25),
-    "dfa": altprop.DFA(seed=0),
-    "drtp": altprop.DRTP(seed=0),
-    "local-loss": altprop.LocalLoss(seed=0),
-    "shallow": altprop.Shallow(),
-}
 
 
 class Step(nn.Module):
@@ -80,7 +68,7 @@ def network(steps, *, bias, seed, identity=None, place=0):
     layers = [Step(name, bias) for name in steps]
     last = nn.Linear(WIDTH, 3, bias=bias)
     if identity is not None:
-        layers.insert(min(place, len(layers)), IDENTITIES[identity]())
+        layers.insert(min(place, len(layers)), Apply(IDENTITIES[identity]))
     return nn.Sequential(*layers, last).double().eval()
 
 
@@ -93,67 +81,6 @@ def quietly(function, *args):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*args)
-
-
-class Passed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, g):
-        return g
-
-
-class Copied(Passed):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-
-@dataclass
-class Boxed:
-    value: Tensor
-
-
-class Function(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
-class InABox(nn.Module):
-    """Its inner module returns a dataclass."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner = Function(Boxed)
-
-    def forward(self, x):
-        return self.inner(x).value
-
-
-def hooked():
-    module = nn.Identity()
-    module.register_full_backward_hook(lambda *_: None)
-    return module
-
-
-IDENTITIES = {
-    "function": lambda: Function(Passed.apply),
-    "function that copies": lambda: Function(Copied.apply),
-    "backward hook": hooked,
-    "view_as": lambda: Function(lambda x: x.view_as(x)),
-    "plus nothing": lambda: Function(lambda x: x + 0),
-    "plus nothing in place": lambda: Function(lambda x: x.clone().add_(0)),
-    "times one": lambda: Function(lambda x: x * 1),
-    "dataclass": InABox,
-    "stack": lambda: Function(lambda x: torch.stack([x])[0]),
-    "tensor hook": lambda: Function(lambda x: (x.register_hook(lambda g: None) if x.requires_grad else None, x)[1]),
-}
 
 
 @given(steps, seeds, st.sampled_from(list(RULES)))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import altprop
-from altprop import Attachment, measure, rewards
+from altprop import Attachment, _preserve, measure, rewards
 from altprop._preserve import preserved
 
 
@@ -214,6 +214,41 @@ def test_comparing_leaves_everything_as_it_was():
         before = snapshot(model)
         measure.compare_with_backprop(model, F.cross_entropy, loader)
         assert_same_snapshot(snapshot(model), before)
+
+
+class Shrinking(nn.Linear):
+    """A layer that halves its own weights whenever it runs."""
+
+    def forward(self, x):
+        self.weight.data.mul_(0.5)
+        return super().forward(x)
+
+
+def test_both_passes_see_the_same_weights_where_a_model_writes_its_own():
+    """Backprop agrees with itself on every batch, which it would not from weights half as large."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Shrinking(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    before = model[0].weight.detach().clone()
+    with altprop.Backprop().attach(model):
+        found = measure.compare_with_backprop(model, F.cross_entropy, batches_of(3))
+    assert set(found.norm_ratio.parameters.values()) == {1.0}
+    assert model[0].weight.equal(before)
+
+
+def test_the_weights_are_not_copied_again_for_each_batch(monkeypatch):
+    model, copied = plain_net(), []
+    of_weights = set(map(id, model.parameters()))
+    writable = _preserve._writable
+
+    def recorded(tensors):
+        found = writable(tensors)
+        copied.extend(found)
+        return found
+
+    monkeypatch.setattr(_preserve, "_writable", recorded)
+    with altprop.Backprop().attach(model):
+        measure.compare_with_backprop(model, F.cross_entropy, batches_of(4))
+    assert sum(id(tensor) in of_weights for tensor in copied) == 2 * len(of_weights)  # around all, and the first batch
 
 
 def test_comparing_leaves_everything_as_it_was_after_an_exception():

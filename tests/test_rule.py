@@ -14,26 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import altprop
-from tests import distributed
+from tests import distributed, every_rule
 
-RULES = {
-    "backprop": altprop.Backprop(),
-    "shallow": altprop.Shallow(),
-    "fa": altprop.FeedbackAlignment(seed=0),
-    "usf": altprop.SignSymmetric(seed=0),
-    "brsf": altprop.SignSymmetric("batchwise", seed=0),
-    "frsf": altprop.SignSymmetric("fixed", seed=0),
-    "kp": altprop.KolenPollack(seed=0),
-    "dfa": altprop.DFA(seed=0),
-    "dfa-channel": altprop.DFA(projection="channel", init="orthogonal", seed=0),
-    "drtp": altprop.DRTP(seed=0),
-    "local-loss": altprop.LocalLoss(seed=0),
-    "local-loss-trained": altprop.LocalLoss(classifier="trained", seed=0),
-    "lfp": altprop.LFP(),
-    "lfp-0": altprop.LFP(epsilon=0),
-    "lfp-gamma": altprop.LFP(gamma=0.1),
-    "lfp-oja": altprop.LFP(update="oja"),
-}
+# Those that teach in the backward pass.
+RULES = {name: rule for name, rule in every_rule.RULES.items() if "forward" not in name}
 
 # The network has activations of every kind; tests/rules/test_direct.py asks for the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:DRTP teaches")

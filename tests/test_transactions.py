@@ -20,26 +20,9 @@ import altprop
 from altprop._preserve import in_evaluation_mode
 from altprop._targets import _stack
 from altprop.rules._blocks import _runs
+from tests.every_rule import RULES
 from tests.failures import Interrupt, OutOfMemory, failures_of, interrupts_of
 
-RULES = {
-    "backprop": altprop.Backprop(),
-    "shallow": altprop.Shallow(),
-    "fa": altprop.FeedbackAlignment(seed=0),
-    "usf": altprop.SignSymmetric(seed=0),
-    "brsf": altprop.SignSymmetric("batchwise", seed=0),
-    "frsf": altprop.SignSymmetric("fixed", seed=0),
-    "kp": altprop.KolenPollack(seed=0),
-    "dfa": altprop.DFA(seed=0),
-    "drtp": altprop.DRTP(seed=0),
-    "drtp-forward": altprop.DRTP(when="forward", seed=0),
-    "local-loss": altprop.LocalLoss(seed=0),
-    "local-loss-trained": altprop.LocalLoss(classifier="trained", seed=0),
-    "local-loss-forward": altprop.LocalLoss(when="forward", seed=0),
-    "lfp": altprop.LFP(),
-    "lfp-gamma": altprop.LFP(gamma=0.1),
-    "lfp-oja": altprop.LFP(update="oja"),
-}
 MODIFYING = {name: rule for name, rule in RULES.items() if name != "backprop"}
 
 

@@ -2,75 +2,47 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from altprop import _lazy
 
 if TYPE_CHECKING:
-    from altprop import explain, measure, nn, rewards
-    from altprop._targets import targets
-    from altprop.explain.lrp import LRP
-    from altprop.explain.patterns import fit_patterns
-    from altprop.inspection import inspect
-    from altprop.rule import Attachment, Rule
-    from altprop.rules.backprop import Backprop
-    from altprop.rules.direct import DFA, DRTP, Shallow
-    from altprop.rules.feedback_weights import FeedbackAlignment, KolenPollack, SignSymmetric
-    from altprop.rules.lfp import LFP
-    from altprop.rules.local_loss import LocalLoss
-
-__all__ = [
-    "DFA",
-    "DRTP",
-    "LFP",
-    "LRP",
-    "Attachment",
-    "Backprop",
-    "FeedbackAlignment",
-    "KolenPollack",
-    "LocalLoss",
-    "Rule",
-    "Shallow",
-    "SignSymmetric",
-    "explain",
-    "fit_patterns",
-    "inspect",
-    "measure",
-    "nn",
-    "rewards",
-    "targets",
-]
+    from altprop import explain as explain
+    from altprop import measure as measure
+    from altprop import nn as nn
+    from altprop import rewards as rewards
+    from altprop._targets import targets as targets
+    from altprop.explain.lrp import LRP as LRP
+    from altprop.explain.patterns import fit_patterns as fit_patterns
+    from altprop.inspection import inspect as inspect
+    from altprop.rule import Attachment as Attachment
+    from altprop.rule import Rule as Rule
+    from altprop.rules.backprop import Backprop as Backprop
+    from altprop.rules.direct import DFA as DFA
+    from altprop.rules.direct import DRTP as DRTP
+    from altprop.rules.direct import Shallow as Shallow
+    from altprop.rules.feedback_weights import FeedbackAlignment as FeedbackAlignment
+    from altprop.rules.feedback_weights import KolenPollack as KolenPollack
+    from altprop.rules.feedback_weights import SignSymmetric as SignSymmetric
+    from altprop.rules.lfp import LFP as LFP
+    from altprop.rules.local_loss import LocalLoss as LocalLoss
 
 __version__ = "0.1.0"
 
-# All is imported at its first use: the command line's help need not wait for torch, nor training for what explains.
-_LATER = {
-    "DFA": "rules.direct",
-    "DRTP": "rules.direct",
-    "LFP": "rules.lfp",
-    "LRP": "explain.lrp",
-    "Attachment": "rule",
-    "Backprop": "rules.backprop",
-    "FeedbackAlignment": "rules.feedback_weights",
-    "KolenPollack": "rules.feedback_weights",
-    "LocalLoss": "rules.local_loss",
-    "Rule": "rule",
-    "Shallow": "rules.direct",
-    "SignSymmetric": "rules.feedback_weights",
-    "fit_patterns": "explain.patterns",
-    "inspect": "inspection",
-    "targets": "_targets",
-}
-_PARTS = ("explain", "measure", "nn", "rewards")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PARTS:
-        return import_module(f"altprop.{name}")
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(f"altprop.{_LATER[name]}"), name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# Names are imported at their first use: the command line's help need not wait for torch, nor training for LRP.
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    {
+        "_targets": ["targets"],
+        "explain.lrp": ["LRP"],
+        "explain.patterns": ["fit_patterns"],
+        "inspection": ["inspect"],
+        "rule": ["Attachment", "Rule"],
+        "rules.backprop": ["Backprop"],
+        "rules.direct": ["DFA", "DRTP", "Shallow"],
+        "rules.feedback_weights": ["FeedbackAlignment", "KolenPollack", "SignSymmetric"],
+        "rules.lfp": ["LFP"],
+        "rules.local_loss": ["LocalLoss"],
+    },
+    modules=["explain", "measure", "nn", "rewards"],
+)

@@ -1,4 +1,4 @@
-"""Give one module another class in place, and its own class back: how rules get a word in ``module(...)``."""
+"""Swap the class of one module in place, and swap it back: how a rule intercepts ``module(...)``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def swap_class(module: nn.Module, mixin: type) -> None:
-    """Let ``module`` behave as ``mixin`` laid over its own class; its name, parameters and state stay."""
+    """Put ``mixin`` in front of the class of ``module``; its name, parameters and state stay."""
     cls: Any = type(module)
     module.__class__ = _swapped(cls, mixin)
 
@@ -40,7 +40,7 @@ _classes: WeakValueDictionary[tuple[int, int], Any] = WeakValueDictionary()
 
 
 def _swapped(original: Any, mixin: type) -> Any:
-    # No lock: if two threads make a class at once, both are right.
+    # No lock: two threads that make a class at once make the same one.
     key = id(original), id(mixin)
     known = _classes.get(key)
     if known is not None:

@@ -1,4 +1,4 @@
-"""Tensors within whatever a model takes and returns: sequences, mappings, dataclasses, plain objects."""
+"""Find and replace tensors in what a model takes and returns: sequences, mappings, dataclasses, plain objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DEPTH = 8  # deeper structures are no one's inputs or outputs, but somebody's s
 
 
 def arguments_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """Every tensor that a call takes."""
+    """Every tensor among the arguments of a call."""
     if not kwargs and all(isinstance(value, Tensor) for value in args):
         return list(args)  # the usual case, and the cheap one
     return list(tensors_in((args, kwargs)))

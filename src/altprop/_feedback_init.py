@@ -1,4 +1,4 @@
-"""How feedback matrices are drawn: the schemes by name, for every rule that has such matrices."""
+"""Initialisation schemes of feedback matrices, by name."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _call(init: Callable[[Tensor], object], drawn: Tensor, generator: torch.Gene
     if generator is None:
         init(drawn)
         return
-    # Such a callable draws from the global generator: for its time that one is seeded from ours.
+    # A callable draws from the global generator, which is seeded from ours for that time.
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     seeded(seed, init)(drawn)
 

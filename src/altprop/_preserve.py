@@ -1,4 +1,4 @@
-"""Leave no trace on a model: what it holds is as before when a block ends, and how it is made when a change fails."""
+"""Restore a model: its values when a block ends, its structure when a change fails."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Leave ``model`` and torch's random state as they are, whatever the block does, also if it raises.
+def preserved(model: nn.Module, values_of: Iterable[Tensor] | None = None) -> Iterator[None]:
+    """Restore ``model`` and torch's random state when the block ends, also if it raises.
 
     Kept: the values of parameters and buffers, which of them there are (also submodules), every ``.grad`` (the same
     tensor with the same values, or None), the training flags, and the random state of the CPU and, once CUDA is in use,
@@ -31,17 +31,20 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: any module whose parameters have their shapes.
+        values_of: the parameters and buffers whose values are kept. Default: all. To leave out those that the block
+            does not change saves the copy.
 
     Raises:
         ValueError: a parameter or buffer is lazy: its shape comes with the first batch.
     """
     _check_not_lazy(model)
+    tensors = [*model.parameters(), *model.buffers()] if values_of is None else values_of
     kept = (
         partial(_restore_random, torch.get_rng_state(), [(i, torch.cuda.get_rng_state(i)) for i in _cuda_devices()]),
         partial(_restore_training, [(module, module.training) for module in model.modules()]),
         partial(_restore_gradients, [(parameter, parameter.grad) for parameter in model.parameters()]),
         partial(_restore_tables, [(module, _tables(module)) for module in model.modules()]),
-        partial(_restore_values, [(tensor, tensor.detach().clone()) for tensor in _tensors(model)]),
+        partial(_restore_values, [(tensor, tensor.detach().clone()) for tensor in _writable(tensors)]),
     )
     try:
         for parameter in model.parameters():
@@ -54,9 +57,9 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 class Structure:
-    """How modules are made: each module's class, attributes, tables, hooks; each parameter's hooks and requires_grad.
+    """A snapshot of modules: classes, attributes, tables and hooks; their parameters' hooks and requires_grad.
 
-    Nothing is said of the values of tensors.
+    Tensors' values are not part of it.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -71,7 +74,7 @@ class Structure:
         self._parameters = [(p, p.requires_grad, _hooks(p)) for parameters in own for p in parameters]
 
     def restore(self) -> None:
-        """Make modules and parameters so again, the same objects in the same order."""
+        """Restore modules and parameters: the same objects in the same order."""
         self.restore_modules()
         for parameter, learns, hooks in self._parameters:
             if parameter.requires_grad is not learns:
@@ -83,7 +86,7 @@ class Structure:
                     setattr(parameter, name, table)
 
     def restore_modules(self) -> None:
-        """Make the modules so again, and leave the parameters as they are now."""
+        """Restore the modules, but leave the parameters' hooks and requires_grad as they are now."""
         for module, kind, attributes in self._modules:
             if type(module) is not kind:
                 module.__class__ = kind
@@ -98,7 +101,7 @@ def _hooks(parameter: Tensor) -> dict[str, tuple[Any, Any]]:
 
 
 def _refill(table: Any, entries: Any) -> None:
-    """Put back what a dict or a set held, if it holds something else."""
+    """Restore the entries of a dict or a set, if they have changed."""
     if isinstance(table, set):
         same = table == entries
     else:
@@ -115,7 +118,7 @@ _lock = threading.RLock()
 
 @contextmanager
 def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module of ``model`` in evaluation mode, and each back in its own when the last such block ends."""
+    """Put every module of ``model`` in evaluation mode, and restore each one's mode when the last such block ends."""
     modules, block = list(model.modules()), object()
     try:
         locked(partial(_enter_evaluation, model, modules, block))
@@ -144,13 +147,13 @@ def _leave_evaluation(modules: list[nn.Module], block: object) -> None:
 
 
 def locked(work: Callable[[], None]) -> None:
-    """Do ``work`` in one thread at a time."""
+    """Run ``work`` in one thread at a time."""
     try:
         _lock.acquire()
         work()
         _lock.release()
     except BaseException:
-        # Not a with block: an interrupt on its way out would leave the lock locked.
+        # Not a with block: an interrupt at its exit would leave the lock locked.
         if _lock._is_owned():  # type: ignore[attr-defined]
             _lock.release()
         raise
@@ -158,14 +161,14 @@ def locked(work: Callable[[], None]) -> None:
 
 @contextmanager
 def pushed(stack: list[T], entry: T) -> Iterator[None]:
-    """Have ``entry`` on top of ``stack`` within the block."""
+    """Push ``entry`` on ``stack`` for the block."""
     depth = len(stack)
     try:
         stack.append(entry)
         yield
         del stack[depth:]
     except BaseException:
-        # Not in a finally alone, which an interrupt can leave before its first line.
+        # Not in a finally alone: an interrupt can come before its first line.
         del stack[depth:]
         raise
 
@@ -195,9 +198,9 @@ def _cuda_devices() -> range:
     return range(torch.cuda.device_count() if used else 0)
 
 
-def _tensors(model: nn.Module) -> list[Tensor]:
-    # An expanded tensor cannot be written to: neither by the block nor by us.
-    return [tensor for tensor in [*model.parameters(), *model.buffers()] if not _is_expanded(tensor)]
+def _writable(tensors: Iterable[Tensor]) -> list[Tensor]:
+    # An expanded tensor cannot be written to, by the block or by us.
+    return [tensor for tensor in tensors if not _is_expanded(tensor)]
 
 
 def _is_expanded(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Which layers of a model are quantised: they hold codes for their weights, which no rule can share credit among."""
+"""Find quantised layers, whose weights are stored as codes: no rule can assign credit to those."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Torch's switches, set for the time of one call and set back whatever ends it.
+"""Torch's global switches (gradients, autocast, inference mode), set for one call and always restored.
 
 Not as a ``with`` block: an interrupt between its last line and its end, or within ``__enter__`` or ``__exit__``, would
 leave the switch as it is in the block, for all that the thread does from then on.

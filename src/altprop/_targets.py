@@ -1,4 +1,4 @@
-"""The targets in scope: what the rules that teach from targets, and not from the output's error, are told."""
+"""The targets of the current batch, for rules that learn from targets instead of the output's error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from altprop._preserve import pushed
 
 
 class Targets(NamedTuple):
-    """What one ``with altprop.targets(...)`` holds."""
+    """The targets of one ``with altprop.targets(...)`` block."""
 
     y: Tensor
     scale: float
@@ -29,7 +29,7 @@ _stack = _Stack()
 
 @contextmanager
 def targets(y: Tensor, *, scale: float = 1.0) -> Iterator[None]:
-    """Tell :class:`altprop.DRTP` and :class:`altprop.LocalLoss` the targets of the batch that runs within the block.
+    """Give :class:`altprop.DRTP` and :class:`altprop.LocalLoss` the targets of the batch that runs within the block.
 
     Other rules do not look at them. The forward pass has to be within the block; ``backward()`` may follow after it.
     Blocks nest, and each thread has its own.
@@ -58,7 +58,7 @@ def targets(y: Tensor, *, scale: float = 1.0) -> Iterator[None]:
 
 @contextmanager
 def repeated_targets(times: int) -> Iterator[None]:
-    """Within this block the targets in scope, if any, are repeated: for a batch that is as many times as long."""
+    """Repeat the targets in scope, if any, within the block: for a batch that is that many times longer."""
     if not _stack.entries:
         yield
         return

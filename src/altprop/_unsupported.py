@@ -1,4 +1,4 @@
-"""Machinery of torch that no rule can work under: refused in a sentence, at the model's call."""
+"""Refuse, at the model's call, features of torch that no rule can work under."""
 
 from __future__ import annotations
 

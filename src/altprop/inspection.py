@@ -1,4 +1,4 @@
-"""A look before the flight: which rule will handle which operation of a model."""
+"""Which rule will handle which operation of a model, found by one forward pass."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _run(model: nn.Module, example_inputs: Any) -> None:
 
 @contextmanager
 def _calls_tracked(model: nn.Module, inside: list[str]) -> Iterator[None]:
-    """Keep the name of the module that is running at the end of ``inside``."""
+    """Keep the name of the running module at the end of ``inside``."""
 
     def track(name: str) -> tuple[Any, Any]:
         return (lambda module, args: inside.append(name)), (lambda module, args, output: (inside.pop(), None)[1])

@@ -25,11 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop._pairs import Measure, Pair, cosine, mean, norm_ratio, sparsity
 from altprop._preserve import preserved
+from altprop._sharding import full_tensor
 from altprop._switches import with_gradients
 from altprop._targets import targets
+from altprop._vector_sums import Measure, VectorSums, cosine, mean, norm_ratio, sparsity
 from altprop.nn._feedback_layer import FeedbackLayer
+from altprop.ops.fingerprint import fingerprint
 from altprop.rule import Attachment
 from altprop.rules._blocks import hidden_gradients
 
@@ -119,12 +121,13 @@ def compare_with_backprop(
     run = _step(objective, step)
     found = []
     with preserved(model):
+        state = _State(model)
         for batch in islice(batches, max_batches):
-            # Backprop first and taken back, so that the rule starts from the same state, random state included.
-            with preserved(model), _suspended(attachments):
+            # Backprop first, then restore everything (random state too), so that the rule starts from the same state.
+            with state.preserved(), _suspended(attachments):
                 gradients = _gradients(model, run, batch)
             updates = _gradients(model, run, batch)
-            found.append(_pairs(model, updates, gradients, threshold))
+            found.append(_sums_by_parameter(model, updates, gradients, threshold))
     if not found:
         raise ValueError("There is no batch to compare on: batches is empty, or an iterator that has run out.")
     return Comparison(len(found), _scores(found, cosine), _scores(found, norm_ratio), _scores(found, sparsity))
@@ -154,7 +157,7 @@ def update_sparsity(model: nn.Module, threshold: float = 0.0) -> Scores:
     updates = _current_gradients(model)
     if all(update is None for update in updates.values()):
         raise ValueError("No parameter of the model has a gradient. Call this after backward(), before zero_grad().")
-    return _scores([_pairs(model, updates, updates, threshold)], sparsity)
+    return _scores([_sums_by_parameter(model, updates, updates, threshold)], sparsity)
 
 
 @dataclass(frozen=True)
@@ -204,11 +207,11 @@ def weight_alignment(model: nn.Module) -> WeightAlignment:
         >>> round(alignment.norm_ratio.total, 6)
         2.0
     """
-    pairs = {name: reduce(Pair.__add__, own) for name, own in _weight_pairs(model)}
+    pairs = {name: reduce(VectorSums.__add__, own) for name, own in _weight_pairs(model)}
 
     def scores(measure: Measure) -> WeightScores:
-        total = [measure(reduce(Pair.__add__, pairs.values()))] if pairs else []
-        return WeightScores(mean(total), {name: mean([measure(pair)]) for name, pair in pairs.items()})
+        total = [measure(reduce(VectorSums.__add__, pairs.values()))] if pairs else []
+        return WeightScores(mean(total), {name: mean([measure(sums)]) for name, sums in pairs.items()})
 
     return WeightAlignment(scores(cosine), scores(norm_ratio))
 
@@ -224,8 +227,8 @@ def teaching_alignment(
 ) -> dict[str, float]:
     """The cosine between the signal that teaches each hidden layer h_l and backprop's error ∂L/∂h_l.
 
-    For the rules that cut a model into blocks (:class:`altprop.DFA` and its kin); the arguments, and what is left as it
-    was, are those of :func:`compare_with_backprop`.
+    For rules that cut a model into blocks, such as :class:`altprop.DFA`. Arguments, and what is restored afterwards,
+    are as for :func:`compare_with_backprop`.
 
     Returns:
         The cosine averaged over batches, by the name of the layer that h_l enters; empty for rules that cut nothing.
@@ -245,17 +248,18 @@ def teaching_alignment(
     run = _step(objective, step)
     found = []
     with preserved(model):
+        state = _State(model)
         for batch in islice(batches, max_batches):
-            with preserved(model), _suspended(attachments), hidden_gradients(model) as errors:
+            with state.preserved(), _suspended(attachments), hidden_gradients(model) as errors:
                 _gradients(model, run, batch)
             with hidden_gradients(model) as signals:
                 _gradients(model, run, batch)
-            found.append({name: Pair.of(signals[name], errors[name]) for name in signals if name in errors})
+            found.append({name: VectorSums.of(signals[name], errors[name]) for name in signals if name in errors})
     names = dict.fromkeys(name for pairs in found for name in pairs)
     return {name: mean([cosine(pairs[name]) for pairs in found if name in pairs]) for name in names}
 
 
-def _scores(batches: list[dict[str, Pair]], measure: Measure) -> Scores:
+def _scores(batches: list[dict[str, VectorSums]], measure: Measure) -> Scores:
     def averages(group: Callable[[str], Any]) -> dict[Any, float]:
         grouped = [_sums(pairs, group) for pairs in batches]
         names = dict.fromkeys(name for sums in grouped for name in sums)
@@ -269,42 +273,42 @@ def _scores(batches: list[dict[str, Pair]], measure: Measure) -> Scores:
     )
 
 
-def _sums(pairs: dict[str, Pair], group: Callable[[str], Any]) -> dict[Any, Pair]:
-    """Add up the pairs of the names that ``group`` puts together."""
-    sums: dict[Any, Pair] = {}
-    for name, pair in pairs.items():
+def _sums(pairs: dict[str, VectorSums], group: Callable[[str], Any]) -> dict[Any, VectorSums]:
+    """Add up the sums of the names that ``group`` gives one key."""
+    totals: dict[Any, VectorSums] = {}
+    for name, own in pairs.items():
         key = group(name)
-        sums[key] = sums[key] + pair if key in sums else pair
-    return sums
+        totals[key] = totals[key] + own if key in totals else own
+    return totals
 
 
-def _pairs(
+def _sums_by_parameter(
     model: nn.Module, updates: dict[str, Tensor | None], gradients: dict[str, Tensor | None], threshold: float
-) -> dict[str, Pair]:
-    """Pair update and gradient of each parameter, but for those that only the rule trains."""
-    pairs = {}
+) -> dict[str, VectorSums]:
+    """Sums over update and gradient of each parameter, leaving out those that only the rule trains."""
+    found = {}
     for name, parameter in model.named_parameters():
         update, gradient = updates.get(name), gradients.get(name)
         owned_by_rule = gradient is None and update is not None
         if parameter.requires_grad and not owned_by_rule:
             zero = torch.zeros_like(parameter)
             u, v = (zero if value is None else value for value in (update, gradient))
-            pairs[name] = Pair.of(u, v, threshold)
-    return pairs
+            found[name] = VectorSums.of(u, v, threshold)
+    return found
 
 
-def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, list[Pair]]]:
+def _weight_pairs(model: nn.Module) -> Iterator[tuple[str, list[VectorSums]]]:
     for name, module in model.named_modules():
         if isinstance(module, FeedbackLayer):
-            yield name, [Pair.of(feedback, forward) for forward, feedback in module.feedback_pairs()]
+            yield name, [VectorSums.of(feedback, forward) for forward, feedback in module.feedback_pairs()]
             continue
         feedback, forward = getattr(module, "feedback_weight", None), getattr(module, "weight", None)
         if isinstance(feedback, Tensor) and isinstance(forward, Tensor) and feedback.shape == forward.shape:
-            yield name, [Pair.of(feedback, forward)]
+            yield name, [VectorSums.of(feedback, forward)]
 
 
 def _gradients(model: nn.Module, run: Step, batch: Any) -> dict[str, Tensor | None]:
-    """What one backward pass leaves in ``.grad``."""
+    """The gradients that one backward pass leaves in ``.grad``."""
     model.zero_grad(set_to_none=True)
     loss = run(model, batch)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -351,6 +355,31 @@ def _attachments(model: nn.Module) -> list[Attachment]:
             f"one first: altprop.LFP().attach(model)."
         )
     return found
+
+
+class _State:
+    """Restores what a pass changes of a model, without copying weights that it does not change.
+
+    A forward pass writes into buffers, and hardly ever into parameters: the first pass shows which model is the
+    exception (one that bounds the norm of its own weights, say).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._writes: bool | None = None
+
+    @contextmanager
+    def preserved(self) -> Iterator[None]:
+        """Leave the model as it is, like :func:`altprop._preserve.preserved`."""
+        before = self._fingerprints() if self._writes is None else []
+        with preserved(self._model, self._model.buffers() if self._writes is False else None):
+            yield
+            if self._writes is None:
+                pairs = zip(before, self._fingerprints(), strict=True)
+                self._writes = not all(torch.equal(earlier, later) for earlier, later in pairs)
+
+    def _fingerprints(self) -> list[Tensor]:
+        return [fingerprint(full_tensor(parameter)).clone() for parameter in self._model.parameters()]
 
 
 @contextmanager

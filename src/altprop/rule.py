@@ -1,4 +1,4 @@
-"""What every learning rule promises: attach to a model in place, leave the loop alone, come off without a trace."""
+"""The base class of learning rules: attach to a model in place, and come off without a trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _owners: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Attachment]] = weakref
 
 # __enter__ is the base class's: it returns self, with no line of ours between attach() and the block.
 class Attachment(AbstractContextManager["Attachment"]):
-    """A rule at work on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
+    """A rule in force on a model: made by :meth:`Rule.attach`, undone by :meth:`remove`.
 
     It is a context manager too: leaving the ``with`` block removes the rule, also after an exception. It lives on
     the model, so that ``copy.deepcopy`` and ``torch.save`` carry it along; :meth:`of` finds it again on the copy.
@@ -37,8 +37,8 @@ class Attachment(AbstractContextManager["Attachment"]):
     Attributes:
         rule: the rule that is attached.
         model: the module it is attached to.
-        warned: what the user was warned of already.
-        observer: told of each operation of the model and of its rule, for :func:`altprop.inspect`.
+        warned: the warnings that were given already.
+        observer: called with each operation of the model and its rule, for :func:`altprop.inspect`.
         traced: whether ``torch.compile`` has traced a layer with feedback weights.
     """
 
@@ -60,7 +60,7 @@ class Attachment(AbstractContextManager["Attachment"]):
         self._modules = weakref.WeakSet(model.modules())
 
     def tell(self, key: str, message: str, stacklevel: int = 2) -> None:
-        """Warn once of what ``key`` stands for; if the rule is strict, raise each time."""
+        """Warn once per ``key``; if the rule is strict, raise each time."""
         if self.rule._is_strict or key not in self.warned:
             self.rule._tell(message, stacklevel + 1)
             self.warned.add(key)
@@ -78,7 +78,7 @@ class Attachment(AbstractContextManager["Attachment"]):
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Within this block the model is trained by plain backprop; the rule's state stays where it is."""
+        """Train by plain backprop within the block; the rule keeps its state."""
         entered = False
         try:
             # A count, as several threads may be within such a block. In one step, which an interrupt cannot divide.
@@ -90,7 +90,7 @@ class Attachment(AbstractContextManager["Attachment"]):
             raise
 
     def remove(self) -> None:
-        """Take the rule off. The model is bit for bit what it was; a second call does nothing.
+        """Remove the rule. The model is bit for bit what it was; a second call does nothing.
 
         If it is interrupted it does its work before it raises, or has not begun and can be called again.
         """
@@ -110,7 +110,7 @@ class Attachment(AbstractContextManager["Attachment"]):
         self.model.__dict__.pop(_ATTACHMENT, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy is outside of the block within which the original is suspended, and would never leave it.
+        # A copy is not inside the block that suspends the original, and would never leave it.
         return {**vars(self), "_suspended": 0, "_modules": ()}
 
     # fmt: off
@@ -143,7 +143,6 @@ class Rule(ABC):
     """
 
     _takes_quantised_layers = False
-    _keeps_state_on_layers = False
 
     @abstractmethod
     def _install(self, model: nn.Module) -> None:
@@ -153,17 +152,21 @@ class Rule(ABC):
     def _uninstall(self, model: nn.Module) -> None:
         """Undo :meth:`_install` exactly."""
 
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        """Whether attaching would have changed ``module``, which was put into the model as ``name`` since."""
+        return False
+
     def _explain(self, module: nn.Module) -> tuple[str, str] | None:
         """How the rule changes ``module``'s way back: a label and a line, or None. For :func:`altprop.inspect`."""
         return None
 
     @property
     def _is_strict(self) -> bool:
-        """Whether each warning is an error; a rule with nothing to warn of has no such argument."""
+        """Whether each warning is an error; False for rules without that argument."""
         return bool(getattr(self, "strict", False))
 
     def _tell(self, message: str, stacklevel: int = 2) -> None:
-        """Warn that the rule is not in force somewhere, or not as one may think; an error if it is strict."""
+        """Warn that the rule does not act somewhere, or not as expected; raise if it is strict."""
         if self._is_strict:
             raise RuntimeError(f"{message} strict=True makes this an error.")
         warnings.warn(message, stacklevel=stacklevel + 1)
@@ -178,7 +181,7 @@ class Rule(ABC):
         """Attach this rule to ``model``, in place. If that fails or is interrupted, the model is as it was.
 
         Args:
-            model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and their kin wrap it, and
+            model: any module. Attach before ``torch.compile``, ``DistributedDataParallel`` and the like wrap it, and
                 before the optimizer is made (some rules add parameters).
 
         Returns:
@@ -213,7 +216,7 @@ class Rule(ABC):
 
 
 def _claim(attachment: Attachment) -> None:
-    """Mark the model as this attachment's, unless another has it."""
+    """Claim the model for this attachment, unless another has it."""
     _check_free(attachment.rule, attachment.model)
     _check_attachable(attachment.rule, attachment.model)
     attachment.model.__dict__[_ATTACHMENT] = attachment
@@ -232,7 +235,7 @@ def _check_free(rule: Rule, model: nn.Module) -> None:
     _find_owners()
     for name, module in modules.items():
         owner = _owner(module)
-        # Activations may be shared: what counts is who trains the weights.
+        # Activation modules may be shared: what matters is who trains the weights.
         if owner is not None and (module is model or module._parameters):
             where = f"its submodule {name!r}" if name else "this model"
             raise ValueError(
@@ -245,7 +248,7 @@ def _find_owners() -> None:
     """Enter the modules of new attachments in ``_owners``."""
     for key, reference in list(_new.items()):
         attachment = reference()
-        # One that is being copied has no model yet; one that is being attached has no claim to it.
+        # While being copied it has no model yet; while being attached, no claim to it.
         if attachment is None or Attachment.of(vars(attachment).get("model", _NO_MODEL)) is not attachment:
             continue
         for module in attachment.model.modules():
@@ -254,7 +257,7 @@ def _find_owners() -> None:
 
 
 def owner_of(module: nn.Module) -> Attachment | None:
-    """The attachment that ``module`` is under now, its own or that of a model which it is part of."""
+    """The attachment that ``module`` is under: its own, or that of a model it is part of."""
     _find_owners()
     return _owner(module)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import altprop
 from altprop.explain import Composite, Epsilon, Flat, Gamma, Norm, Pass, WSquare, ZBox, composites, first
 from altprop.ops import names
+from tests.identities import Copy, Hooked
 
 
 @pytest.fixture(autouse=True)
@@ -480,26 +481,19 @@ def test_a_pattern_that_holds_for_nothing_is_told():
 
 
 def test_the_first_layer_is_the_first_behind_any_identity():
-    class Passed(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, g):
-            return g
-
     def make(identity):
         torch.manual_seed(5)
         layers = [nn.Conv1d(1, 3, 2), identity, nn.BatchNorm1d(3), nn.ReLU(), nn.Flatten(), nn.Linear(9, 2)]
         return nn.Sequential(*layers).eval()
 
-    x, hooked = torch.rand(3, 1, 4), nn.Identity()
-    hooked.register_full_backward_hook(lambda *_: None)
+    x = torch.rand(3, 1, 4)
     composite = Composite([(first, Flat()), (nn.Linear, Gamma())])
     right = altprop.LRP(make(nn.Identity()), composite).attribute(x, 0)
-    forms = [hooked, *map(Function, (lambda h: h.view_as(h), lambda h: h + 0, lambda h: 1.0 * h, lambda h: h.clone()))]
+    forms = [
+        Hooked(),
+        *map(Function, (lambda h: h.view_as(h), lambda h: h + 0, lambda h: 1.0 * h, lambda h: h.clone())),
+    ]
     for form in forms:
         torch.testing.assert_close(altprop.LRP(make(form), composite).attribute(x, 0), right)
-    with pytest.warns(UserWarning, match="Passed"):
-        torch.testing.assert_close(altprop.LRP(make(Function(Passed.apply)), composite).attribute(x, 0), right)
+    with pytest.warns(UserWarning, match="Copy"):
+        torch.testing.assert_close(altprop.LRP(make(Function(Copy.apply)), composite).attribute(x, 0), right)

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import altprop
 from altprop.explain import Composite, Epsilon, Pass, composites
+from tests.identities import Same
 
 torch.manual_seed(0)
 X = torch.randn(40, 6, dtype=torch.float64)
@@ -104,16 +105,6 @@ def test_a_binary_head_is_explained_by_its_logit(end, shape):
     torch.testing.assert_close(delta, torch.zeros(40).double(), atol=1e-6, rtol=0)
 
 
-class Identity(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, z):
-        return z.view_as(z)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient
-
-
 def test_hooks_and_identities_change_nothing():
     model = nn.Sequential(HEAD, nn.Sigmoid(), nn.Flatten())
     right = of_logits(X, one_hot(1))
@@ -121,8 +112,8 @@ def test_hooks_and_identities_change_nothing():
     torch.testing.assert_close(altprop.LRP(model, TINY, strict=True).attribute(X, 1), right)
     for handle in handles:
         handle.remove()
-    model.append(Ends(nn.Identity(), Identity.apply))
-    with pytest.warns(UserWarning, match="LRP cannot see into Identity, a torch.autograd.Function"):
+    model.append(Ends(nn.Identity(), Same.apply))
+    with pytest.warns(UserWarning, match="LRP cannot see into Same, a torch.autograd.Function"):
         torch.testing.assert_close(altprop.LRP(model, TINY).attribute(X, 1), right)
 
 

@@ -9,13 +9,15 @@ import copy
 import torch
 
 from altprop.ops import names
+from tests.ops.written_out import WRITTEN_OUT, handed_back
 
 CLASSES = {
     "layer": (*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS),
     "normalisation": names.NORMALISATIONS,
     "mixture": (*names.MIXTURES, *names.FOURIER),
     "mixture of the first": names.SAMPLERS,
-    "homogeneous": names.HOMOGENEOUS,
+    "homogeneous": [name for name in names.HOMOGENEOUS if "reduce" not in name],
+    "reduction": [name for name in names.HOMOGENEOUS if "reduce" in name],
     "product": (*names.ELEMENTWISE_PRODUCTS, *names.MATRIX_PRODUCTS, "bilinear", "glu", *names.PRODUCTS_WITH_LOG),
     "sum with a product": (*names.ADDED_PRODUCTS, "embedding_bag"),
     "quotient": (*names.QUOTIENTS, *names.MATRIX_QUOTIENTS),
@@ -30,7 +32,7 @@ CLASSES = {
     "objective": names.OBJECTIVES,
 }
 
-CLASS_OF = {
+CLASS_OF = {"__get__": "move", "real": "move"} | {
     function.__name__: law
     for law, listed in CLASSES.items()
     for name in listed
@@ -39,7 +41,8 @@ CLASS_OF = {
 }
 
 _MATRIX_QUOTIENTS = {function.__name__ for name in names.MATRIX_QUOTIENTS for function in names.functions(name)}
-
+_OF_TWO = {"pow": 0, "__pow__": 0, "float_power": 0, "__rpow__": 1, "__rdiv__": 1, "__rtruediv__": 1}
+"""Activations of two operands, and the place of the base or dividend, which takes all under LRP."""
 CONSERVES = {
     "mixture", "homogeneous", "product", "sum with a product", "quotient", "move", "contest", "activation", "dropout",
     "soft maximum", "layer", "distance", "mixture of the first",
@@ -105,55 +108,77 @@ def expected(law, functions, sample, rule):
         rule: ``"lrp"`` or ``"lfp"``.
 
     Returns:
-        A list of each tensor's relevance, its sum alone, or None if the law says nothing of such a call.
+        A list of each tensor's relevance (NaN: nothing is said of it), its sum alone, or None if the law says nothing
+        of such a call.
     """
-    if bool(sample.z.isnan().any()):
-        return None  # where plain torch has no number
-    lrp = rule == "lrp"
+    law = _expected(law, functions, sample, rule)
+    if not isinstance(law, list) or not sample.z.isnan().any():
+        return law
+    # Where the output is no number nothing is said of what it was made from.
+    none = sample.gradient(torch.where(sample.z.isnan(), float("nan"), 0.0))
+    return [torch.where(missing.isnan(), missing, R) for missing, R in zip(none, law, strict=True)]
+
+
+def _expected(law, functions, sample, rule):
+    lrp, function = rule == "lrp", functions[-1]
     ordinary = sample.times_gradient(sample.unit)
     carried = sample.gradient(sample.R) if lrp else ordinary
-    if law in ("mixture", "unknown") or (law == "mixture of the first" and not lrp):
+    if law != "unknown" and (rule, function) in WRITTEN_OUT and len(set(functions)) == 1:
+        return handed_back(sample, function, WRITTEN_OUT[rule, function])
+    if law == "reduction":
+        law = {"sum": "mixture", "mean": "mixture", "prod": "homogeneous"}.get(sample.reduction, "contest")
+    if law in ("mixture", "unknown") or function == "pairwise_distance":
         return ordinary
     if law == "mixture of the first":
-        return [ordinary[0], *(torch.zeros_like(R) for R in ordinary[1:])]
-    if lrp and functions[-1] == "segment_reduce":
-        return None  # an initial value keeps its share
-    if lrp and sample.partial and functions[-1] == "scatter_reduce":
-        return None  # a sum, of which the rest keeps its share
+        return [ordinary[0], *(torch.zeros_like(R) for R in ordinary[1:])] if lrp else ordinary
     if law == "homogeneous":
         e = euler(sample)
         return sample.times_gradient(torch.where(e.abs() > 1e-12, sample.R / e, 0))
     if law in ("move", "contest", "soft maximum"):
         return carried
-    if law in ("softmax", "objective") and not lrp:
+    if law in ("softmax", "objective", "normalisation") and not lrp:
         return ordinary
     if law == "softmax":
-        return _softmax(functions[-1], sample)
-    if law == "attention" and len(sample.tensors) == 3 and "multi_head" not in functions[-1]:
-        return [part * one for part, one in zip((0.25, 0.25, 0.5), ordinary, strict=True)]
-    if law in ("activation", "dropout") and len(sample.tensors) == 1:
-        (x,) = sample.tensors
-        if x.numel() != sample.z.numel():
-            return None
-        # LFP's credit is R / x, of which nothing is left to be seen where x is zero.
-        return [sample.R.reshape(x.shape) if lrp else torch.where(x != 0, sample.R.reshape(x.shape), 0)]
-    if sample.partial and (law in ("layer", "sum with a product") or functions[-1] == "bilinear"):
+        return _softmax(function, sample)
+    if law == "attention":
+        return _attention(function, sample, ordinary)
+    if law in ("activation", "dropout") and (len(sample.tensors) == 1 or function in _OF_TWO):
+        return _passed(sample, lrp, _OF_TWO.get(function, 0))
+    if sample.partial and (law in ("layer", "sum with a product") or function == "bilinear"):
         return ordinary  # the rest is constant, and keeps its share
-    if len(sample.tensors) == 1 and functions[-1] in _MATRIX_QUOTIENTS:
+    if len(sample.tensors) == 1 and function in _MATRIX_QUOTIENTS:
         # Outputs that the one operand has no part in (a diagonal of ones, say) are constants.
         return float(sample.R[euler(sample).abs() > 1e-9].sum())
-    if sample.partial and law == "distance":
-        return None
     return float(sample.R.sum()) if law in CONSERVES else None
 
 
-def _softmax(function, sample):
-    """AttnLRP, eq. 13; a logarithm after it passes."""
-    if "log" in function or "min" in function:
+def _passed(sample, lrp, base=0):
+    """What an activation passes, summed where a tensor was broadcast: by LRP to its base, by LFP in equal parts."""
+    shape = sample.call(*sample.tensors).shape
+    passed = [sample.R.reshape(shape).sum_to_size(x.shape) for x in sample.tensors]
+    if lrp and len(passed) > 1:
+        return [one * (place == base) for place, one in enumerate(passed)]
+    # LFP's credit is R / x, of which nothing is left to be seen where x is zero.
+    parts = [R / len(passed) for R in passed]
+    return parts if lrp else [torch.where(x != 0, R, 0) for x, R in zip(sample.tensors, parts, strict=True)]
+
+
+def _attention(function, sample, ordinary):
+    """Half to the values, a quarter to queries and keys each; all to the queries if the rest is constant."""
+    if sample.partial:
+        return ordinary
+    if "multi_head" in function or len(sample.tensors) != 3:
         return None
+    return [part * one for part, one in zip((0.25, 0.25, 0.5), ordinary, strict=True)]
+
+
+def _softmax(function, sample):
+    """AttnLRP, eq. 13; a logarithm after it passes, and so does a sign before it."""
+    if "log" in function:
+        return _passed(sample, lrp=True)
     (x,), a, R = sample.tensors, sample.z.reshape(sample.tensors[0].shape), sample.R.reshape(sample.tensors[0].shape)
     dim = sample.softmax_dim()
-    return [x * (R - a * R.sum(dim, keepdim=True))]
+    return [(-x if "min" in function else x) * (R - a * R.sum(dim, keepdim=True))]
 
 
 def difference(found, law):

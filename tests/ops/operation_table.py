@@ -14,6 +14,7 @@ LAWS = {
     "normalisation": "with the statistics as constants; LFP: as a mixture",
     "mixture": "in proportion to contributions: R_i = x_i · ∂z/∂x_i · R / z, which sums to R",
     "homogeneous": "as a mixture, over the sum Σ x_i · ∂z/∂x_i, which is a multiple of z",
+    "reduction": "a sum or mean as a mixture, a product as homogeneous, a maximum or minimum as a contest",
     "product": "equal parts to the factors that depend on the input",
     "sum with a product": "the sum in proportion, the product in equal parts",
     "quotient": "LRP: all to the dividend; LFP: half to each, the divisor's with the other sign",

@@ -97,6 +97,12 @@ class Sample:
             return self.function.dim
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("dim", -1)
 
+    @property
+    def reduction(self):
+        """How a function that reduces (``scatter_reduce``, ``segment_reduce``) does so."""
+        given = [value for value in (*self.args, self.kwargs.get("reduce")) if isinstance(value, str)]
+        return given[0]
+
     def leaves(self):
         return [tensor.detach().clone().requires_grad_() for tensor in self.tensors]
 
@@ -151,13 +157,18 @@ def from_call(function, args, kwargs, *, first=False):
         return None  # torch has no such form, or nothing that has a gradient comes out
 
 
-def in_place(entry, sample):
+def by_operator(entry, sample):
+    """A sample by Python's operator (``x ** y``); None if there is none."""
+    return None if entry.operator_variant is None else from_call(entry.operator_variant, sample.args, sample.kwargs)
+
+
+def in_place(variant, sample):
     """The in-place form of a sample, on a copy of its first operand; None if there is none."""
-    if entry.inplace_variant is None or not sample.args or not isinstance(sample.args[0], Tensor):
+    if variant is None or not sample.args or not isinstance(sample.args[0], Tensor):
         return None
 
     def function(target, *args, **kwargs):
-        return entry.inplace_variant(target.clone(), *args, **kwargs)
+        return variant(target.clone(), *args, **kwargs)
 
     return from_call(function, sample.args, sample.kwargs)
 

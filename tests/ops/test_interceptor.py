@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import altprop
 from altprop.ops import names
 from altprop.ops.interceptor import one_operation
-from altprop.ops.lfp_rules import LFP_TABLE
+from altprop.ops.lfp.table import LFP_TABLE
 from tests.rules.test_lfp import attach_quietly
 
 

@@ -311,3 +311,23 @@ def test_weights_may_be_exchanged_for_a_call(rule):
     with altprop.targets(y):
         F.cross_entropy(torch.func.functional_call(model, weights, (x,)), y).backward()
     assert_same({name: w.grad for name, w in weights.items() if w.grad is not None}, expected)
+
+
+def test_layers_that_are_put_in_after_attaching_are_told_of(rule):
+    model = mlp()
+    with rule.attach(model):
+        with pytest.warns(UserWarning, match=r"before these layers were put into the model: 2\.1\. They keep backprop"):
+            model[2] = nn.Sequential(nn.Identity(), nn.Linear(8, 8))
+        model[0] = model[0]
+        model[1] = nn.Tanh()
+        parametrizations.weight_norm(model[4])
+    model[2] = nn.Linear(8, 8)
+
+
+def test_with_named_blocks_those_alone_are_told_of():
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(3)))
+    with altprop.DFA(seed=0, blocks=["1", "2"]).attach(model):
+        model[1][0] = nn.Linear(4, 4)
+        model[0] = nn.Linear(4, 4)
+        with pytest.warns(UserWarning, match="put into the model: 2. They"):
+            model[2] = nn.Linear(4, 4)

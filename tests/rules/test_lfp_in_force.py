@@ -171,6 +171,45 @@ def test_a_loss_within_the_model_is_a_loss_if_the_output_is_named(epsilon):
     assert_same(*found)
 
 
+class Headed(nn.Module):
+    """An encoder, a head, and a loss with a temperature; ``used`` says how the head's weights are."""
+
+    def __init__(self, used):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.used = used
+        self.double()
+
+    def forward(self, x, y):
+        h = self.encoder(x).relu()
+        out = self.head(h) if self.used == "called" else F.linear(h, self.head.weight)
+        return F.cross_entropy(out, y)
+
+
+@pytest.mark.parametrize(("used", "told"), [("called", "head.weight, head.bias"), ("as a weight", "head.weight")])
+def test_parameters_after_the_named_output_are_told_of_once_and_learn_by_backprop(used, told):
+    (x, y), plain = batch(), Headed(used)
+    plain(x, y).backward()
+    model = Headed(used)
+    message = f"after 'encoder' for the loss, and it uses {told}: ordinary"
+    with altprop.LFP(output="encoder").attach(model), pytest.warns(UserWarning, match=message) as heard:
+        model(x, y).backward()
+        model(x, y)
+    assert len(heard) == 1
+    torch.testing.assert_close(model.head.weight.grad, plain.head.weight.grad)
+    with altprop.LFP(output="encoder", strict=True).attach(model), pytest.raises(RuntimeError, match=told):
+        model(x, y)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_nothing_is_told_of_a_loss_without_trained_parameters(frozen):
+    (x, y), model = batch(), Headed("called")
+    model.head.requires_grad_(not frozen)
+    with altprop.LFP(output="encoder" if frozen else "head", strict=True).attach(model):
+        model(x, y).backward()
+
+
 def test_what_looks_like_a_loss_is_told():
     model, x = VAE(inside=True), batch()[0]
     with altprop.LFP().attach(model), pytest.warns(UserWarning, match=r"a loss\?.*LFP\(output=") as heard:

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: rules, composites of them, and what is made of relevances.
+"""Layer-wise relevance propagation: rules, composites of rules, and the analysis of relevances.
 
 All that is imported here needs torch alone. Pictures (``altprop.explain.heatmap``) and attributors
 (``altprop.explain.attributors``) are modules of their own, with the extra ``altprop[explain]``.
@@ -26,7 +26,7 @@ from altprop.explain.rules import (
     Winner,
     ZPlus,
 )
-from altprop.ops.weighted_sums import Layer
+from altprop.ops.lrp.layer import Layer
 
 __all__ = [
     "COMPOSITES",

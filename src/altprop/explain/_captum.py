@@ -1,4 +1,4 @@
-"""What captum asks of a method that takes the place of one of its own."""
+"""What captum expects of a method that replaces one of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 def with_wrapped(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """The method, with itself as ``__wrapped__``: captum's NoiseTunnel calls that, to pass by captum's own logging."""
+    """The method with itself as ``__wrapped__``, which captum's NoiseTunnel calls to bypass captum's logging."""
 
     @wraps(method)
     def unchanged(*args: _P.args, **kwargs: _P.kwargs) -> _T:

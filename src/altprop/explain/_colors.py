@@ -1,16 +1,17 @@
-"""Relevance as colours."""
+"""Scale relevance to numbers from -1 to 1, and map those to colours."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.colors import Colormap
 from torch import Tensor
 
-from altprop.explain._scaling import finite, scaled
+from altprop._names import did_you_mean
 
 Relevance = Tensor | np.ndarray
 Channels = Literal["sum", "keep"]
@@ -60,7 +61,7 @@ def colors(
 
 
 def pixels(relevance: Relevance, channels: str) -> tuple[Tensor, bool]:
-    """Relevance of shape (batch, height, width), and whether it came as a batch."""
+    """Relevance as (batch, height, width), and whether it was given as a batch."""
     if channels not in ("sum", "keep"):
         raise ValueError(f"channels is 'sum' or 'keep', got {channels!r}.")
     values = finite(relevance)
@@ -97,8 +98,7 @@ def _colormap(name: str | Colormap) -> Colormap:
         raise TypeError(f"cmap is a colour map of matplotlib, or the name of one, got {type(name).__name__}.")
     known = list(mpl.colormaps)
     if name not in known:
-        close = get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, known, cutoff=0.5)
         raise ValueError(
             f"There is no colour map {name!r}.{hint} Maps with a neutral middle: RdBu_r, seismic, bwr, coolwarm; maps "
             "that begin with a neutral colour, for symmetric=False: Reds, hot, magma."
@@ -124,3 +124,61 @@ def grey(inputs: Relevance) -> np.ndarray:
 
 def size_of(picture: np.ndarray) -> str:
     return "×".join(map(str, picture.shape[-2:]))
+
+
+def finite(relevance: Any, what: str = "The relevance") -> Tensor:
+    """Relevance as float64 on the CPU.
+
+    Args:
+        relevance: a tensor on any device, an array, or nested lists of numbers.
+        what: what to call it in errors.
+
+    Raises:
+        TypeError: it is not made of real numbers.
+        ValueError: some of it is NaN or infinite.
+    """
+    try:
+        # Arrays are copied: torch takes none that are read-only or run backwards.
+        values = torch.as_tensor(relevance.copy() if hasattr(relevance, "copy") else relevance).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{what} must be a tensor or an array, got {type(relevance).__name__}: {error}") from error
+    if values.is_complex():
+        raise TypeError(f"{what} must be made of real numbers, got {values.dtype}.")
+    values = values.to(device="cpu", dtype=torch.float64)
+    broken = int((~values.isfinite()).sum())
+    if broken:
+        raise ValueError(
+            f"{what} holds {broken} of {values.numel()} values that are NaN or infinite. Look for them in the model's "
+            f"weights and inputs; a rule with a larger epsilon divides by less small numbers."
+        )
+    return values
+
+
+def scaled(values: Tensor, *, percentile: float, together: bool) -> Tensor:
+    """Divide by the largest absolute value, so that all lies between -1 and 1 and zero stays zero.
+
+    Args:
+        values: of shape (batch, ...), float64.
+        percentile: what counts as the largest: the smallest absolute value that this percentage of the values does not
+            exceed. Larger ones are clipped.
+        together: whether the whole batch has one scale; otherwise each of its members has its own.
+
+    Raises:
+        ValueError: ``percentile`` is not above 0 and at most 100.
+    """
+    if not 0 < percentile <= 100:
+        raise ValueError(f"A percentile is above 0 and at most 100, got {percentile}.")
+    if together:
+        return scaled(values.unsqueeze(0), percentile=percentile, together=False).squeeze(0)
+    limits = torch.tensor([_limit(one, percentile) for one in values], dtype=torch.float64)
+    return (values / limits.reshape(-1, *[1] * (values.dim() - 1))).clamp(-1, 1)
+
+
+def _limit(values: Tensor, percentile: float) -> float:
+    """The absolute value that gets the full colour; 1 where all is zero."""
+    sizes = values.abs().flatten()
+    if not sizes.numel():
+        return 1.0
+    limit = float(sizes.kthvalue(math.ceil(percentile / 100 * sizes.numel())).values)
+    # If the percentile is zero, scale by the few nonzero values.
+    return limit or float(sizes.max()) or 1.0

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
-from altprop.explain._colors import Relevance, Scale, painted, size_of, spread
-from altprop.explain._scaling import finite
+from altprop.explain._colors import Relevance, Scale, finite, painted, size_of, spread
 
 
 def grid(

@@ -1,4 +1,4 @@
-"""The output that an explanation is of, at inputs other than the one that is explained."""
+"""Evaluate the explained output at other inputs than the explained one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from altprop.explain.targets import output_of, relevance_at
 
 
-def part_of(target: Any, rows: slice, batch: int) -> Any:
+def target_rows(target: Any, rows: slice, batch: int) -> Any:
     """The target of some of a batch's examples.
 
     Args:
@@ -30,8 +30,8 @@ def part_of(target: Any, rows: slice, batch: int) -> Any:
     return target
 
 
-def settled(result: Any, target: Any) -> Any:
-    """The target, where None is replaced by the arg max: so that it stays the same when the input changes.
+def resolve_target(result: Any, target: Any) -> Any:
+    """The target, with None replaced by the arg max, so that it stays the same when the input changes.
 
     Args:
         result: what the model returned for the input as it is.
@@ -51,16 +51,16 @@ def settled(result: Any, target: Any) -> Any:
 
 
 def picked(result: Any, target: Any) -> Tensor:
-    """The output that a target means, of shape (batch,); with a float tensor, the outputs weighted by it.
+    """The output that the target selects, of shape (batch,); for a float target, the outputs weighted by it.
 
     Args:
         result: what the model returned.
-        target: as :func:`settled` returns it.
+        target: as :func:`resolve_target` returns it.
 
     Raises:
         ValueError: the target does not fit the output.
     """
     output = output_of(result)
     weights = relevance_at(output, target, "one")
-    # Where an output is masked by -inf and has no weight, 0 · inf is not to count.
+    # An output masked by -inf has no weight: avoid 0 · inf.
     return torch.where(weights == 0, 0, output * weights).reshape(len(output), -1).sum(1)

@@ -1,4 +1,4 @@
-"""What the patterns of one layer are estimated from: sums over the examples and positions that it has seen."""
+"""The statistics from which one layer's patterns are estimated: sums over examples and positions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from altprop.ops.linear_maps import per_channel
+from altprop.ops.module_kinds import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+
 _ROUNDING_ERRORS = 100.0
 
 WeightGradient = Callable[[Tensor], Tensor]
@@ -19,11 +20,11 @@ WeightGradient = Callable[[Tensor], Tensor]
 
 def has_patterns(module: nn.Module) -> bool:
     """Whether ``module`` is of a kind that patterns are fitted for: linear, convolution, transposed convolution."""
-    return isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED))
+    return isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS))
 
 
 class PatternSums:
-    """The sums of one layer, in float64 on the layer's device, and the patterns that follow from them.
+    """Running sums of one layer, in float64 on the layer's device, and the patterns that follow from them.
 
     x is what a neuron sees at one position of one example (for a convolution the patch, with the padding), y is its
     output there. E is the mean over all examples and positions, E₊ the mean over those with y > 0 (``positive``), or
@@ -58,7 +59,7 @@ class PatternSums:
         return self._count > 0
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Take in one use of the layer.
+        """Add one call of the layer.
 
         Args:
             inputs: what the layer was given.
@@ -105,17 +106,13 @@ class PatternSums:
 
     def _like_weight(self, values: Tensor) -> Tensor:
         """One value for each neuron, to be broadcast over the weight."""
-        weight = self._layer.weight
-        if not isinstance(self._layer, _TRANSPOSED):
-            return values.view(-1, *[1] * (weight.dim() - 1))
-        # The weight is (in, out of one group, *kernel): the first inputs belong to the first group, and so on.
-        groups = self._layer.groups
-        rows = values.view(groups, -1).repeat_interleave(weight.shape[0] // groups, dim=0)
-        return rows.view(*weight.shape[:2], *[1] * (weight.dim() - 2))
+        transposed = isinstance(self._layer, TRANSPOSED_CONVOLUTIONS)
+        groups = self._layer.groups if transposed else 1
+        return per_channel(values, self._layer.weight, transposed=transposed, groups=groups)
 
     def _sum_of_each_neuron(self, values: Tensor) -> Tensor:
         """From the weight's shape to one sum for each neuron."""
-        if not isinstance(self._layer, _TRANSPOSED):
+        if not isinstance(self._layer, TRANSPOSED_CONVOLUTIONS):
             return values.flatten(1).sum(1)
         return values.view(self._layer.groups, -1, values.shape[1], values[0, 0].numel()).sum((1, 3)).flatten()
 
@@ -135,7 +132,7 @@ def _weight_gradient(layer: Any, x: Tensor, y: Tensor) -> WeightGradient:
     if isinstance(layer, nn.Linear):
         flat = x.reshape(-1, x.shape[-1])
         return lambda g: g.reshape(-1, g.shape[-1]).t() @ flat
-    dims, transposed = len(layer.stride), isinstance(layer, _TRANSPOSED)
+    dims, transposed = len(layer.stride), isinstance(layer, TRANSPOSED_CONVOLUTIONS)
     if transposed:
         padding = layer.padding
     else:

@@ -1,4 +1,4 @@
-"""Inputs cut into patches: how relevant each patch is, which come first, and what stands in for them."""
+"""Inputs cut into patches: their relevance, their order, and the baseline that replaces them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def ranks_of(relevance: Tensor, order: Order, generator: torch.Generator) -> Ten
 
 
 def baseline_of(inputs: Tensor, baseline: Baseline, generator: torch.Generator) -> Tensor:
-    """What stands in for the inputs where they are flipped, of their shape.
+    """The baseline that replaces the inputs where they are flipped, of their shape.
 
     Args:
         inputs: of shape (batch, channels, *positions).

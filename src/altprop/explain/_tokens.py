@@ -1,4 +1,4 @@
-"""Text with its relevance behind it, as HTML."""
+"""Text over its relevance as background colour, as HTML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from altprop.explain._scaling import finite, scaled
+from altprop.explain._colors import finite, scaled
 
 # Half-transparent, so that a page's text is legible on them whether it is dark on light or light on dark.
 _FOR, _AGAINST, _STRONGEST = "222,45,38", "33,113,205", 0.6
@@ -100,7 +100,7 @@ def _words(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _visible(word: str) -> str:
-    """The text of a token with nothing in it left invisible."""
+    """The text of a token with whitespace and control characters made visible."""
     for space in _SPACES:
         word = word.replace(space, " ")
     word = word.replace(_NEWLINE, "\n").replace("\r\n", "\n")

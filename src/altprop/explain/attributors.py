@@ -1,8 +1,8 @@
-"""Attributors around composites: methods that look at the model at several inputs, or multiply by the input.
+"""Attributors that use a composite's gradient: at several inputs, or multiplied by the input.
 
 Where the classical method takes the gradient, these take what the composite hands back, the *modified gradient*:
 :meth:`altprop.LRP.attribute`. With the composite ``"gradient"``, the default, they are the classical methods, and with
-``"guided_backprop"`` and its kin those with a changed gradient. What most other composites hand back is relevance,
+``"guided_backprop"`` and the like those with a changed gradient. What most other composites hand back is relevance,
 which has the input in it already; what that means for a method, its own docstring says. The modified gradient alone is
 ``altprop.LRP(model, composite).attribute(x)``.
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode
 from altprop._switches import without_gradients
-from altprop.explain._outputs import picked, settled
+from altprop.explain._outputs import picked, resolve_target
 from altprop.explain._regions import Baseline, baseline_of
 from altprop.explain.lrp import LRP
 
@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 Inputs = Tensor | tuple[Tensor, ...]
 
-# Of each rule of quadrature, where its place lies if there is one alone; the trapezoid rule needs both ends.
+# For each quadrature rule, the position of its point if there is only one; the trapezoid rule needs both ends.
 _ONE_PLACE = {
     "gausslegendre": 0.5, "riemann_right": 1.0, "riemann_left": 0.0, "riemann_middle": 0.5, "riemann_trapezoid": None,
 }  # fmt: skip
@@ -139,7 +139,7 @@ class SmoothGrad(_Attributor):
         if n_samples < 1 or noise < 0:
             raise ValueError(f"n_samples must be at least 1 and noise at least 0, got {n_samples} and {noise}.")
         parts, extra = _checked(inputs), _as_tuple(additional_forward_args)
-        target = _settled(self.model, parts, target, extra)
+        target = _resolved_target(self.model, parts, target, extra)
         generator = torch.Generator(parts[0].device).manual_seed(seed)
         deviations = [noise * _range_of_each_example(x) for x in parts]
         total = tuple(torch.zeros_like(x) for x in parts)
@@ -222,14 +222,14 @@ class IntegratedGradients(_Attributor):
         place = _ONE_PLACE[method]
         if n_steps == 1 and place is not None:
             return _like(inputs, self._at_one_place(place, parts, baselines, target, extra))
-        wanted = _as_tensor(_settled(self.model, parts, target, extra), parts[0])
+        wanted = _as_tensor(_resolved_target(self.model, parts, target, extra), parts[0])
 
         def gradient(forward_fn: Any, inputs: Any, target_ind: Any, additional_forward_args: Any) -> Any:
             return self._modified_gradient(inputs, _as_target(additional_forward_args[0]), additional_forward_args[1:])
 
         integral = attr.IntegratedGradients(self.model, self.multiply_by_inputs)
         integral.gradient_func = gradient
-        # The target goes along as an argument, since captum repeats those for each place whatever form they have.
+        # Pass the target as an argument: captum repeats arguments of any form for each step.
         found = integral.attribute(
             tuple(x.detach() for x in parts),
             baselines,
@@ -243,8 +243,8 @@ class IntegratedGradients(_Attributor):
     def _at_one_place(
         self, place: float, parts: tuple[Tensor, ...], baselines: Any, target: Any, extra: tuple[Any, ...]
     ) -> tuple[Tensor, ...]:
-        """What captum leaves out: quadrature with the gradient at x' + α (x − x') alone."""
-        target = _settled(self.model, parts, target, extra)
+        """Quadrature with one point, the gradient at x' + α (x − x'), which captum does not offer."""
+        target = _resolved_target(self.model, parts, target, extra)
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(parts)
         starts = [torch.as_tensor(0.0 if start is None else start).to(x) for start, x in zip(given, parts, strict=True)]
         ways = [x.detach() - start for x, start in zip(parts, starts, strict=True)]
@@ -314,12 +314,12 @@ class Occlusion:
         def output(x: Tensor) -> Tensor:
             return picked(self.model(x.squeeze(1) if inputs.dim() == 2 else x, *extra), wanted)
 
-        wanted = _settled(self.model, (inputs,), target, extra)
+        wanted = _resolved_target(self.model, (inputs,), target, extra)
         with in_evaluation_mode(self.model):
             found: Tensor = without_gradients(attr.Occlusion(output).attribute)(
                 x, (x.shape[1], *sizes), (x.shape[1], *strides), covered.contiguous()
             )
-        # captum hands its means back in float32, whatever came in.
+        # captum returns float32 whatever the dtype of the inputs.
         return found.view_as(inputs).to(inputs.dtype)
 
 
@@ -331,11 +331,11 @@ def _check_steps(n_steps: int, method: str) -> None:
         raise ValueError(f"n_steps is a whole number from {least} for {method!r}, got {n_steps!r}.")
 
 
-def _settled(model: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Any:
+def _resolved_target(model: nn.Module, inputs: tuple[Tensor, ...], target: Any, extra: tuple[Any, ...]) -> Any:
     if target is not None:
         return target
     with in_evaluation_mode(model):
-        return settled(without_gradients(model)(*inputs, *extra), None)
+        return resolve_target(without_gradients(model)(*inputs, *extra), None)
 
 
 def _checked(inputs: Any) -> tuple[Tensor, ...]:

@@ -1,8 +1,7 @@
-"""Composites: which operation of a network has which rule, as data."""
+"""Composites: which operation of a network gets which rule, as data."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from altprop._names import did_you_mean
 from altprop.explain.gradient_rules import BetaSmooth, DeconvNet, GuidedBackprop, PatternAttribution, PatternNet
 from altprop.explain.input_rules import Flat, ZBox
 from altprop.explain.rules import (
@@ -22,13 +22,14 @@ from altprop.explain.rules import (
     RelevanceRule,
     ZPlus,
 )
+from altprop.ops import module_kinds
+from altprop.ops.lrp.layer import Layer
 from altprop.ops.module_kinds import kind_of_class
-from altprop.ops.weighted_sums import Layer
 
 Predicate = type[nn.Module] | tuple[type[nn.Module], ...] | str | Callable[[Layer], bool]
 Pairs = Iterable[tuple[Predicate, RelevanceRule]]
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (*module_kinds.CONVOLUTIONS, *module_kinds.TRANSPOSED_CONVOLUTIONS)
 """The classes of convolutions, as a predicate."""
 LAYERS = (nn.Linear, *CONVOLUTIONS)
 """The classes of all layers with weights, as a predicate."""
@@ -50,7 +51,7 @@ def both(*predicates: Predicate) -> Callable[[Layer], bool]:
 
 
 def matches(predicate: Predicate, layer: Layer) -> bool:
-    """Whether ``layer`` is meant by ``predicate``."""
+    """Whether ``predicate`` holds for ``layer``."""
     if isinstance(predicate, str):
         return fnmatchcase(layer.name, predicate)
     if isinstance(predicate, type | tuple):
@@ -60,7 +61,7 @@ def matches(predicate: Predicate, layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class Composite:
-    """Which operation has which rule: the first pair whose predicate matches, and whose rule is one for its kind.
+    """Assigns rules to operations: that of the first pair whose predicate matches and whose rule fits the kind.
 
     A predicate is a class of modules (also met by calls of the function that does the same), a tuple of them, a pattern
     of module names as in a shell (``"features.*"``), or a function of a :class:`Layer`, such as :func:`first`.
@@ -109,12 +110,12 @@ class Composite:
         object.__setattr__(self, "pairs", pairs)
 
     def rule_for(self, layer: Layer, kind: Kind) -> RelevanceRule | None:
-        """The rule that the pairs give an operation; None if they give none."""
+        """The rule that the pairs assign to an operation; None if none matches."""
         pairs = (rule for predicate, rule in self.pairs if kind in rule.applies_to and matches(predicate, layer))
         return next(pairs, None)
 
     def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
-        """What is to be told of pairs that are meant for something in ``model``, and hold for nothing of it.
+        """Warnings about pairs whose predicate matched no operation of ``model``.
 
         Args:
             model: what is explained.
@@ -140,8 +141,7 @@ def _idle_pattern(pattern: str, rule: RelevanceRule, model: nn.Module, ran: set[
     meant = [name for name, _ in model.named_modules() if fnmatchcase(name, pattern)]
     if not meant:
         names = [name for name, _ in model.named_modules() if name]
-        close = difflib.get_close_matches(pattern, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(pattern, names)
         return [f"The pattern {pattern!r} of the composite matches no module of the model.{hint}"]
     within = [name for name in ran if name.startswith(tuple(f"{outer}." for outer in meant))]
     if not within and not ran.intersection(meant):
@@ -310,7 +310,7 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {
 
 
 def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
-    """The composite that is meant: by name, by one rule for all layers, by pairs, or itself.
+    """The composite given by its name, by one rule for all layers, by pairs, or as itself.
 
     Raises:
         TypeError: it is nothing of these.
@@ -330,8 +330,7 @@ def as_composite(given: str | Composite | LayerRule | Pairs) -> Composite:
 def _named(name: str) -> Composite:
     make = COMPOSITES.get(name)
     if make is None:
-        close = difflib.get_close_matches(name, COMPOSITES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, COMPOSITES)
         raise ValueError(f"There is no composite {name!r}.{hint} There are: {', '.join(COMPOSITES)}.")
     needed = [p.name for p in inspect.signature(make).parameters.values() if p.default is inspect.Parameter.empty]
     if needed:

@@ -11,7 +11,7 @@ Concepts = Mapping[str, int | Iterable[int]]
 
 
 def masks_of(concepts: Concepts | None, checked: Callable[[str], str]) -> dict[str, Callable[[Tensor], Tensor]]:
-    """For modules by name, what leaves only their concepts of the relevance of their output.
+    """For modules by name, a function that keeps only the relevance of their concepts.
 
     Args:
         concepts: for modules by name the channels.
@@ -24,7 +24,7 @@ def masks_of(concepts: Concepts | None, checked: Callable[[str], str]) -> dict[s
 
 
 def _only(name: str, channels: list[int]) -> Callable[[Tensor], Tensor]:
-    """Lets relevance pass through these channels alone."""
+    """Keeps the relevance of these channels and zeros the rest."""
 
     def mask(R: Tensor) -> Tensor:
         if any(not -R.shape[1] <= channel < R.shape[1] for channel in channels):

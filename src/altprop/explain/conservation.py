@@ -1,4 +1,4 @@
-"""The books of relevance: what each operation received, handed on and lost."""
+"""Where relevance is lost: what each operation received and handed on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from altprop.ops.relevance import Call
-from altprop.ops.weighted_sums import Layer
+from altprop.ops.lrp.layer import Layer
+from altprop.ops.lrp.nodes import RelevanceNode
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class LayerConservation:
     stabilisers: float
 
     @classmethod
-    def of(cls, layer: Layer, call: Call) -> Self:
-        """The books of a call that was watched."""
+    def of(cls, layer: Layer, node: RelevanceNode) -> Self:
+        """The record of an operation that was watched."""
         received, passed, stabilised = (
-            0.0 if total is None else float(total) for total in (call.received, call.passed, call.stabilised)
+            0.0 if total is None else float(total) for total in (node.received, node.passed, node.stabilised)
         )
         biases = received - passed - stabilised
-        return cls(layer.name, layer.function, call.label, received, passed, biases, stabilised)
+        return cls(layer.name, layer.function, node.label, received, passed, biases, stabilised)
 
 
 class Conservation(list[LayerConservation]):
-    """The books of all operations, from the output to the input; printed, a table.
+    """A record for each operation, from the output to the input; prints as a table.
 
     Attributes:
         explained: the relevance at the start, summed over the batch.

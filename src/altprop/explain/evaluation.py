@@ -1,4 +1,4 @@
-"""How good an explanation is: what becomes of the model's output as the input is taken away, part by part.
+"""How good an explanation is: how the model's output changes as the input is removed part by part.
 
 References:
     Bach et al., "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance propagation",
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from altprop._preserve import in_evaluation_mode
 from altprop._switches import with_gradients, without_gradients
-from altprop.explain._outputs import part_of, picked, settled
+from altprop.explain._outputs import picked, resolve_target, target_rows
 from altprop.explain._regions import Baseline, Order, Regions, baseline_of, ranks_of
 from altprop.explain.lrp import LRP
 
@@ -79,7 +79,7 @@ def pixel_flipping(
     batch_size: int = 256,
     seed: int = 0,
 ) -> FlippingCurves:
-    """Flip the input patch by patch, in the order that an explanation gives, and follow the output.
+    """Flip the input patch by patch, in the order of an explanation, and record the output.
 
     If the explanation is right, the output falls fast with the most relevant first, and stays long with the least
     relevant first. What it is to be compared with is ``order="random"``, the control.
@@ -139,7 +139,7 @@ def pixel_flipping(
         for start in range(0, len(inputs), batch_size):
             rows = slice(start, start + batch_size)
             x = inputs[rows]
-            wanted = settled(read(model(x)), part_of(target, rows, len(inputs)))
+            wanted = resolve_target(read(model(x)), target_rows(target, rows, len(inputs)))
             relevance = _relevance_of(explanation, x, wanted, rows)
             stand_in = _baseline_of_rows(baseline, inputs, rows)
             shown = _Flipped(x, relevance, channel_dim, patch_size, stand_in, order, generator)

@@ -1,4 +1,4 @@
-"""Rules that hand gradients back, changed, in place of relevance: the composites made of them do not conserve."""
+"""Rules that hand back modified gradients instead of relevance; composites of them do not conserve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from altprop.explain.rules import ActivationRule, LayerRule
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.ops.lrp.layer import WeightedSum
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,14 @@ try:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from altprop.explain._colors import Relevance, colors, grey, pixels, size_of
+    from altprop.explain._colors import Relevance, colors, grey, pixels, scaled, size_of
     from altprop.explain._grid import grid
+    from altprop.explain._tokens import tokens_html
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"Pictures need {error.name}, which is not installed. Install it with: pip install 'altprop[explain]'",
         name=error.name,
     ) from None
-
-from altprop.explain._scaling import scaled
-from altprop.explain._tokens import tokens_html
 
 __all__ = ["colors", "grid", "image", "overlay", "save", "tokens_html"]
 
@@ -90,7 +88,7 @@ def overlay(
         )
     together = look.get("scale") == "all"
     strength = scaled(pixels(relevance, "sum")[0], percentile=look.get("percentile", 100.0), together=together).abs()
-    # With the root weak relevance can be told from none: its colour is pale already.
+    # The square root makes weak relevance, already pale in colour, visible.
     opacity = alpha * strength.sqrt().numpy().reshape(*under.shape, 1)
     mixed = (1 - opacity) * 255 * under[..., None] + opacity * heat
     return _images(mixed.round().astype(np.uint8), zoom)

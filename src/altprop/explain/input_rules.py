@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from altprop.explain.rules import LayerRule, check_finite, negative, part_of, positive
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.explain.rules import LayerRule, check_finite, negative, positive, weight_part
+from altprop.ops.lrp.layer import WeightedSum
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class ZBox(LayerRule):
             raise ValueError(f"ZBox needs low <= high everywhere, got low={self.low!r} and high={self.high!r}.")
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
-        """The share of what each input exceeds its bounds' contributions by."""
+        """In proportion to each input's contribution less those of its bounds."""
         x = layer.x
         low, high = _bound(self.low, "low", x), _bound(self.high, "high", x)
-        plus, minus = part_of(layer, positive), part_of(layer, negative)
+        plus, minus = weight_part(layer, positive), weight_part(layer, negative)
         z = layer.forward(x, layer.weight, None)
         z = z - layer.forward(low, plus, None) - layer.forward(high, minus, None)
-        s = layer.share(R, z, self.epsilon)
+        s = layer.quotient(R, z, self.epsilon)
         R_x = layer.transposed(s, layer.weight).mul_(x)
         return R_x.sub_(layer.transposed(s, plus).mul_(low)).sub_(layer.transposed(s, minus).mul_(high))
 
 
 def _bound(value: float | Tensor, name: str, x: Tensor) -> Tensor:
-    """The bound for one input or for each of the batch, of x's other sizes."""
+    """The bound in a shape that broadcasts to x, for one input or for each of the batch."""
     bound = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     try:
         shape = torch.broadcast_shapes(bound.shape, (1, *x.shape[1:]))  # type: ignore[no-untyped-call]
@@ -85,7 +85,7 @@ class WSquare(LayerRule):
         squares = layer.part("squares", torch.square)
         ones = torch.ones_like(layer.x[:1])
         z = layer.forward(ones, squares, None if layer.bias is None else layer.bias.square())
-        return layer.transposed(layer.share(R, z.expand_as(R), self.epsilon, nonnegative=True), squares)
+        return layer.transposed(layer.quotient(R, z.expand_as(R), self.epsilon, nonnegative=True), squares)
 
 
 @dataclass(frozen=True)
@@ -108,4 +108,4 @@ class Flat(LayerRule):
 
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """Evenly."""
-        return layer.spread(layer.share(R, layer.fan_in().expand_as(R), self.epsilon, nonnegative=True))
+        return layer.spread(layer.quotient(R, layer.fan_in().expand_as(R), self.epsilon, nonnegative=True))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from altprop._names import did_you_mean
 from altprop._quantised import quantised_layers
 from altprop.explain._captum import with_wrapped
 from altprop.explain.composites import Composite, Pairs, as_composite
@@ -18,15 +18,15 @@ from altprop.explain.forward_pass import ForwardPass, Inputs, forward_pass, like
 from altprop.explain.preactivation import Start
 from altprop.explain.rules import Epsilon, LayerRule
 from altprop.explain.targets import Target, is_relevance, relevance_at, relevance_within
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.layer import WeightCache, WeightedSum
+from altprop.ops.lrp.nodes import RelevanceNode
+from altprop.ops.lrp.pass_ import LRPPass
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Call
-from altprop.ops.weighted_sums import Parts, WeightedSum
 from altprop.rule import wrapper_of
 
 
 class LRP:
-    """Explains a model's outputs by layer-wise relevance propagation, without a change to the model.
+    """Explains a model's outputs by layer-wise relevance propagation, without changing the model.
 
     The explained output's value is handed back from layer to layer, by a rule for each, until it reaches the input: the
     relevances of the inputs add up to the output, but for what biases and stabilisers keep (:meth:`conservation` says
@@ -83,17 +83,17 @@ class LRP:
         self.model = model
         self.composite = as_composite(composite)
         self.strict = strict
-        self._parts = Parts()
+        self._cache = WeightCache()
         self._warned: set[str] = set()
         self._seen: dict[int, list[str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the parts of weights, which a copy makes anew."""
-        kept = {name: value for name, value in vars(self).items() if name not in {"_parts", "_seen"}}
+        """All but the cached weights, which a copy computes anew."""
+        kept = {name: value for name, value in vars(self).items() if name not in {"_cache", "_seen"}}
         return kept | {"_warned": set(self._warned)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _parts=Parts(), _seen={})
+        vars(self).update(state, _cache=WeightCache(), _seen={})
 
     def __repr__(self) -> str:
         return f"LRP({type(self.model).__name__}, {self.composite.name or self.composite!r})"
@@ -111,7 +111,7 @@ class LRP:
         return self.composite.otherwise == "relevance"
 
     def has_convergence_delta(self) -> bool:
-        """That :meth:`attribute` knows ``return_convergence_delta``."""
+        """Whether :meth:`attribute` takes ``return_convergence_delta``: yes."""
         return True
 
     @overload
@@ -168,13 +168,13 @@ class LRP:
             RuntimeError: ``strict`` is set, and the model calls an operation that has no rule.
         """
         masks = masks_of(concepts, self._checked)
-        run = self._run()
+        lrp = self._new_pass()
         within = None if layer is None else self._checked(layer)
-        with forward_pass(self.model, run, inputs, additional_forward_args, values_of=within, masks=masks) as done:
+        with forward_pass(self.model, lrp, inputs, additional_forward_args, values_of=within, masks=masks) as done:
             start = self._start(done, target, layer)
             arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-        result = like_inputs(inputs, relevances, run)
+        result = like_inputs(inputs, relevances, lrp)
         if not return_convergence_delta:
             return result
         total = sum(_per_example(R) for R in relevances if R is not None)
@@ -214,7 +214,7 @@ class LRP:
         names = None if modules is None else {self._checked(name) for name in modules}
         found = self._traced(inputs, target, additional_forward_args, names, layer, concepts)
         for name in names or ():
-            if not any(call.partition("#")[0] == name for call in found):
+            if not any(node.partition("#")[0] == name for node in found):
                 raise ValueError(
                     f"The module {name!r} did not run, or returned nothing that depends on the inputs that are "
                     f"explained: it has no relevance. Explain its input too, or leave it out of modules."
@@ -225,11 +225,11 @@ class LRP:
         self, inputs: Inputs, target: Target, more: Any, names: Collection[str] | None, layer: str | None = None,
         concepts: Concepts | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
-        """As :meth:`trace`, of those of the modules that have any."""
-        run = self._run()
+        """As :meth:`trace`, for those of the modules that have any relevance."""
+        lrp = self._new_pass()
         with forward_pass(
             self.model,
-            run,
+            lrp,
             inputs,
             more,
             record=_any_but_the_model if names is None else names,
@@ -262,16 +262,18 @@ class LRP:
             ValueError: the composite hands gradients back, of which nothing is conserved; or as for :meth:`attribute`.
         """
         self._check_conserves()
-        run = self._run(report=True)
-        with forward_pass(self.model, run, inputs, additional_forward_args) as done:
+        lrp = self._new_pass(report=True)
+        with forward_pass(self.model, lrp, inputs, additional_forward_args) as done:
             start = self._start(done, target, None)
-            for _, call in run.calls:
-                call.watch()  # from zero, whatever was handed back to find the start
+            for _, node in lrp.operations:
+                node.watch()  # from zero, whatever was handed back to find the start
             arrived = done.hand_back(start, [place for _, places in done.entries for place in places])
             relevances = done.relevance_of_inputs(arrived)
-            skipped = set(map(id, start.calls))
-            counted = [(layer, call) for layer, call in reversed(run.calls) if call.counts and id(call) not in skipped]
-            records = [LayerConservation.of(layer, call) for layer, call in counted]
+            skipped = set(map(id, start.operations))
+            counted = [
+                (layer, node) for layer, node in reversed(lrp.operations) if node.counts and id(node) not in skipped
+            ]
+            records = [LayerConservation.of(layer, node) for layer, node in counted]
         reached = sum(float(R.double().sum()) for R in relevances if R is not None)
         return Conservation(records, float(start.seed.double().sum()), reached)
 
@@ -298,18 +300,20 @@ class LRP:
         """
         self._check_conserves()
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        run = self._run()
+        lrp = self._new_pass()
         found: dict[str, Tensor] = {}
-        with forward_pass(self.model, run, inputs, additional_forward_args) as done:
-            layers = [call for _, call in run.calls if isinstance(call, WeightedSum) and id(call.parameter) in names]
-            for call in layers:
-                call.weighs = True
+        with forward_pass(self.model, lrp, inputs, additional_forward_args) as done:
+            layers = [
+                node for _, node in lrp.operations if isinstance(node, WeightedSum) and id(node.parameter) in names
+            ]
+            for node in layers:
+                node.wants_weight_relevance = True
             start = self._start(done, target, None)
             done.hand_back(start, [place for _, places in done.entries for place in places])
-            for call in layers:
-                if call.weight_relevance is not None:
-                    name = names[id(call.parameter)]
-                    found[name] = found[name] + call.weight_relevance if name in found else call.weight_relevance
+            for node in layers:
+                if node.weight_relevance is not None:
+                    name = names[id(node.parameter)]
+                    found[name] = found[name] + node.weight_relevance if name in found else node.weight_relevance
         return found
 
     def _check_conserves(self) -> None:
@@ -317,8 +321,8 @@ class LRP:
             raise ValueError(f"{self!r} hands gradients back: there is no relevance to be conserved.")
 
     def refresh(self) -> None:
-        """Forget what was made of the weights. There is no need to: a change is noticed, whatever made it."""
-        self._parts.clear()
+        """Clear the cache of modified weights. There is no need to: every change of a weight is noticed."""
+        self._cache.clear()
 
     def operations(self, inputs: Inputs) -> list[tuple[str, str, str, bool, str]]:
         """Every operation of a forward pass, for :func:`altprop.inspect`.
@@ -329,35 +333,35 @@ class LRP:
         Returns:
             Of each the torch function, the module's name, its rule, whether there is one, and what the rule does.
         """
-        run = self._run(strict=False)
-        seen: list[tuple[str, str, OpRule | None, Call | None]] = []
-        told = 0
+        lrp = self._new_pass(strict=False)
+        seen: list[tuple[str, str, OpRule | None, RelevanceNode | None]] = []
+        seen_so_far = 0
 
         def observe(name: str, op_rule: OpRule | None) -> None:
-            nonlocal told
-            made, told = run.calls[told:], len(run.calls)
-            where = run.inside[-1][0] if run.inside else ""
+            nonlocal seen_so_far
+            made, seen_so_far = lrp.operations[seen_so_far:], len(lrp.operations)
+            where = lrp.inside[-1][0] if lrp.inside else ""
             seen.append((name, where, op_rule, made[0][1] if len(made) == 1 else None))
 
-        with forward_pass(self.model, run, inputs, observer=observe):
-            return [self._told(*operation) for operation in seen]
+        with forward_pass(self.model, lrp, inputs, observer=observe):
+            return [self._as_operation(*operation) for operation in seen]
 
-    def _told(
-        self, name: str, module: str, op_rule: OpRule | None, call: Call | None
+    def _as_operation(
+        self, name: str, module: str, op_rule: OpRule | None, node: RelevanceNode | None
     ) -> tuple[str, str, str, bool, str]:
-        gradients = self.composite.otherwise == "gradient" and call is None
+        gradients = self.composite.otherwise == "gradient" and node is None
         if op_rule is None or gradients:
             return name, module, "gradient", gradients, "The ordinary gradient."
-        what = call.rule if isinstance(call, WeightedSum) else op_rule
-        label = op_rule.__name__ if call is None else call.label
+        what = node.rule if isinstance(node, WeightedSum) else op_rule
+        label = op_rule.__name__ if node is None else node.label
         return name, module, label, True, (what.__doc__ or "").partition("\n")[0]
 
-    def _run(self, *, report: bool = False, strict: bool | None = None) -> Run:
+    def _new_pass(self, *, report: bool = False, strict: bool | None = None) -> LRPPass:
         strict = self.strict if strict is None else strict
-        return Run(
+        return LRPPass(
             self.composite,
             Epsilon(),
-            self._parts,
+            self._cache,
             strict=strict,
             report=report,
             warned=self._warned,
@@ -367,20 +371,19 @@ class LRP:
     def _start(self, done: ForwardPass, target: Target, layer: str | None) -> Start:
         """Where the explanation starts, and with how much relevance."""
         if layer is None:
-            if done.run.gradients or self.composite.seed == "one" or is_relevance(target):
+            if done.lrp.gradients or self.composite.seed == "one" or is_relevance(target):
                 done.explained_as_given()
-            return Start.at(done.run, done.output, done.output.detach(), target, relevance_at)
+            return Start.at(done.lrp, done.output, done.output.detach(), target, relevance_at)
         recorded = done.recorded.get(layer)
         if recorded is None or recorded.edge is None or recorded.value is None:
             raise ValueError(f"The module {layer!r} did not run, or returned nothing that depends on the inputs.")
-        return Start.at(done.run, recorded.edge, recorded.value, target, relevance_within)
+        return Start.at(done.lrp, recorded.edge, recorded.value, target, relevance_within)
 
     def _checked(self, name: str) -> str:
         """The name of a module, if there is one of that name."""
         names = dict(self.model.named_modules())
         if name not in names or not name:
-            close = difflib.get_close_matches(name, names, n=3)
-            hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+            hint = did_you_mean(name, names, most=3)
             raise ValueError(f"The model has no module {name!r}.{hint} Its modules: dict(model.named_modules()).")
         return name
 

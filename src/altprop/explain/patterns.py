@@ -1,4 +1,4 @@
-"""Patterns: what in its input each neuron answers to, fitted on data, for PatternNet and PatternAttribution.
+"""Patterns, the input directions that neurons respond to, fitted on data for PatternNet and PatternAttribution.
 
 A neuron's weights do not show what it answers to: they also cancel what disturbs it. The pattern is the direction in
 which the input varies with the neuron's output.
@@ -131,7 +131,7 @@ def fit_patterns(
     """
     sums = {name: PatternSums(layer, positive) for name, layer in _layers(model, modules).items()}
     run, count = forward or _run, 0
-    # The loader itself where it may be: a progress bar asks for its length.
+    # Iterate over the loader itself if possible: a progress bar asks for its length.
     batches = loader if max_batches is None else islice(loader, max_batches)
     with preserved(model), in_evaluation_mode(model), _recorded(model, sums):
         for count, batch in enumerate((progress or _bar)(batches), start=1):
@@ -172,7 +172,7 @@ def _bar(batches: Iterable[Any]) -> Iterable[Any]:
 
 @contextmanager
 def _recorded(model: nn.Module, sums: Mapping[str, PatternSums]) -> Iterator[None]:
-    """Within this block each layer's inputs and outputs are added to its sums."""
+    """Add each layer's inputs and outputs to its sums within the block."""
     modules = dict(model.named_modules())
     handles = [modules[name].register_forward_hook(partial(_add, own), with_kwargs=True) for name, own in sums.items()]
     try:

@@ -1,4 +1,4 @@
-"""Activations at the output: an output's probability is explained by what it is a probability of.
+"""Activations at the output: a probability is explained by its logit.
 
 Relevance passes through an activation unchanged, which is right as long as the activation has the sign of its input. A
 log-softmax is negative where its logit is positive, a sigmoid positive where its logit is negative: handed on, their
@@ -22,10 +22,10 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from altprop._switches import with_gradients
 from altprop.explain.targets import Target, is_relevance
-from altprop.ops.lrp_run import Run
-from altprop.ops.proportion import Proportion
-from altprop.ops.relevance import Call, Pass, Sum
-from altprop.ops.weighted_sums import Layer
+from altprop.ops.lrp.layer import Layer
+from altprop.ops.lrp.nodes import Pass, RelevanceNode, Sum
+from altprop.ops.lrp.pass_ import LRPPass
+from altprop.ops.lrp.proportion import Proportion
 
 _SUMS_OF_TWO = {"add", "radd", "sub", "subtract", "rsub"}
 _SUMS = {"sum", "mean", "nansum", "nanmean", "cumsum", "index_add", "scatter_add"}
@@ -44,30 +44,30 @@ _MOVES = {
 
 
 class Tail:
-    """What lies between the pre-activations and the output; nothing if no activation is there that needs one.
+    """What lies between the pre-activations and the output; empty if no activation there needs its pre-activation.
 
     Args:
-        run: the forward pass; a rule that its composite gives to an activation prevails.
+        lrp: the forward pass; a rule that its composite gives to an activation prevails.
         source: where the explanation starts: the output, or an edge of the graph.
 
     Attributes:
         source: the same as an edge.
         starts: the edges of the activations whose pre-activations are explained; none if there is no tail.
-        calls: the operations of the tail.
+        operations: the operations of the tail.
         nodes: the nodes of the tail.
     """
 
-    def __init__(self, run: Run, source: Tensor | GradientEdge) -> None:
+    def __init__(self, lrp: LRPPass, source: Tensor | GradientEdge) -> None:
         self.source = get_gradient_edge(source) if isinstance(source, Tensor) else source
         self.starts: list[GradientEdge] = []
-        self.calls: list[Call] = []
+        self.operations: list[RelevanceNode] = []
         self.nodes: set[Node] = set()
         self._values: list[Tensor] = []
         self._behind: list[GradientEdge] = []
         self._others: list[GradientEdge] = []
-        self._run = run
+        self._lrp = lrp
         self._known: dict[tuple[Node, bool], bool] = {}
-        if run.composite.seed == "value" and not run.gradients and self._leads(self.source.node):
+        if lrp.composite.seed == "value" and not lrp.gradients and self._leads(self.source.node):
             self._collect(self.source)
 
     def __bool__(self) -> bool:
@@ -92,33 +92,33 @@ class Tail:
 
     @cached_property
     def _layers(self) -> dict[int, Layer]:
-        return {id(call): layer for layer, call in self._run.calls}
+        return {id(operation): layer for layer, operation in self._lrp.operations}
 
-    def _layer(self, call: Call) -> Layer:
-        return self._layers[id(call)]
+    def _layer(self, operation: RelevanceNode) -> Layer:
+        return self._layers[id(operation)]
 
     def _is_one(self, node: Node) -> bool:
         """Whether it is an activation that needs its pre-activation."""
-        call = getattr(node, "call", None)
-        if call is None or call.before is None:
+        operation = getattr(node, "relevance_node", None)
+        if operation is None or operation.before is None:
             return False
-        layer = self._layer(call)
-        return all(self._run.rule_for(layer, kind) is None for kind in ("softmax", "activation"))
+        layer = self._layer(operation)
+        return all(self._lrp.rule_for(layer, kind) is None for kind in ("softmax", "activation"))
 
     def _goes_on(self, node: Node, beyond: bool) -> bool:
         """Whether values go through it one by one, or logarithms are summed; and the tail goes on behind it."""
-        call, before = getattr(node, "call", None), _before(node)
-        if call is None:
+        operation, before = getattr(node, "relevance_node", None), _before(node)
+        if operation is None:
             kind = re.sub(r"(Backward)?\d*$", "", node.name().removeprefix("torch::autograd::"))
             moves = kind in _MOVES or (len(before) == 1 and _hands_on(node, before[0]))
             return moves and any(self._leads(one, beyond) for one in before)
-        if isinstance(call, Sum | Proportion):
-            return self._adds(call, before, beyond) and all(self._leads(one, beyond) for one in before)
-        return type(call) is Pass and self._slope(call) is not None and self._leads(before[0], beyond)
+        if isinstance(operation, Sum | Proportion):
+            return self._adds(operation, before, beyond) and all(self._leads(one, beyond) for one in before)
+        return type(operation) is Pass and self._slope(operation) is not None and self._leads(before[0], beyond)
 
-    def _adds(self, call: Call, before: list[Node], beyond: bool) -> bool:
+    def _adds(self, operation: RelevanceNode, before: list[Node], beyond: bool) -> bool:
         """Whether it adds constants; or logarithms, sums of which are those of their pre-activations."""
-        name = self._layer(call).function
+        name = self._layer(operation).function
         if name in _SUMS_OF_TWO and len(before) == 1:
             return True
         return not beyond and name in _SUMS_OF_TWO | _SUMS and all(map(self._is_logarithm, before))
@@ -126,15 +126,15 @@ class Tail:
     def _is_logarithm(self, node: Node) -> bool:
         """Whether all activations that come next on the way back are logarithms."""
         if self._is_one(node):
-            return self._layer(node.call).function in _LOGARITHMS  # type: ignore[attr-defined]
+            return self._layer(node.relevance_node).function in _LOGARITHMS  # type: ignore[attr-defined]
         return all(self._is_logarithm(one) for one in _before(node) if self._leads(one))
 
-    def _slope(self, call: Call) -> Any:
-        """What the tail multiplies by in place of an activation, or of a product with a constant; None if it ends."""
-        name = self._layer(call).function
-        if call.scale is None:
+    def _slope(self, operation: RelevanceNode) -> Any:
+        """The factor that replaces an activation or a product with a constant; None where the tail ends."""
+        name = self._layer(operation).function
+        if operation.scaled_by is None:
             return -1.0 if name in _DECREASING else 1.0
-        place, other, is_constant = call.scale
+        place, other, is_constant = operation.scaled_by
         if name in _FACTORS and is_constant:
             return other
         if name in _QUOTIENTS and place == 0:
@@ -142,7 +142,7 @@ class Tail:
         return None
 
     def _collect(self, edge: GradientEdge) -> None:
-        """Go through all of the tail, to its ends."""
+        """Walk through the whole tail, to its ends."""
         reached = [(edge, False)]
         while reached:
             edge, beyond = reached.pop()
@@ -153,14 +153,14 @@ class Tail:
                 self._others.append(edge)
                 continue
             self.nodes.add(node)
-            call = getattr(node, "call", None)
+            operation = getattr(node, "relevance_node", None)
             edges = [GradientEdge(one, number) for one, number in node.next_functions if one is not None]
-            if call is not None:
-                self.calls.append(call)
+            if operation is not None:
+                self.operations.append(operation)
             beyond = beyond or self._is_one(node)
             if self._is_one(node) and not self._leads(edges[0].node, True):
                 self.starts.append(edge)
-                self._values.append(call.before.get() * self._slope(call))  # type: ignore[union-attr, arg-type]
+                self._values.append(operation.before.get() * self._slope(operation))  # type: ignore[union-attr, arg-type]
                 self._behind.append(edges[0])
             else:
                 reached += [(one, beyond) for one in edges]
@@ -169,26 +169,26 @@ class Tail:
 
     @contextmanager
     def _without_activations(self) -> Iterator[None]:
-        """In this block gradients flow through the tail, as if its activations were left out."""
+        """Let gradients flow through the tail within the block as if it had no activations."""
         try:
-            for call in self.calls:
-                vars(call)["relay"] = self._linear(call)
+            for operation in self.operations:
+                vars(operation)["backward"] = self._linear(operation)
             yield
         finally:
-            for call in self.calls:
-                vars(call).pop("relay", None)
+            for operation in self.operations:
+                vars(operation).pop("backward", None)
 
-    def _linear(self, call: Call) -> Callable[[Tensor], tuple[Tensor, ...]]:
-        if isinstance(call, Proportion | Sum):
-            return call.gradient
-        slope = self._slope(call)
-        shape = getattr(call, "_shape", None)
+    def _linear(self, operation: RelevanceNode) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        if isinstance(operation, Proportion | Sum):
+            return operation.gradient
+        slope = self._slope(operation)
+        shape = getattr(operation, "_shape", None)
 
-        def relay(R: Tensor) -> tuple[Tensor, ...]:
+        def backward(R: Tensor) -> tuple[Tensor, ...]:
             R = R if isinstance(slope, float) and slope == 1.0 else R * slope
             return (R if shape is None or R.shape == shape else R.sum_to_size(shape),)
 
-        return relay
+        return backward
 
     def relevance(self, mask: Tensor, output: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         """The explained values, of the output's shape, and the relevance that starts at each of the :attr:`ends`.
@@ -198,17 +198,17 @@ class Tail:
             output: its value.
         """
         parts = [_times(part, z) for part, z in zip(self._back(self.starts, mask), self._values, strict=True)]
-        # A part of the output that is no activation's starts with its own value.
+        # Parts of the output that no activation contributes to start with their own value.
         others = self._grad([self.source], self._others, [mask * output]) if self._others else ()
         return _masked(mask, self._pushed(self.source, output)), [*parts, *others]
 
     @property
     def ends(self) -> list[GradientEdge]:
-        """Where the relevance of the tail arrives: its pre-activations, and what is no activation's."""
+        """Where the relevance of the tail arrives: at its pre-activations, and at inputs of no activation."""
         return [*self._behind, *self._others]
 
     def within(self, edges: Sequence[Any], *, mask: Tensor, output: Tensor) -> list[Tensor | None]:
-        """The relevance at edges of the tail: what the explained value owes them; None for all others."""
+        """The relevance at edges within the tail, their contribution to the explained value; None at other edges."""
         found: list[Tensor | None] = []
         for edge in edges:
             if not isinstance(edge, GradientEdge) or edge.node not in self.nodes:
@@ -225,7 +225,7 @@ class Tail:
             return self._grad([self.source], to, [seed])
 
     def _pushed(self, edge: GradientEdge, own: Tensor) -> Tensor:
-        """The value at an edge of the tail with the activations left out; ``own`` where it is no activation's."""
+        """The value at an edge of the tail without its activations; ``own`` where no activation contributes."""
         if self.nodes == {edge.node}:
             return self._values[0]
         values = self._along(edge, own, self._values)
@@ -236,7 +236,7 @@ class Tail:
 
     @with_gradients
     def _along(self, edge: GradientEdge, like: Tensor, values: Sequence[Tensor]) -> Tensor:
-        """What the linear tail makes of values at its starts: twice the way back is the way forward."""
+        """Push values at the starts forward through the linear tail, by differentiating its backward pass."""
         with self._without_activations():
             v = torch.zeros_like(like).requires_grad_()
             back = self._grad([edge], self.starts, [v], create_graph=True)
@@ -287,18 +287,18 @@ class Start:
         seed: the explained value at the target, elsewhere zero.
         ends: where relevance starts, and how much: at the output, or at its :class:`pre-activations <Tail>`.
         within: the relevance at those of these edges that lie between the output and its pre-activations.
-        calls: the operations that lie there.
+        operations: the operations that lie there.
     """
 
     seed: Tensor
     ends: Sequence[tuple[Tensor | GradientEdge, Tensor | None]]
     within: Callable[[Sequence[Tensor | GradientEdge]], Sequence[Tensor | None]]
-    calls: Sequence[Call] = ()
+    operations: Sequence[RelevanceNode] = ()
 
     @classmethod
     def at(
         cls,
-        run: Run,
+        lrp: LRPPass,
         source: Tensor | GradientEdge,
         value: Tensor,
         target: Target,
@@ -307,16 +307,16 @@ class Start:
         """At a tensor of the graph; at its pre-activations, unless the relevance to start with is given.
 
         Args:
-            run: the forward pass.
+            lrp: the forward pass.
             source: what is explained, or its place in the graph.
             value: its value.
             target: what of it.
             relevance: how a target is understood: as :func:`altprop.explain.targets.relevance_at`.
         """
-        tail = None if is_relevance(target) else Tail(run, source)
+        tail = None if is_relevance(target) else Tail(lrp, source)
         if tail:
             return cls._behind(tail, relevance(value, target, "one"), value)
-        seed = relevance(value, target, run.composite.seed)
+        seed = relevance(value, target, lrp.composite.seed)
         return cls(seed, [(source, seed)], lambda edges: [None] * len(edges))
 
     @classmethod
@@ -330,4 +330,4 @@ class Start:
         """
         seed, relevances = tail.relevance(mask, output)
         within = partial(tail.within, mask=mask, output=output)
-        return cls(seed, list(zip(tail.ends, relevances, strict=True)), within, tail.calls)
+        return cls(seed, list(zip(tail.ends, relevances, strict=True)), within, tail.operations)

@@ -1,4 +1,4 @@
-"""What weights and channels contribute over a whole data set: the order in which to prune them."""
+"""Rank weights and channels by their contribution over a whole data set, as for pruning."""
 
 from __future__ import annotations
 

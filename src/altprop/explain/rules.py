@@ -1,4 +1,4 @@
-"""The rules by which layers hand relevance back, each after its paper.
+"""LRP's rules for layers with weights, activations and pools, each as its paper gives it.
 
 Notation: a layer computes z_j = Σ_i x_i w_ij + b_j, and R_j is the relevance of its output j. v⁺ and v⁻ are the
 positive and the negative part of v. Every division is stabilised: R / z is R / (z + ε·sign z), with sign 0 := 1.
@@ -14,14 +14,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from altprop.ops.weighted_sums import WeightedSum
+from altprop.ops.lrp.layer import WeightedSum
 
 Bias = Literal["absorb", "redistribute", "ignore"]
 Kind = Literal["layer", "activation", "sum", "pool", "normalisation", "softmax"]
 
 
 class RelevanceRule:
-    """What a composite assigns to operations.
+    """A rule that a composite can assign to operations.
 
     Attributes:
         applies_to: the kinds of operations that it is a rule for; a composite passes over it for others.
@@ -48,7 +48,7 @@ class LayerRule(RelevanceRule, ABC):
 
 
 class ActivationRule(RelevanceRule, ABC):
-    """A rule for activations a = φ(z) that needs their values. The default, :class:`Pass`, does not."""
+    """A rule for activations a = φ(z) that needs their values; passing relevance on, the default, does not."""
 
     applies_to: ClassVar[frozenset[Kind]] = frozenset(("activation",))
 
@@ -97,7 +97,7 @@ class _Stabilised(LayerRule):
 
     @property
     def proportional(self) -> bool:  # type: ignore[override]
-        """Not where a bias's share is spread over the inputs: zeros get some of it too."""
+        """False where the bias's share is spread over the inputs: zeros get some of it too."""
         return self.bias != "redistribute"
 
     def _bias_of(self, layer: WeightedSum) -> Tensor | None:
@@ -109,7 +109,7 @@ class _Stabilised(LayerRule):
         return layer.z - layer.per_output(layer.bias)
 
     def _with_bias(self, layer: WeightedSum, R_x: Tensor, s: Tensor, b: Tensor | None) -> Tensor:
-        """``R_x`` with the share of the bias ``b``, b·s, spread over the inputs if it is to be."""
+        """``R_x``, plus the share of the bias ``b``, b·s, spread over the inputs if the rule redistributes it."""
         if self.bias != "redistribute" or b is None:
             return R_x
         return R_x.add_(layer.spread(s * layer.per_output(b) / layer.fan_in()))
@@ -134,7 +134,7 @@ class Epsilon(_Stabilised):
     def relevance(self, layer: WeightedSum, R: Tensor) -> Tensor:
         """R_i = Σ_j x_i w_ij R_j / z_j."""
         z, as_it_was = self._z(layer), self.bias != "ignore"
-        s = layer.share(R, z, self.epsilon, nonnegative=as_it_was and layer.z_is_nonnegative)
+        s = layer.quotient(R, z, self.epsilon, nonnegative=as_it_was and layer.z_is_nonnegative)
         R_x = layer.back(s).mul_(layer.x)
         return self._with_bias(layer, R_x, s, self._bias_of(layer))
 
@@ -169,7 +169,7 @@ class AlphaBeta(_Stabilised):
         b = self._bias_of(layer)
         b_plus = None if b is None else positive(b)
         z_plus = _contributions(layer, positive, b_plus)
-        s = layer.share(R, z_plus, self.epsilon, part=self.alpha, nonnegative=True)
+        s = layer.quotient(R, z_plus, self.epsilon, part=self.alpha, nonnegative=True)
         R_x = self._with_bias(layer, _handed_back(layer, s, positive), s, b_plus)
         if self.alpha != 1.0:
             R_x.mul_(self.alpha)
@@ -179,7 +179,7 @@ class AlphaBeta(_Stabilised):
         z_minus = (
             self._z(layer).sub(z_plus).clamp_(max=0) if layer.nonnegative else _contributions(layer, negative, b_minus)
         )
-        s = layer.share(R, z_minus, self.epsilon, part=-self.beta)
+        s = layer.quotient(R, z_minus, self.epsilon, part=-self.beta)
         R_minus = self._with_bias(layer, _handed_back(layer, s, negative), s, b_minus)
         return R_x.sub_(R_minus, alpha=self.beta)
 
@@ -205,22 +205,22 @@ class ZPlus(_Stabilised):
 def _contributions(layer: WeightedSum, sign: Callable[[Tensor], Tensor], b: Tensor | None) -> Tensor:
     """Σ_i (x_i w_ij)^± + b_j: the positive (or negative) contributions, by ``sign``."""
     opposite = negative if sign is positive else positive
-    z = layer.forward(layer.x if layer.nonnegative else positive(layer.x), part_of(layer, sign), b)
-    return z if layer.nonnegative else z.add_(layer.forward(negative(layer.x), part_of(layer, opposite), None))
+    z = layer.forward(layer.x if layer.nonnegative else positive(layer.x), weight_part(layer, sign), b)
+    return z if layer.nonnegative else z.add_(layer.forward(negative(layer.x), weight_part(layer, opposite), None))
 
 
 def _handed_back(layer: WeightedSum, s: Tensor, sign: Callable[[Tensor], Tensor]) -> Tensor:
     """Σ_j (x_i w_ij)^± s_j."""
     opposite = negative if sign is positive else positive
-    R_x = layer.transposed(s, part_of(layer, sign))
+    R_x = layer.transposed(s, weight_part(layer, sign))
     if layer.nonnegative:
         return R_x.mul_(layer.x)
     R_x.mul_(positive(layer.x))
-    return R_x.addcmul_(layer.transposed(s, part_of(layer, opposite)), negative(layer.x))
+    return R_x.addcmul_(layer.transposed(s, weight_part(layer, opposite)), negative(layer.x))
 
 
-def part_of(layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
-    """The positive or the negative part of the weight, by ``sign``; made once for each version of it."""
+def weight_part(layer: WeightedSum, sign: Callable[[Tensor], Tensor]) -> Tensor:
+    """The positive or the negative part of the weight, by ``sign``; computed once per version of the weight."""
     return layer.part(sign.__name__, sign)
 
 
@@ -254,12 +254,12 @@ class Gamma(_Stabilised):
         z_plus = _contributions(layer, positive, None if b is None else positive(b))
         if layer.vanishes and layer.nonnegative:
             # No relevance where the output is not positive: one way back is enough.
-            s = layer.share(R, z.add(z_plus, alpha=self.gamma), self.epsilon)
+            s = layer.quotient(R, z.add(z_plus, alpha=self.gamma), self.epsilon)
             return self._one_way(layer, s, b, positive)
         above = layer.z > 0
         favoured = torch.where(above, z_plus, z - z_plus)
         favoured = z.add(favoured, alpha=self.gamma).masked_fill_(layer.z == 0, torch.inf)  # zeros hand nothing back
-        s = layer.share(R, favoured, self.epsilon)
+        s = layer.quotient(R, favoured, self.epsilon)
         R_x = self._one_way(layer, s * above, b, positive)
         return R_x.add_(self._one_way(layer, s.mul_(~above), b, negative))
 
@@ -298,7 +298,7 @@ class Pass(LayerRule, ActivationRule):
 
 @dataclass(frozen=True)
 class Norm(_Stabilised):
-    """In proportion to each input's contribution, like :class:`Epsilon`; also for sums, averages and normalisations."""
+    """In proportion to each input's contribution, as LRP-ε; also for sums, averages and normalisations."""
 
     epsilon: float = 1e-6
     in_proportion: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What is explained: which of a model's outputs, and with how much relevance at the start."""
+"""Targets: which of a model's outputs is explained, and the relevance it starts with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Target = int | Tensor | tuple[int, ...] | Sequence[int] | Sequence[tuple[int, ..
 
 
 def output_of(result: Any) -> Tensor:
-    """The tensor that is explained, among what a model returns.
+    """The tensor to explain among the outputs of a model.
 
     Args:
         result: a tensor; an output of Hugging Face's models, of which it is the ``logits``; or a sequence, of which it
@@ -107,7 +107,7 @@ def relevance_within(value: Tensor, target: Target, seed: Any) -> Tensor:
 
 
 def _means_one_index(target: Target, output: Tensor) -> bool:
-    """Whether ``target`` says one index, for all examples or for each, whatever dimensions ``output`` has."""
+    """Whether ``target`` gives one index for all examples or one for each, whatever the dimensions of ``output``."""
     if target is None or is_relevance(target):
         return False
     return _as_indices(target, output).shape[1] == 1

@@ -1,4 +1,4 @@
-"""Layers that a user can build models with."""
+"""Layers to build models with."""
 
 from altprop.nn import encoders
 from altprop.nn.activations import Sign, Step

@@ -1,4 +1,4 @@
-"""Layers with feedback weights: the error goes back through them, whatever the weights of the forward pass are.
+"""Layers with feedback weights, through which the error goes back instead of through the forward weights.
 
 Each class here is laid over a class of torch's layers: by a learning rule in place (:mod:`altprop._class_swap`), or as
 a base class by the public layers of :mod:`altprop.nn`. It says what the feedback weights are and where they are kept;
@@ -32,7 +32,7 @@ _STATE = ("feedback_weight", "feedback_magnitude", "feedback_scale", "feedback_d
 
 
 class FeedbackLayer:
-    """Laid over the class of a layer: its weights' part of the way back is taken by feedback weights."""
+    """Mixin for a layer's class: the error goes back through feedback weights instead of its weights."""
 
     _altprop_operation: Operation
 
@@ -53,11 +53,11 @@ class FeedbackLayer:
         return operation(self, *args, **kwargs)
 
     def plain_forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The forward pass of the class below: backprop."""
+        """The forward pass of the original class, with backprop."""
         return super().forward(*args, **kwargs)  # type: ignore[misc]
 
     def feedback_for(self, name: str, a: Tensor) -> Tensor | None:
-        """What carries the error of the weight ``name`` back to ``a``; None if nothing has to."""
+        """The weights that carry the error back to ``a`` in place of ``name``; None if ``a`` needs no gradient."""
         return self.feedback(name) if a.requires_grad else None
 
     def __setstate__(self, state: Any) -> None:
@@ -76,10 +76,24 @@ class FeedbackLayer:
         if not torch.compiler.is_compiling():
             unwatch(self)  # type: ignore[arg-type]
         elif (attachment := self.attachment()) is not None:
-            # Noted there and not on the layer, which would have to be compiled again.
+            # Noted there and not on the layer, which would trigger a recompilation.
             attachment.traced = True
 
+    def _init_feedback(self, operation: Operation) -> None:
+        """Prepare a module over whose class this one was laid; its feedback weights come after."""
+        self.__dict__[_OPERATION] = operation
+
+    def _bind(self, model: nn.Module | None) -> None:
+        """Follow the attachment of ``model``: be suspended with it, and warn if the layer never acts. None: unbind."""
+        unwatch(self)  # type: ignore[arg-type]
+        if model is None:
+            self.__dict__.pop(_MODEL, None)
+            return
+        self.__dict__[_MODEL] = model
+        watch(self)  # type: ignore[arg-type]
+
     def attachment(self) -> Attachment | None:
+        """The attachment that the layer follows, if one is on."""
         model = self.__dict__.get(_MODEL)
         return None if model is None else Attachment.of(model)
 
@@ -110,28 +124,13 @@ class FeedbackLayer:
 
 
 def explained() -> bool:
-    """Whether LRP runs the layer: it explains the forward weights, and sees torch's own operations alone."""
+    """Whether LRP is running the layer: LRP explains the forward weights."""
     interceptor = active_interceptor()
-    return interceptor is not None and getattr(interceptor.settings, "explains", False)
+    return interceptor is not None and interceptor.kind == "lrp"
 
 
-def begin(module: Any, operation: Operation) -> None:
-    """Make a module whose class has a :class:`FeedbackLayer` laid over it ready for its state."""
-    module.__dict__[_OPERATION] = operation
-
-
-def follow(module: Any, model: nn.Module | None) -> None:
-    """Let a layer be suspended with the attachment of ``model``, and told of if it never acts; or neither."""
-    unwatch(module)
-    if model is None:
-        module.__dict__.pop(_MODEL, None)
-        return
-    module.__dict__[_MODEL] = model
-    watch(module)
-
-
-def end(module: nn.Module) -> None:
-    """Take off what :func:`begin` and the layer's ``draw_feedback`` left on the module."""
+def remove_feedback(module: nn.Module) -> None:
+    """Take the feedback weights, and all else that :class:`FeedbackLayer` keeps, off a module of the class below."""
     for name in weight_names(module):
         for kind in _STATE:
             full_name = name.removesuffix("weight") + kind
@@ -262,7 +261,7 @@ class LearnedFeedback(FeedbackLayer):
         attachment = self.attachment()
         if attachment is None or _VERSIONS in attachment.warned or not B.requires_grad:
             return
-        # A tensor's version counts the changes in place, an optimizer's among them.
+        # A tensor's version counts in-place changes, including the optimizer's.
         version = weight._version if weight.is_leaf else self._version_of_sources()
         seen = self.__dict__.setdefault(_VERSIONS, {})
         before, seen[name] = seen.get(name), (version, B._version)
@@ -275,7 +274,7 @@ class LearnedFeedback(FeedbackLayer):
 
 
 def check_mode(mode: str, init: Init | None) -> None:
-    """Raise a ValueError unless sign-symmetric feedback can be had so."""
+    """Raise a ValueError unless ``mode`` is one of the three and ``init`` fits it."""
     if mode not in ("uniform", "batchwise", "fixed"):
         raise ValueError(f"mode must be 'uniform', 'batchwise' or 'fixed', got {mode!r}.")
     if init is not None and mode == "fixed":

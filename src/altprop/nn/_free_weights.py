@@ -1,4 +1,4 @@
-"""Weight matrices of no layer, as in ``x @ self.w``: the first pass shows which they are, and the user is told."""
+"""Warn of weight matrices outside layers, as in ``x @ self.w``: the first pass shows which there are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOVES = (
 
 
 def watch_free_weights(module: nn.Module, model: nn.Module, explained: Callable[[], bool]) -> None:
-    """Tell the user, at the first pass of ``module`` in ``model``, of its own matrices that multiply activations.
+    """Warn, at the first pass of ``module`` in ``model``, of its own matrices that multiply activations.
 
     Not in a pass that is ``explained``: that one is not the rule's.
     """
@@ -37,7 +37,7 @@ def unwatch_free_weights(module: nn.Module) -> None:
 
 
 class _FirstPass:
-    """A forward hook that goes when it has seen a pass."""
+    """A forward hook that removes itself after one pass."""
 
     def __init__(self, model: nn.Module, explained: Callable[[], bool]) -> None:
         self.model = model
@@ -63,7 +63,7 @@ class _FirstPass:
 
 
 def _multiplied(output: Any) -> Iterator[Any]:
-    """The leaves of the graph of ``output`` that are factors of a product or a convolution, as they are or moved."""
+    """The leaves of the graph of ``output`` that are factors of a product or a convolution, also through views."""
     waiting = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
     seen = set(waiting)
     while waiting:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from altprop.ops.feedback import convolution, linear
+from altprop.ops.linear_maps import named_padding
+from altprop.ops.module_kinds import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from altprop.ops.multi_head_attention import attend
 
 Operation = Callable[..., Any]
@@ -40,19 +42,10 @@ def _convolution(layer: Any, input: Tensor) -> Any:  # noqa: A002
         a = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
         padding = (0,) * len(layer.stride)
     elif isinstance(padding, str):
-        a, padding = _padded(input, layer._reversed_padding_repeated_twice)
+        padding, uneven = named_padding(padding, layer.weight, layer.dilation)
+        a = F.pad(input, uneven) if uneven else input
     geometry = (layer.stride, padding, layer.dilation, False, (0,) * len(layer.stride), layer.groups)
     return convolution(a, layer.weight, layer.bias, feedback, *geometry)
-
-
-def _padded(a: Tensor, pads: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-    """What ``padding="same"`` or ``"valid"`` comes to: an even padding, and an input padded where it is uneven."""
-    before, after = pads[-2::-2], pads[::-2]
-    even = tuple(min(pair) for pair in zip(before, after, strict=True))
-    if before == after:
-        return a, even
-    rest = [pad - own for pad, own in zip(pads, (n for n in reversed(even) for _ in range(2)), strict=True)]
-    return F.pad(a, rest), even
 
 
 def _transposed_convolution(layer: Any, input: Tensor, output_size: list[int] | None = None) -> Any:  # noqa: A002
@@ -82,7 +75,7 @@ def _attention(
     if unbatched:
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     batch_dim = 1 if unbatched or not layer.batch_first else 0
-    # (length, batch, width), whatever the layer takes.
+    # (length, batch, width), whatever the layer's own convention.
     inputs = [t.unsqueeze(1) if unbatched else t.transpose(0, 1 - batch_dim) for t in (query, key, value)]
     q, k, v = _projected(layer, inputs)
     attended, weights = attend(
@@ -112,13 +105,11 @@ def _projected(layer: Any, inputs: list[Tensor]) -> list[Tensor]:
     return [F.linear(a, w, b) if B is None else linear(a, w, b, B) for a, w, b, B in parts]
 
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _OPERATIONS: dict[type[nn.Module], Operation] = {
     nn.Linear: _linear,
     nn.MultiheadAttention: _attention,
-    **dict.fromkeys(_CONVOLUTIONS, _convolution),
-    **dict.fromkeys(_TRANSPOSED, _transposed_convolution),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _transposed_convolution),
 }
 _CONV1D_OF_GPT = ("transformers.pytorch_utils", "Conv1D")
 
@@ -153,6 +144,6 @@ def fans(layer: nn.Module, weight: Tensor) -> tuple[int, int]:
     """The layer's fan-in and fan-out: as ``torch.nn.init`` counts them, but for weights that are kept transposed."""
     field = weight[0, 0].numel()
     rows, columns = weight.shape[0] * field, weight.shape[1] * field
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED_CONVOLUTIONS):
         return rows // layer.groups, columns
     return (rows, columns) if type(layer).__name__ == _CONV1D_OF_GPT[1] else (columns, rows)

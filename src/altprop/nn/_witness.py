@@ -1,4 +1,4 @@
-"""A layer with feedback weights that never acts is told of: its weights get a gradient, and it has not run."""
+"""Warn of layers with feedback weights that never act: their weights get a gradient though they have not run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
-from altprop.nn._operations import operation_of, weight_names
+from altprop.nn._operations import weight_names
 from altprop.rule import Attachment, owner_of
 
 _told: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""The layers that the user has to be told of, and whether this was done."""
+"""The layers to warn of, and whether that was done."""
 
 UNSEEN = "_altprop_unseen"
 """Where a layer that has not run yet keeps its watched weights, each with whether it had no table of hooks before."""
 
 
 def watch(layer: nn.Module) -> None:
-    """Tell the user, once, if a weight of ``layer`` gets a gradient before the layer has run with gradients enabled."""
+    """Warn once if a weight of ``layer`` gets a gradient before the layer has run with gradients enabled."""
     weights = [weight for weight in trained_weights(layer) if weight.requires_grad]
     _told.pop(layer, None)
     layer.__dict__[UNSEEN] = [(weight, weight._backward_hooks is None) for weight in weights]
@@ -31,13 +31,13 @@ def watch(layer: nn.Module) -> None:
 
 
 def watch_again(layer: nn.Module) -> None:
-    """Watch a copy of a layer if that was watched: a copied parameter has no hooks."""
+    """Watch the copy of a watched layer: copied parameters lose their hooks."""
     for weight, _ in layer.__dict__.get(UNSEEN, ()):
         weight.register_hook(_FirstGradient(layer))
 
 
 def unwatch(layer: nn.Module) -> None:
-    """Watch ``layer`` and what is in it no longer: it has run, or the rule is taken off."""
+    """Stop watching ``layer`` and its submodules: it has run, or the rule was removed."""
     for module in layer.modules():
         for weight, had_no_table in module.__dict__.get(UNSEEN, ()):
             hooks: Any = weight._backward_hooks
@@ -50,7 +50,7 @@ def unwatch(layer: nn.Module) -> None:
 
 
 class _FirstGradient:
-    """A hook on a weight. It goes with the first pass of its layer, so that a step costs what it did."""
+    """A hook on a weight, removed at the first pass of its layer so that later steps cost nothing."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = weakref.ref(layer)
@@ -58,12 +58,12 @@ class _FirstGradient:
     def __call__(self, gradient: Tensor) -> None:
         layer: Any = self.layer()
         attachment = None if layer is None else layer.attachment()
-        # Where the compiler has traced layers, those that it did not trace cannot be told from the others.
+        # Once the compiler has traced layers, untraced ones cannot be told apart.
         if attachment is None or not attachment.active or attachment.traced:
             return
         if not _told.get(layer):
             _told[layer] = False
-            # At the end of this backward pass, when all that it reaches have come together.
+            # At the end of this backward pass, when all layers it reaches are known.
             torch.autograd.Variable._execution_engine.queue_callback(partial(_tell, attachment))
 
 
@@ -80,19 +80,24 @@ def _tell(attachment: Attachment) -> None:
 
 
 def watch_for_new_layers() -> None:
-    """Tell the user of layers that are put into a model after a rule with feedback weights was attached to it."""
+    """Tell the user of layers that are put into a model after a rule that changes layers was attached to it."""
     known = nn.modules.module._global_module_registration_hooks
     if _tell_of_new_layers not in known.values():
         nn.modules.module.register_module_module_registration_hook(_tell_of_new_layers)
 
 
 def _tell_of_new_layers(module: nn.Module, name: str, new: nn.Module | None) -> None:
-    found = () if new is None else [path for path, part in new.named_modules() if operation_of(type(part)) is not None]
-    attachment = owner_of(module) if found else None
-    if attachment is None or not attachment.rule._keeps_state_on_layers:
+    of_a_weight = isinstance(module, ParametrizationList) or isinstance(new, ParametrizationList)
+    if new is None or of_a_weight or not any(True for _ in new.parameters()):
+        return
+    attachment = owner_of(module)
+    if attachment is None:
         return
     where = next(path for path, part in attachment.model.named_modules() if part is module)
-    names = [".".join(filter(None, (where, name, path))) for path in found]
+    found = {".".join(filter(None, (where, name, path))): part for path, part in new.named_modules()}
+    names = [path for path, part in found.items() if attachment.rule._misses(path, part)]
+    if not names:
+        return
     attachment.rule._tell(
         f"{attachment.rule!r} was attached before these layers were put into the model: {', '.join(names)}. They keep "
         f"backprop until it is removed and attached again.",
@@ -110,7 +115,7 @@ def trained_weights(layer: nn.Module) -> list[nn.Parameter]:
 
 
 def calls_its_class(layer: nn.Module) -> bool:
-    """Whether ``layer(...)`` comes to the forward pass of its class, for all that can be seen on the module.
+    """Whether ``layer(...)`` runs the forward pass of its class, as far as the module shows.
 
     One that was replaced on the module may still call it by a bound method that it keeps there, as accelerate's does.
     """
@@ -119,7 +124,7 @@ def calls_its_class(layer: nn.Module) -> bool:
 
 
 def rebind(layer: nn.Module, old: Any, new: Any) -> None:
-    """Let the bound methods ``old`` that are kept on ``layer`` be its ``new``."""
+    """Replace bound methods ``old`` that are stored on ``layer`` by ``new``."""
     for name, value in list(vars(layer).items()):
         if _is_bound(value, layer, old):
             layer.__dict__[name] = MethodType(new, layer)

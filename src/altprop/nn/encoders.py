@@ -1,4 +1,4 @@
-"""How numbers become spikes: each encoder turns inputs of shape (batch, ...) into (steps, batch, ...)."""
+"""Spike encoders: each turns inputs of shape (batch, ...) into (steps, batch, ...)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def repeat(x: Tensor, steps: int) -> Tensor:
 
 
 def rate(x: Tensor, steps: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Random spikes, at each step with the input for a probability: what is brighter fires more often.
+    """Random spikes whose probability at each step is the input: what is brighter fires more often.
 
     Args:
         x: in [0, 1], of shape (batch, ...).
@@ -78,7 +78,7 @@ ENCODERS: dict[str, Encoder] = {"repeat": repeat, "rate": rate, "latency": laten
 
 
 def _check_range(x: Tensor, encoder: str) -> None:
-    # Only on the CPU: to look at the values elsewhere would wait for the device.
+    # Only on the CPU: elsewhere, reading the values would wait for the device.
     if x.device.type == "cpu" and x.numel() and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
             f"The encoder {encoder!r} takes inputs from 0 to 1, got {float(x.min()):g} to {float(x.max()):g}. Scale "

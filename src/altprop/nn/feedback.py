@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from altprop._feedback_init import Init, check_init
-from altprop.nn._feedback_layer import FixedFeedback, LearnedFeedback, SignFeedback, SignMode, begin, check_mode
+from altprop.nn._feedback_layer import FixedFeedback, LearnedFeedback, SignFeedback, SignMode, check_mode
 from altprop.nn._operations import operation_of
 
 
@@ -30,7 +30,7 @@ class _Random:
     ) -> None:
         check_init(feedback_init)
         super().__init__(*args, **kwargs)
-        _begin(self)
+        _init_feedback(self)
         self.draw_feedback(feedback_init, generator, {})  # type: ignore[attr-defined]
 
 
@@ -47,13 +47,13 @@ class _Sign(SignFeedback):
     ) -> None:
         check_mode(mode, feedback_init)
         super().__init__(*args, **kwargs)
-        _begin(self)
+        _init_feedback(self)
         self.draw_feedback(mode, feedback_init, generator, {})
 
 
-def _begin(layer: Any) -> None:
+def _init_feedback(layer: Any) -> None:
     operations = (operation_of(cls) for cls in type(layer).__mro__)
-    begin(layer, next(operation for operation in operations if operation is not None))
+    layer._init_feedback(next(operation for operation in operations if operation is not None))
 
 
 class FALinear(_Random, FixedFeedback, nn.Linear):

@@ -93,7 +93,7 @@ class SpikingSequential(nn.Sequential):
 
 
 class SpikingResidual(nn.Module):
-    """The sum of two branches within a :class:`SpikingSequential`; let a neuron follow, and the sum is its current.
+    """The sum of two branches within a :class:`SpikingSequential`: the input current of the neuron that follows.
 
     Args:
         body: a module; an ``nn.Sequential`` may hold neurons.
@@ -159,7 +159,7 @@ def _apply(layer: nn.Module, signal: _Signal) -> _Signal:
     return _Signal(torch.cat([g[0] if isinstance(g, tuple) else g for g in given]), signal.steps)
 
 
-# What gives the same for the same input, so that one step stands for all. Dropout does not.
+# Modules that give equal outputs for equal inputs, so that one step stands for all. Dropout does not.
 _DETERMINED = (
     nn.Linear,
     nn.modules.conv._ConvNd,
@@ -172,7 +172,7 @@ _DETERMINED = (
 
 
 def reset_states(model: nn.Module) -> None:
-    """Put the states of all neurons in ``model`` back to what they were when the neurons were made: empty."""
+    """Reset the states of all neurons in ``model`` to empty, as when they were made."""
     for module in model.modules():
         if _is_neuron(module):
             for name in module._non_persistent_buffers_set:

@@ -1,5 +1,5 @@
-"""The op interceptor, and one table for each rule of what it does with which torch function.
+"""The op interceptor, and what LFP and LRP do with each torch function that it sees.
 
 ``interceptor`` sees every torch function that a model calls; ``names`` groups those functions by what they do to
-values; ``lfp_rules`` says how LFP hands credit back through each group, and ``credit`` does the arithmetic.
+values. ``lfp`` and ``lrp`` hold a table for each of the two rules, from function to backward rule.
 """

@@ -1,4 +1,4 @@
-"""Weighted sums that hand the error back through other weights than those of the forward pass.
+"""Weighted sums whose error goes back through feedback weights.
 
 For z = W a + b and feedback weights B of W's shape, with δ the error at z:
 
@@ -34,7 +34,7 @@ def linear(a: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor) -> 
         feedback: (out, in).
 
     Returns:
-        (..., out), the very values of ``F.linear``.
+        (..., out), exactly the values of ``F.linear``.
     """
     output: Tensor = _Linear.apply(*_autocast(a, weight, bias, feedback))
     return output
@@ -67,7 +67,7 @@ def convolution(
         groups: into how many parts the channels are divided.
 
     Returns:
-        The very values of ``torch.convolution``.
+        Exactly the values of ``torch.convolution``.
     """
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
     a, weight, bias, feedback = _autocast(a, weight, bias, feedback)  # type: ignore[assignment]
@@ -110,7 +110,7 @@ class _Convolution(Function):
         a, feedback = ctx.saved_tensors
         for_a, for_weight, for_bias, for_feedback, _ = ctx.needs_input_grad
         apart = for_bias and error.device.type == "cpu" and error.numel() < _SMALL
-        # The weight's own gradient does not depend on its values, so B may stand for it.
+        # A weight's gradient does not depend on its values, so B can take its place.
         error_a, error_weight, error_bias = torch.ops.aten.convolution_backward.default(
             error, a, feedback.detach(), [error.shape[1]], *ctx.geometry, [for_a, for_weight, for_bias and not apart]
         )
@@ -120,7 +120,7 @@ class _Convolution(Function):
 
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """What autocast does to the operands of a weighted sum; done before the node, so that it saves what it used."""
+    """Cast the operands as autocast would, before the node, so that it saves what it computes with."""
     first = tensors[0]
     if first is None or not torch.is_autocast_enabled(first.device.type):
         return tensors

@@ -1,4 +1,4 @@
-"""A number that tells whether a weight is what it was, for changes that autograd does not count (``weight.data``)."""
+"""Fingerprints of weights, which notice changes that autograd does not count (``weight.data``)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _places(count: int, device: torch.device) -> Tensor:
 
 
 def _bits(weight: Tensor) -> Tensor:
-    """The memory of a weight as whole numbers, as wide as they fit."""
+    """The memory of a weight as integers, as wide as fit."""
     if weight.is_complex():
         weight = torch.view_as_real(weight.resolve_conj())
     if weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):

@@ -26,11 +26,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Observer = Callable[[str, OpRule | None], None]
-"""Told of every operation that takes part in the backward pass: its name and its rule, None if no rule knows it."""
+"""Called with every operation that takes part in the backward pass: its name and its rule, None if it has none."""
 
 
 class Interceptor(TorchFunctionMode):
-    """While entered, answers every torch function that needs a gradient by its rule in a table.
+    """While entered, answers every torch function that needs a gradient by its rule from a table.
 
     The mode belongs to one thread and to one run of one model: make a new one for each forward pass. An interceptor
     entered within another silences the outer one until it leaves, so that a model called by another model follows its
@@ -38,11 +38,12 @@ class Interceptor(TorchFunctionMode):
 
     Args:
         rules: from torch function to its rule, as :func:`altprop.ops.names.resolve` makes it.
-        settings: handed to every rule; an attribute too, so that a layer can tell for whom it runs.
+        settings: handed to every rule.
         unknown: called with the name of each function that takes part in the backward pass and has no rule; such a
             function keeps its ordinary gradient, or follows ``fallback``.
         observer: see :data:`Observer`.
         fallback: the rule of such functions, if the ordinary gradient will not do.
+        kind: ``"lrp"`` or ``"lfp"``: an attribute too, so that a layer can tell what it runs for.
 
     Attributes:
         witness: knows which nodes of the pass's graph were made by rules.
@@ -57,6 +58,7 @@ class Interceptor(TorchFunctionMode):
         unknown: Callable[[str], None],
         observer: Observer | None = None,
         fallback: OpRule | None = None,
+        kind: str = "",
     ) -> None:
         super().__init__()
         self._rules = rules
@@ -64,12 +66,13 @@ class Interceptor(TorchFunctionMode):
         self._unknown = unknown
         self._observer = observer
         self._fallback = fallback
+        self.kind = kind
         self._silenced = 0
         self._outer: list[Interceptor] = []
         self._depth = 0
 
     def run(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        """Call ``function`` with this interceptor entered, and leave it whatever happens.
+        """Call ``function`` with this interceptor entered, and always exit it.
 
         A ``with`` statement does the same but for an interrupt (Ctrl-C) in the very moment in which it ends.
         """
@@ -85,7 +88,7 @@ class Interceptor(TorchFunctionMode):
                 _pop_mode()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
-        self._outer = _entered()
+        self._outer = _active_modes()
         for mode in self._outer:
             mode._silenced += 1
         if not torch.compiler.is_compiling():
@@ -143,11 +146,11 @@ class Interceptor(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def silence(self) -> None:
-        """See nothing until :meth:`resume`; they nest."""
+        """Ignore all calls until :meth:`resume`; calls nest."""
         self._silenced += 1
 
     def resume(self) -> None:
-        """See again what is called, if each :meth:`silence` was followed by this."""
+        """Undo one :meth:`silence`."""
         self._silenced -= 1
 
     def answer(
@@ -158,7 +161,7 @@ class Interceptor(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Answer a call of ``function``, which torch does not show, by ``rule``, and see none of its parts.
+        """Answer a call of ``function``, which torch does not dispatch, by ``rule``, and ignore its parts.
 
         ``key`` is what the call is reported as.
         """
@@ -181,7 +184,7 @@ class Interceptor(TorchFunctionMode):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        # What works in place cannot be done twice: the fallback has to do it, and to find a way.
+        # An in-place operation cannot run twice, so the fallback runs it from the start.
         at_once = rule is None and self._fallback is not None and overwrites(key) and _in_graph((args, kwargs))
         by = self._fallback if at_once else rule
         result = function(*args, **kwargs) if by is None else by(self.settings, function, *args, **kwargs)
@@ -208,14 +211,14 @@ class Interceptor(TorchFunctionMode):
 
 
 def active_interceptor() -> Interceptor | None:
-    """The interceptor that answers on this thread now, if one does."""
+    """The interceptor that is active on this thread, if any."""
     if not torch.is_grad_enabled():
         return None
-    modes = _entered()
+    modes = _active_modes()
     return modes[-1] if modes and not modes[-1]._silenced else None
 
 
-def _entered() -> list[Interceptor]:
+def _active_modes() -> list[Interceptor]:
     """The interceptors entered on this thread, the innermost last."""
     if not torch._C._len_torch_function_stack():
         return []
@@ -224,7 +227,7 @@ def _entered() -> list[Interceptor]:
 
 
 def one_operation(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function so that an interceptor sees it as one operation, and none of its parts."""
+    """Decorate a function so that an interceptor sees it as one operation."""
 
     @wraps(function)
     def visible(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -246,7 +249,7 @@ def _takes_credit(func: Callable[..., Any], result: Any) -> bool:
 
 
 def _in_graph(arguments: Any) -> bool:
-    """Whether one of the arguments was computed from others, and is no parameter."""
+    """Whether one of the arguments is a result in the graph, not a leaf."""
     return any(isinstance(leaf, Tensor) and leaf.requires_grad and not leaf.is_leaf for leaf in tree_leaves(arguments))
 
 
@@ -261,7 +264,7 @@ _saved_tensor_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 def _refuse_checkpointing() -> None:
-    """Refuse activation checkpointing: what it computes again in the backward pass would escape the rule."""
+    """Refuse activation checkpointing, whose recomputation in the backward pass would escape the rule."""
     hooks = _saved_tensor_hooks(False)
     checkpointed = hooks is not None and getattr(hooks[0], "__module__", "") == _CHECKPOINT
     if not checkpointed and not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""The linear operations that layers with weights are made of: forward, and transposed, with any weight."""
+"""The linear operations of layers with weights, forward and transposed, for any weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from altprop.ops.feedback import Sizes
 
 
 class LinearMap(Protocol):
-    """A linear operation x ↦ W x + b, of which the weight is left open."""
+    """A linear operation x ↦ W x + b for any weight."""
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """W x + b."""
@@ -33,10 +33,10 @@ class LinearMap(Protocol):
         """One value for each output channel, in a shape that multiplies the weight."""
 
     def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
-        """How many inputs each output has, in a shape that divides an output: zeros of a padding do not count."""
+        """The number of inputs of each output, in a shape that divides an output; padding does not count."""
 
     def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """``s`` handed back by weights that are all 1."""
+        """Wᵀ s with all weights 1."""
 
 
 @dataclass(frozen=True)
@@ -232,11 +232,8 @@ class Convolution:
         return values.view(-1, *(1,) * len(self.stride))
 
     def per_row(self, values: Tensor, weight: Tensor) -> Tensor:
-        """A transposed convolution's weight is (in, out / groups, ...), the others' (out, in / groups, ...)."""
-        if not self.transpose:
-            return values.view(-1, *(1,) * (weight.dim() - 1))
-        rows = values.view(self.groups, 1, -1).expand(-1, weight.shape[0] // self.groups, -1)
-        return rows.reshape(weight.shape[0], -1, *(1,) * len(self.stride))
+        """(out, 1, ...), or as a transposed convolution's weight has it."""
+        return per_channel(values, weight, transposed=self.transpose, groups=self.groups)
 
     def fan_in(self, x: Tensor, weight: Tensor) -> Tensor:
         """(1, 1, ...): by a convolution of ones over one channel."""
@@ -245,7 +242,7 @@ class Convolution:
         return ones * (x.shape[1] // self.groups)
 
     def spread(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
-        """The channels of a group get the same, so that one channel of each group is computed."""
+        """All channels of a group get the same: one channel per group is computed."""
         grouped = s.view(len(s), self.groups, -1, *s.shape[2:]).sum(2)
         kernel = weight.new_ones(self.groups, 1, *weight.shape[2:])
         alike = x.new_empty(()).expand(len(x), self.groups, *x.shape[2:])
@@ -254,7 +251,7 @@ class Convolution:
 
 
 def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Convolution:
-    """The map of one call of a convolution.
+    """The linear map of one call of a convolution.
 
     Args:
         function: its name in ``torch.nn.functional``.
@@ -270,8 +267,7 @@ def convolution(function: str, weight: Tensor, *args: Any, **kwargs: Any) -> Con
     padding = given.get("padding", 0)
     uneven: Sizes = ()
     if isinstance(padding, str):
-        uneven = _uneven(weight, dilation) if padding == "same" else ()
-        padding = _named_padding(padding, weight, dilation)
+        padding, uneven = named_padding(padding, weight, dilation)
     return Convolution(
         _sizes(given.get("stride", 1), dims),
         _sizes(padding, dims),
@@ -291,12 +287,37 @@ def _sizes(value: Any, dims: int) -> Sizes:
     return values * dims if len(values) == 1 else values
 
 
-def _named_padding(padding: str, weight: Tensor, dilation: Sizes) -> Sizes:
-    reach = tuple(step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True))
-    return tuple(0 if padding == "valid" else length // 2 for length in reach)
+def named_padding(padding: str, weight: Tensor, dilation: Sizes) -> tuple[Sizes, Sizes]:
+    """The zeros that ``"same"`` or ``"valid"`` puts on both sides of each dimension, and those at the end alone.
+
+    Args:
+        padding: the name.
+        weight: of the convolution, (out, in, *kernel).
+        dilation: for each dimension of the kernel.
+
+    Returns:
+        One number for each dimension; and what ``F.pad`` takes for the rest, empty if there is none.
+    """
+    reach = [
+        step * (size - 1) if padding == "same" else 0 for step, size in zip(dilation, weight.shape[2:], strict=True)
+    ]
+    odd = [length % 2 for length in reach]
+    uneven = tuple(n for rest in reversed(odd) for n in (0, rest)) if any(odd) else ()
+    return tuple(length // 2 for length in reach), uneven
 
 
-def _uneven(weight: Tensor, dilation: Sizes) -> Sizes:
-    """How many zeros ``"same"`` adds at the end of each dimension beyond those at its start, as ``F.pad`` wants it."""
-    odd = [step * (size - 1) % 2 for step, size in zip(dilation, weight.shape[2:], strict=True)]
-    return tuple(n for rest in reversed(odd) for n in (0, rest)) if any(odd) else ()
+def per_channel(values: Tensor, weight: Tensor, *, transposed: bool = False, groups: int = 1) -> Tensor:
+    """One value for each output channel, in a shape that multiplies the weight.
+
+    Args:
+        values: (out).
+        weight: (out, in / groups, *kernel); of a transposed convolution (in, out / groups, *kernel).
+        transposed: whether it is a transposed convolution's.
+        groups: that convolution's.
+    """
+    kernel = (1,) * (weight.dim() - 2)
+    if not transposed:
+        return values.view(-1, 1, *kernel)
+    # The first inputs belong to the first group, and lead to its outputs alone.
+    rows = values.view(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
+    return rows.reshape(weight.shape[0], -1, *kernel)

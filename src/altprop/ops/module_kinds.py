@@ -1,4 +1,4 @@
-"""Which of torch's classes of modules does what which function does, and what kind of operation that is for LRP."""
+"""Which class of torch's modules corresponds to which function, and its kind of operation for LRP."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ KINDS: dict[str, dict[str, type[nn.Module]]] = {
     },
 }  # fmt: skip
 """For each kind of operation that a composite can give a rule, and for those that it cannot: function and class."""
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 CLASSES = {function: cls for kind in KINDS.values() for function, cls in kind.items()}
 """The class of modules that does what a function does."""

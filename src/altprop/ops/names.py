@@ -1,4 +1,4 @@
-"""Torch's functions, grouped by what they do to the values that pass through them.
+"""Torch's functions, grouped by what they do to values.
 
 A rule's table names functions as torch names them; :func:`functions` finds every object that bears the name
 (``torch.relu``, ``Tensor.relu`` and ``F.relu`` are three), because each of them may be the one that a model calls.
@@ -55,7 +55,7 @@ SAMPLERS = ("grid_sample", "grid_sampler_2d", "grid_sampler_3d")
 # Sums with a product in them: the sum in proportion, the product by its own rule.
 ADDED_PRODUCTS = ("addmm", "addmv", "addbmm", "baddbmm", "addr", "addcmul", "addcdiv", "lerp")
 
-# Products in the wide sense: homogeneous of another degree than one (or of several), so that x·∂z/∂x sums to a multiple
+# Products in a wide sense: homogeneous of another degree than one (or of several), so that x·∂z/∂x sums to a multiple
 # of z. Each input has its part of that sum.
 HOMOGENEOUS = (
     "var", "cov", "prod", "cumprod", "cross", "kron", "vdot", "vecdot", "multi_dot", "matrix_power", "chain_matmul",
@@ -64,7 +64,7 @@ HOMOGENEOUS = (
     "scatter_reduce", "index_reduce", "segment_reduce", "frexp",
 )  # fmt: skip
 
-# A⁻¹B in its forms, and the place of B: as of any quotient.
+# The forms of A⁻¹B, with the place of B: quotients.
 MATRIX_QUOTIENTS = {
     "solve": 1, "solve_ex": 1, "solve_triangular": 1, "lstsq": 1, "tensorsolve": 1, "triangular_solve": 0,
     "cholesky_solve": 0, "lu_solve": 0,
@@ -166,7 +166,7 @@ OBJECTIVES = (
     "ctc_loss",
 )  # fmt: skip
 
-# How far two tensors are apart: functions like any other, written out in others.
+# Distances between two tensors: written out in other functions.
 DISTANCES = ("cosine_similarity", "pairwise_distance")
 
 # In-place arithmetic, and the function that does the same out of place.

@@ -1,4 +1,4 @@
-"""Operands that a model gives by torch's keyword names, in their places: rules call them by the papers' symbols."""
+"""Turn operands given by torch's keyword names into positional ones: rules name them by the papers' symbols."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What the tracer of torch.compile can follow: it can look neither into signatures nor into schemas.
+# What torch.compile's tracer can follow: it cannot read signatures or schemas.
 _COMPILED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), ("input", "weight", "bias")),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), ("input", "weight", "bias")),
@@ -30,7 +30,7 @@ _ANY = ("input", "other")
 
 
 def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The arguments with every operand by its place, as far as tensors were given by name.
+    """The arguments with operands given by name made positional.
 
     Args:
         function: the torch function that is called.
@@ -49,8 +49,8 @@ def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     if not any(map(_is_operand, kwargs.values())):
         return args, kwargs
     operands = {name for name, value in kwargs.items() if _is_operand(value)}
-    for names, defaults in _orders(function):
-        if operands <= set(names[len(args) :]):
+    for names, defaults, by_name_alone in _orders(function):
+        if operands <= {*names[len(args) :], *by_name_alone}:
             return _moved(names, defaults, args, kwargs)
     return args, kwargs
 
@@ -86,24 +86,29 @@ def _moved(
 
 _NONE = object()
 
+_Order = tuple[tuple[str, ...], tuple[Any, ...], tuple[str, ...]]
+"""The names of arguments by place, their defaults, and the names of what is given by name alone."""
+
 
 @lru_cache(maxsize=1024)
-def _orders(function: Callable[..., Any]) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
-    """The orders in which ``function`` takes its arguments by place: names and defaults, one pair for each form."""
+def _orders(function: Callable[..., Any]) -> list[_Order]:
+    """The orders in which ``function`` takes its arguments, one for each form."""
     own = _of_python(function)
     return [own] if own else [*_of_schemas(getattr(function, "__name__", "").rstrip("_"))]
 
 
-def _of_python(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
+def _of_python(function: Callable[..., Any]) -> _Order | None:
     """The order of a function that is written in Python (many of torch.nn.functional)."""
     if not hasattr(function, "__code__"):
         return None
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    every = inspect.signature(function).parameters.values()
+    parameters = [p for p in every if p.kind is p.POSITIONAL_OR_KEYWORD]
     defaults = tuple(_NONE if p.default is p.empty else p.default for p in parameters)
-    return tuple(p.name for p in parameters), defaults
+    by_name_alone = tuple(p.name for p in every if p.kind is p.KEYWORD_ONLY)
+    return tuple(p.name for p in parameters), defaults, by_name_alone
 
 
-def _of_schemas(name: str) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
+def _of_schemas(name: str) -> list[_Order]:
     """The orders of a function that is written in C++, from its schemas; ``self`` is ``input`` in Python."""
     for prefix in ("aten::", "aten::linalg_", "aten::special_", "aten::fft_"):
         schemas = torch._C._jit_get_schemas_for_operator(prefix + name)
@@ -114,5 +119,5 @@ def _of_schemas(name: str) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
         arguments = [argument for argument in schema.arguments if not argument.kwarg_only]
         names = tuple("input" if argument.name == "self" else argument.name for argument in arguments)
         defaults = tuple(a.default_value if a.has_default_value() else _NONE for a in arguments)
-        forms.append((names, defaults))
+        forms.append((names, defaults, tuple(a.name for a in schema.arguments if a.kwarg_only)))
     return forms

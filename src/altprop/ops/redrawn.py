@@ -1,4 +1,4 @@
-"""Random magnitudes that are drawn anew whenever a weight has changed, and not before.
+"""Random magnitudes that are redrawn whenever a weight has changed.
 
 What is remembered of the draws is a tensor of three whole numbers on the weight's device: a seed, how many draws there
 were, and a fingerprint of the weight at the last one. Each draw is a function of seed and number. It takes no
@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 def first_draw(weight: Tensor, generator: torch.Generator | None) -> Tensor:
-    """What is remembered at the start, with a seed from ``generator``, by default torch's global one."""
+    """The initial state, seeded from ``generator`` or torch's global one."""
     device = generator.device if generator is not None else torch.device("cpu")
     seed = torch.randint(2**31, (), generator=generator, device=device).to(weight.device)
     return torch.stack([seed, torch.zeros_like(seed), _fingerprint(weight)])
 
 
 def draw_for(weight: Tensor, draws: Tensor) -> Tensor:
-    """What is to be remembered now: one draw more if ``weight`` is not what it was at the last one."""
+    """The state to remember now: one draw further if ``weight`` has changed since the last."""
     seed, number, last = draws.unbind()
     fingerprint = _fingerprint(weight)
     return torch.stack([seed, number + (fingerprint != last), fingerprint])

@@ -1,4 +1,4 @@
-"""Which token each integer comes from: places, carried along by every function that a model puts its tokens through.
+"""Which token each integer comes from, tracked through every function that a model applies to its tokens.
 
 Tokens are integers, which autograd does not follow. Beside every integer tensor that was made of explained tokens there
 is one of *places*: for each entry the number of the token that it comes from, counted from 1 through all explained
@@ -24,7 +24,7 @@ from altprop.ops import names
 
 PlacesOf = Callable[[Any], Tensor | None]
 
-# The operands of a function that say where, or how, but are not what is moved.
+# Operands that say where or how to move, but are not moved themselves.
 _STRUCTURE = {
     **dict.fromkeys(("index_select", "gather", "scatter", "index_copy", "index_fill"), (2,)),
     **dict.fromkeys(("__getitem__", "__setitem__", "take", "take_along_dim", "masked_select"), (1,)),
@@ -32,7 +32,7 @@ _STRUCTURE = {
     **dict.fromkeys(("view_as", "reshape_as", "expand_as"), (1,)),
     "where": (0,),
 }
-# The operands that may be numbers, and are written into the tensor.
+# Operands that may be numbers and are written into the tensor.
 _VALUES = {
     **dict.fromkeys(("masked_fill", "__setitem__", "index_put", "put", "constant_pad_nd"), (2,)),
     **dict.fromkeys(("index_fill", "scatter", "pad"), (3,)),
@@ -76,7 +76,7 @@ def base_name(function: Callable[..., Any]) -> str:
 
 
 def is_look_up(function: Callable[..., Any], args: tuple[Any, ...], places_of: PlacesOf) -> bool:
-    """Whether tokens are the indices of this call, and what is looked up in is none of them."""
+    """Whether this call looks something up with tokens as indices, in a table that is not made of tokens."""
     name = base_name(function)
     if name not in _LOOK_UPS:
         return False
@@ -135,7 +135,7 @@ def places_of_result(
 def writes_tokens(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], places_of: PlacesOf
 ) -> bool:
-    """Whether ``function`` writes tokens into its first operand, and not just to where tokens say."""
+    """Whether ``function`` writes tokens into its first operand, as opposed to writing at their indices."""
     structure = _STRUCTURE.get(base_name(function), ())
     written = [value for position, value in enumerate(args) if position and position not in structure]
     return any(places_of(leaf) is not None for leaf in tree_leaves((written, dict(kwargs))))
@@ -144,7 +144,7 @@ def writes_tokens(
 def write(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], target: Tensor, places_of: PlacesOf
 ) -> bool:
-    """Do to ``target``, the places of ``args[0]``, what ``function`` did in place to that.
+    """Apply to ``target``, the places of ``args[0]``, what ``function`` did to that in place.
 
     Returns:
         Whether that is known.
@@ -163,7 +163,7 @@ def write(
 def _moved(
     function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], places_of: PlacesOf
 ) -> Any:
-    """The function, done to places."""
+    """The function applied to places."""
     if kwargs.get("reduce") is not None or kwargs.get("accumulate") or (name == "index_put" and args[3:4] == (True,)):
         return CANNOT
     structure, values = _STRUCTURE.get(name, ()), _VALUES.get(name, ())
@@ -259,7 +259,7 @@ def _numbered(index: Tensor) -> Tensor:
 
 
 def _dimensions(part: Any) -> int:
-    """How many dimensions of what is indexed a part of an index takes."""
+    """How many dimensions of the indexed tensor this part of the index consumes."""
     if part is None or part is Ellipsis or isinstance(part, bool):
         return 0
     return part.dim() if isinstance(part, Tensor) and part.dtype in {torch.bool, torch.uint8} else 1

@@ -1,4 +1,4 @@
-"""Explained inputs that are integers: followed to where they are looked up, at whose vectors relevance arrives."""
+"""Integer inputs (tokens), followed to the embedding vectors at which their relevance arrives."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
+from altprop.ops.lrp.facts import TensorFacts, is_followed, set_facts
 from altprop.ops.operands import by_place
-from altprop.ops.relevance_flow import Flow, is_followed, set_flow
 from altprop.ops.token_places import CANNOT, CONSTANT, base_name, places_of_result, write, writes_tokens
 from altprop.ops.witness import sequence_number
 
 
 @dataclass
 class Source:
-    """What is known of one integer tensor.
+    """What is known about one integer tensor.
 
     Attributes:
         tensor: itself: as long as it is held, its id is its own.
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass
 class LookUp:
-    """Values that were looked up by tokens: relevance arrives at ``vectors``, of which ``places`` says whose it is."""
+    """Values looked up by tokens: relevance arrives at ``vectors``, and ``places`` says for which token."""
 
     vectors: Tensor
     places: Tensor
@@ -49,7 +49,7 @@ class LookUp:
 
 
 class Tokens:
-    """The integer inputs of one forward pass, and all that the model makes of them.
+    """The integer inputs of one forward pass, and what the model computes from them.
 
     Attributes:
         look_ups: where the relevance of tokens arrives, in the order in which they were looked up.
@@ -93,7 +93,7 @@ class Tokens:
         return False
 
     def source(self, value: Any) -> Source | None:
-        """What is known of a tensor; None if it is none, or a constant."""
+        """What is known about a tensor; None for constants and other values."""
         known = self._sources.get(id(value))
         if known is not None or not self._written or not isinstance(value, Tensor) or value._base is None:
             return known
@@ -105,17 +105,17 @@ class Tokens:
         return self._know(value, places, base.inputs, base.one_hot)
 
     def places_of(self, value: Any) -> Tensor | None:
-        """The places of a tensor; None if it is none, or a constant."""
+        """The places of a tensor; None for constants and other values."""
         known = self.source(value)
         return None if known is None else known.places
 
     def close(self) -> None:
-        """Let go of all tensors."""
+        """Release all tensors."""
         self._sources.clear()
         self.look_ups.clear()
 
     def follow(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
-        """Take note of what ``function`` made of tokens.
+        """Record what ``function`` made of tokens.
 
         Returns:
             The result, with a place for relevance to arrive at if it was looked up.
@@ -195,12 +195,12 @@ class Tokens:
             return values
         leaf = values.detach().requires_grad_()
         entry = leaf.clone()  # which the model may overwrite
-        set_flow(entry, Flow(beyond_first=False))
+        set_facts(entry, TensorFacts(beyond_first=False))
         self.look_ups.append(LookUp(leaf, places, inputs))
         return entry
 
     def _blinded(self, function: Callable[..., Any], like: Tensor) -> Tensor:
-        """Places of entries that come from no one token."""
+        """Places of entries that come from no single token."""
         name = _told(function)
         if name not in self._blind:
             self._blind.append(name)
@@ -252,7 +252,7 @@ class Tokens:
             )
 
     def account(self) -> str:
-        """What became of the integer inputs that were not looked up, in words; empty if all were."""
+        """A sentence about the integer inputs that were not looked up; empty if all were."""
         found = {number for look_up in self.look_ups for number in look_up.inputs}
         missing = [number for number in range(len(self._inputs)) if number not in found]
         if not missing:
@@ -280,7 +280,7 @@ def _told(function: Callable[..., Any]) -> str:
 
 
 class TokenInterceptor(Interceptor):
-    """An interceptor for LRP of models whose inputs are tokens: it follows those too."""
+    """LRP's interceptor for models whose inputs are tokens: it follows those too."""
 
     def __torch_function__(
         self,
@@ -312,7 +312,7 @@ class TokenInterceptor(Interceptor):
     def _bag(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Bags of looked-up vectors, which are no tokens any more: each is then its own row of the table."""
+        """Bags of vectors looked up elsewhere: each vector then is its own row of the table."""
         given = _bound(args, kwargs)
         ids, weight, pad = given["input"], given["weight"], given["padding_idx"]
         tokens: Tokens = self.settings.tokens  # type: ignore[attr-defined]

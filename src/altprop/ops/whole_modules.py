@@ -1,6 +1,6 @@
-"""Modules that are one operation, whatever torch functions they are made of: activations and normalisations.
+"""Modules that count as one operation (activations, normalisations), whatever functions they are made of.
 
-Some packages spread an idea over many torch functions: GPT-2's GELU over five, the RMSNorm of Llama and its kin over
+Some packages spread an idea over many torch functions: GPT-2's GELU over five, the RMSNorm of Llama and others over
 six. A rule for each part would not be the rule for the whole.
 """
 
@@ -18,12 +18,12 @@ _ACTIVATIONS = {
     for name in ("NewGELU", "FastGELU", "QuickGELU", "AccurateGELU", "Laplace", "ReLUSquared", "SqrtSoftplus")
 }
 
-# x · rsqrt(mean(x²)), and what its authors call it: every architecture has a copy of its own.
+# Names of x · rsqrt(mean(x²)), of which every architecture has its own copy.
 _NORMALISATIONS = ("RMSNorm", "T5LayerNorm", "L2Norm")
 
 
 def kind_of(module: nn.Module) -> Kind | None:
-    """The one operation that ``module`` is, if its parts must not be looked at.
+    """The kind of operation that ``module`` is as a whole, if its parts must be ignored.
 
     A root-mean-square normalisation is known by its name's ending, in whatever package, and by what it holds: one
     vector of scales at most, and no further module. Torch's own are seen as one function anyway.

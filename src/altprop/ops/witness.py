@@ -20,7 +20,7 @@ from torch.overrides import resolve_name
 sequence_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that autograd gives the next node on this thread."""
 
-# What torch itself puts into the graph around a model's operations: views of what was overwritten, hooks of modules.
+# Nodes that torch itself adds to the graph: views of overwritten tensors, module hooks.
 _PLUMBING = {
     "AccumulateGrad", "AsStridedBackward0", "CopySlices", "ViewBackward0", "BackwardHookFunctionBackward",
     "torch::autograd::AccumulateGrad", "torch::autograd::CopySlices",
@@ -29,7 +29,7 @@ _OF_TORCH = ("torch.distributed.", "torch.nn.modules._functions")
 
 
 class Witness:
-    """Takes note of the nodes that rules make during one pass on one thread."""
+    """Records the autograd nodes that rules make during one pass on one thread."""
 
     __slots__ = ("_answers", "start")
 
@@ -39,7 +39,7 @@ class Witness:
         self._answers: list[tuple[Any, int, int]] = []
 
     def note(self, function: Any, before: int) -> None:
-        """``function`` was answered by a rule since autograd's number was ``before``."""
+        """Record that a rule answered ``function`` since autograd's number was ``before``."""
         after = sequence_number()
         if after != before:
             self._answers.append((function, before - self.start, after - self.start))
@@ -49,7 +49,7 @@ class Witness:
         return self.start <= number_of(node)
 
     def answered(self, node: Node) -> bool:
-        """Whether ``node`` was made while a rule answered, or is plumbing of torch's or a node of altprop's own."""
+        """Whether ``node`` was made by a rule, by torch's plumbing or by altprop itself."""
         return self._answer(node) is not None or _is_plumbing(node)
 
     def function_of(self, node: Node) -> Any:
@@ -66,7 +66,7 @@ class Witness:
         return bisect_right(self._answers, number_of(node) - self.start, key=itemgetter(1))
 
     def escapes(self, outputs: Iterable[Tensor], seen: dict[int, list[str]]) -> list[str]:
-        """What lies between the outputs and the start of the pass, and no rule answered.
+        """The names of operations between the outputs and the start of the pass that no rule answered.
 
         Args:
             outputs: what the pass returned.
@@ -93,7 +93,7 @@ class Witness:
         return seen[structure]
 
     def _nodes(self, outputs: Iterable[Tensor]) -> Iterator[Node]:
-        """Every node of the pass that is reached from the outputs."""
+        """Every node of the pass reachable from the outputs."""
         seen: set[Node] = set()
         reached = [output.grad_fn for output in outputs]
         while reached:

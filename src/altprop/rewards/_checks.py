@@ -1,4 +1,4 @@
-"""Checks of what a reward is called with, and class targets in the shape that rewards compute with."""
+"""Checks of the arguments of rewards, and class targets in the shape that rewards compute with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def probabilities(output: Tensor, target: Any, reward: nn.Module) -> Tensor:
 
 
 def check_range(target: Tensor, low: int, high: int, reward: nn.Module, hint: str) -> None:
-    # Only on the CPU: to look at the values elsewhere would wait for the device.
+    # Only on the CPU: elsewhere, reading the values would wait for the device.
     if target.device.type != "cpu" or torch.compiler.is_compiling() or not target.numel():
         return
     smallest, largest = target.min().item(), target.max().item()

@@ -1,4 +1,4 @@
-"""Rewards for networks that tell classes apart."""
+"""Rewards for classifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every reward is: judge the outputs, and hand back the reward per unit of output."""
+"""The base classes of rewards: judge the outputs, and hand back the reward per unit of output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 class Reward(nn.Module):
-    """Rewards that you give yourself, as the target: human feedback, or the result of any computation.
+    """Rewards given as the target: human feedback, or the result of any computation.
 
     To reward by a function instead, override :meth:`reward`. It is called once per forward, without gradients, and
     may use numpy, plain Python or a person.
@@ -68,7 +68,7 @@ class Reward(nn.Module):
         self.reduction = reduction
         self.epsilon = epsilon
 
-    # The target is Any: a reward of the user's own may want something other than a tensor, or nothing.
+    # The target is Any: a user's own reward may take something other than a tensor, or nothing.
     def reward(self, output: Tensor, target: Any) -> Tensor:
         """The reward R at each output. Override this.
 
@@ -112,7 +112,7 @@ class Reward(nn.Module):
         return f"reduction={self.reduction!r}, epsilon={self.epsilon:g}"
 
     def _assess(self, output: Tensor, target: Any) -> tuple[Tensor, Tensor]:
-        """What the value reports of each output (R, as a rule), and its credit: the reward per unit of output."""
+        """The value to report for each output (usually R), and its credit, the reward per unit of output."""
         reward = self.reward(output, target)
         if not isinstance(reward, Tensor) or reward.shape != output.shape:
             raise ValueError(
@@ -164,9 +164,9 @@ class ProportionalReward(Reward):
 
 
 class _Objective(Function):
-    """Minus the merit of the samples, with minus the credit of the outputs for a gradient."""
+    """Minus the merit of each sample; the gradient is minus the credit of the outputs."""
 
-    # The older form of forward, with ctx: setup_context costs several times as much per call.
+    # The older form of forward with ctx: setup_context costs several times as much per call.
     @staticmethod
     def forward(ctx: Any, output: Tensor, merit: Tensor, credit: Tensor) -> Tensor:
         ctx.save_for_backward(credit)
@@ -188,5 +188,5 @@ def _sum_keeping_samples(merit: Tensor, sample: str) -> Tensor:
     if sample == "position":
         return merit.sum(class_dim(merit), keepdim=True)
     outputs = tuple(dim for dim in range(merit.dim()) if dim != (1 if sample == "time" else 0))
-    # To torch, a sum over no dimension is a sum over all.
+    # Torch takes a sum over no dimensions as a sum over all.
     return merit.sum(outputs, keepdim=True) if outputs else merit

@@ -1,4 +1,4 @@
-"""Rewards for networks of spiking neurons: they judge the last layer's spikes over time, (steps, batch, classes)."""
+"""Rewards for spiking networks, given the last layer's spikes over time, (steps, batch, classes)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SpikeReward(Reward):
 
     @abstractmethod
     def scores(self, spikes: Tensor) -> Tensor:
-        """What the network says of each class by this code, most of the one that it chooses: (batch, classes)."""
+        """The score of each class under this code, highest for the predicted one: (batch, classes)."""
 
     def _assess(self, output: Tensor, target: Any) -> tuple[Tensor, Tensor]:
         reward = self.reward(output, target).to(output)

@@ -1,1 +1,1 @@
-"""The learning rules, one file for each way that credit can flow."""
+"""The learning rules, one file for each way that credit flows."""

@@ -1,4 +1,4 @@
-"""Which axis is the batch: told by the user, or found from shapes that allow one reading alone; never a guess."""
+"""Which axis is the batch: given by the user, or inferred from shapes where only one reading is possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KNOWN = "_altprop_direct_batch"
 
 
 class Hidden(NamedTuple):
-    """A hidden tensor as far as its axes go.
+    """The axes of a hidden tensor.
 
     Attributes:
         name: of the module that it enters.
@@ -30,7 +30,7 @@ class Hidden(NamedTuple):
 
 
 class _Known:
-    """What earlier batches have shown.
+    """What earlier batches have established.
 
     Attributes:
         axis: the batch's, in the outputs.
@@ -43,7 +43,7 @@ class _Known:
 
 
 def clear(model: nn.Module) -> None:
-    """Forget what earlier batches have shown."""
+    """Forget what earlier batches have established."""
     model.__dict__.pop(_KNOWN, None)
 
 
@@ -105,7 +105,7 @@ def _mismatch(source: torch.Size, h: Hidden, axes: list[int]) -> str:
 
 
 def _by_sample(source: torch.Size, h: Hidden) -> bool:
-    """Whether the teaching of ``h`` depends on which axis is the batch: it has no row for each of both."""
+    """Whether the teaching signal of ``h`` depends on which axis is the batch."""
     rows = source[0] * source[1]
     return not (source[:2] == h.shape[:2] and not h.channels_first) and h.shape[0] != rows
 

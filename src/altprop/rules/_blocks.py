@@ -1,4 +1,4 @@
-"""A network cut into blocks: where a direct rule meets the hidden layers, and lets no credit pass between them."""
+"""The network cut into blocks: a direct rule teaches the hidden tensors at the cuts, and no credit crosses them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from altprop._class_swap import restore_class, swap_class
 from altprop._preserve import pushed
 from altprop._switches import without_autocast
 from altprop._unsupported import refuse_transforms
+from altprop.nn._witness import watch_for_new_layers
 from altprop.rule import Attachment, Rule, modules_of
 from altprop.rules._batch import clear as forget_batches
 from altprop.rules._hooks import hook_of_kind, remove_hooks
@@ -27,7 +28,7 @@ from altprop.rules._in_force import (
     warn_of_uncut_weights,
     watch_the_named_output,
 )
-from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, last_layer, named
+from altprop.rules._layers import cut_points, first_layer, holders_of_all_layers, is_layer, last_layer, named
 from altprop.rules._masks import Mask, MaskArgument, masks_given, takers_of_masks
 from altprop.rules._outputs import Reached, check_not_a_loss, chosen_of, rebuild, tracks_who_is_reached
 
@@ -67,11 +68,13 @@ class DirectRule(Rule):
         self.strict = strict
 
     @abstractmethod
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
-        """Take ``h``, which is h_l with the graph of its block: remember it on ``run``, or teach it now."""
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
+        """Handle ``h``, which is h_l with the graph of its block: remember it on ``run``, or teach it now."""
 
     @abstractmethod
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         """Give back ``outputs`` so that ``backward()`` from any of them reaches what ``run`` remembers.
 
         Args:
@@ -83,13 +86,18 @@ class DirectRule(Rule):
         """
 
     def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
-        """Put what the rule owns on the model, as it is attached."""
+        """Put the rule's own state on the model when it is attached."""
 
     def _clear(self, model: nn.Module) -> None:
-        """Undo :meth:`_prepare`, from wherever it was left, and take off what was drawn since."""
+        """Undo :meth:`_prepare`, even if it was interrupted, and remove what was drawn since."""
+
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        cut = is_layer(module) if self.blocks is None else name in self.blocks
+        return cut and hook_of_kind(module, Cut) is None
 
     def _install(self, model: nn.Module) -> None:
         last_layer(model)
+        watch_for_new_layers()
         cuts = cut_points(model, self.blocks)
         output = named(model, self.output, "output=") if self.output else model
         masked = takers_of_masks(model, self.mask) if self._teaches else []
@@ -115,7 +123,7 @@ class DirectRule(Rule):
         self._clear(model)
 
 
-class Run:
+class BlockPass:
     """One forward pass of an attached model.
 
     Attributes:
@@ -123,7 +131,7 @@ class Run:
         given: the model's inputs: they are no block's output, so that a gradient may reach them.
         first: whether the model has not run before.
         entered: the module of the first layer that has run.
-        settled: whether the output has been reached.
+        output_reached: whether the output has been reached.
         taught: what the rule remembers until the output is reached.
         counts: by layer, how many hidden tensors it was given.
         cut_views: tensors that could not be cut in place, each with its constant.
@@ -140,7 +148,7 @@ class Run:
         self.given = given
         self.first = first
         self.entered: nn.Module | None = None
-        self.settled = False
+        self.output_reached = False
         self.taught: list[Any] = []
         self.counts: dict[str, int] = {}
         self.cut_views: list[tuple[Tensor, Tensor]] = []
@@ -183,7 +191,7 @@ class Cut:
         if run is None:
             warn_of_call_around(self.model, self.name)
             return None
-        if run.settled:
+        if run.output_reached:
             return None
         compiling = torch.compiler.is_compiling()
         if not compiling:
@@ -196,7 +204,7 @@ class Cut:
             return (self._cut(run, args[0], compiling),), kwargs  # as below: most layers, and trees take their time
         return tree_map_only(Tensor, lambda h: self._cut(run, h, compiling), (args, kwargs))
 
-    def _cut(self, run: Run, h: Tensor, compiling: bool) -> Tensor:
+    def _cut(self, run: BlockPass, h: Tensor, compiling: bool) -> Tensor:
         if not h.requires_grad or any(h is x for x in run.given):
             return h
         for known, constant in run.cut_views:
@@ -209,12 +217,12 @@ class Cut:
                 run.cut_views.append((h, constant))
         else:
             live = h.view_as(h)
-            # In place, so that no one who holds this tensor, as a residual connection, carries credit past the cut.
+            # In place, so that no other use of this tensor, such as a residual connection, carries credit past the cut.
             constant = h.detach_()
-        # Not in what is compiled: there a constant that is kept would keep its tensor from its gradient.
+        # Not in compiled code, where keeping the constant would keep its tensor from its gradient.
         if (rule._keeps_hidden or run.first) and not compiling:
             run.cut.append((constant, live))
-        rule._meet(run, self, live)
+        rule._on_cut(run, self, live)
         return constant
 
 
@@ -226,9 +234,9 @@ class _Output:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         run = _current_run(self.model)
-        if run is None or run.settled:
+        if run is None or run.output_reached:
             return output
-        run.named = _settled(run, output)
+        run.named = _joined(run, output)
         return run.named
 
 
@@ -246,7 +254,7 @@ class _Masks:
 
 
 def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
-    """Run the backward pass of one block, from its output or local loss, while the network still runs forward."""
+    """Run the backward pass of one block, from its output or local loss, during the forward pass of the network."""
     if torch.compiler.is_compiling():
         raise RuntimeError(
             "when='forward' runs backward passes inside the forward pass, which torch.compile cannot trace."
@@ -268,7 +276,7 @@ def teach_now(root: Tensor, signal: Tensor | None = None) -> None:
 
 
 class _Directed:
-    """Laid over the class of an attached model: while it runs, its layers meet the rule.
+    """Mixin for the class of an attached model: starts a pass that its cuts join.
 
     Also over submodules that hold all of its layers, for a training loop may call these instead.
     """
@@ -291,15 +299,15 @@ class _Directed:
             refuse_transforms(rule)
         compiling, ready = torch.compiler.is_compiling(), bool(model.__dict__.get(_READY))
         if compiling and rule._draws_on_first_batch and not ready:
-            # Imported here, for it loads the compiler: `import altprop` does not.
+            # Imported here because it loads the compiler, which `import altprop` must not.
             from altprop.rules._first_batch import run_eagerly  # noqa: PLC0415
 
             return run_eagerly(self, args, kwargs)
-        run = Run(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)], first=not ready)
+        run = BlockPass(attachment, [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)], first=not ready)
         with pushed(_runs.current, (model, run)):
             output = super().__call__(*args, **kwargs)  # type: ignore[misc]
-        if not run.settled:
-            output = _settled(run, output)
+        if not run.output_reached:
+            output = _joined(run, output)
         elif rule.output and run.taught:
             watch_the_named_output(attachment, run.named, output)
         if not ready and not compiling:
@@ -307,17 +315,17 @@ class _Directed:
         return output
 
 
-def _settled(run: Run, output: Any) -> Any:
+def _joined(run: BlockPass, output: Any) -> Any:
     """The output of the network, as the node or nodes from which ``backward()`` reaches the hidden layers."""
-    run.settled = True
+    run.output_reached = True
     rule: Any = run.attachment.rule
     if isinstance(output, Tensor):
         if rule._needs_error:
             check_not_a_loss(output, rule)
         warn_of_uncut_weights(run, [output])
-        return rule._settle(run, [run.live(output)], 0, None)[0]
+        return rule._join_output(run, [run.live(output)], 0, None)[0]
 
-    def settle(tensors: list[Tensor], names: list[str]) -> list[Tensor]:
+    def join(tensors: list[Tensor], names: list[str]) -> list[Tensor]:
         chosen = chosen_of(output, tensors, names, rule) if rule._needs_error or not tensors else 0
         warn_of_uncut_weights(run, tensors)
         alive = [run.live(tensor) for tensor in tensors]
@@ -326,11 +334,11 @@ def _settled(run: Run, output: Any) -> Any:
         names = [names[place] for place in part]
         tracked = rule._needs_error and tracks_who_is_reached(len(part))
         told = Reached(run.attachment, names, part.index(chosen), direct) if tracked else None
-        settled = rule._settle(run, [alive[place] for place in part], part.index(chosen), told)
-        found = dict(zip(part, settled, strict=True))
+        joined = rule._join_output(run, [alive[place] for place in part], part.index(chosen), told)
+        found = dict(zip(part, joined, strict=True))
         return [found.get(place, tensor) for place, tensor in enumerate(tensors)]
 
-    return rebuild(output, settle)
+    return rebuild(output, join)
 
 
 @contextmanager
@@ -363,13 +371,13 @@ def _probe(name: str, found: dict[str, Tensor]) -> Any:
 
 class _Runs(threading.local):
     def __init__(self) -> None:
-        self.current: list[tuple[nn.Module, Run]] = []
+        self.current: list[tuple[nn.Module, BlockPass]] = []
 
 
 _runs = _Runs()
 
 
-def _current_run(model: nn.Module) -> Run | None:
+def _current_run(model: nn.Module) -> BlockPass | None:
     """The innermost forward pass of ``model`` on this thread."""
     for other, run in reversed(_runs.current):
         if other is model:

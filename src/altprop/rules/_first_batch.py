@@ -1,4 +1,4 @@
-"""A first batch for a compiled model: it runs as it is, because projections are drawn on it."""
+"""The first batch of a compiled model runs eagerly, because projections are drawn on it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Take hooks off a module by what they are: without handles, so that nothing is lost if an interrupt comes between."""
+"""Remove hooks from a module by their type instead of by handles, which an interrupt could lose."""
 
 from __future__ import annotations
 

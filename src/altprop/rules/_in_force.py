@@ -1,4 +1,4 @@
-"""Whether a direct rule is in force: where it is not, it says so."""
+"""Checks that a direct rule is in force, with warnings where it is not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHECKPOINT = "torch.utils.checkpoint"
 
 
 def saving_hooks() -> Any:
-    """Torch's hooks on the tensors that are saved for the backward pass, or None."""
+    """The active hooks on tensors saved for the backward pass, or None."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False)
 
 
@@ -50,7 +50,7 @@ def refuse_checkpointing(rule: Rule, before: Any) -> None:
 
 
 def warn_of_call_around(model: nn.Module, name: str) -> None:
-    """Warn once that a layer runs with no attached model around it: it learns by plain backprop."""
+    """Warn once that a layer is called outside the attached model, where it learns by plain backprop."""
     attachment = Attachment.of(model)
     if attachment is None or not attachment.active or "around" in attachment.warned:
         return
@@ -65,7 +65,7 @@ def warn_of_call_around(model: nn.Module, name: str) -> None:
 
 
 def watch_the_named_output(attachment: Attachment, named: Any, returned: Any) -> None:
-    """Until a backward pass has come by the output that ``output=`` names: warn of one that does not.
+    """Warn of backward passes that miss the output named by ``output=``, until one reaches it.
 
     Args:
         attachment: of the model.
@@ -99,7 +99,7 @@ def _with_gradient(output: Any) -> list[Tensor]:
 
 
 def warn_of_uncut_weights(run: Any, outputs: list[Tensor]) -> None:
-    """In a model's first pass: warn of weights through which credit flows to others by backprop, cut by nothing.
+    """Warn, in a model's first pass, of weights through which credit flows on to others by backprop, past no cut.
 
     Such are weights that are used without their layer, as in ``F.linear(h, self.embedding.weight)``. The graphs of all
     blocks are walked once, and where a weighted sum by a parameter has another layer's weights before it, the network
@@ -153,7 +153,7 @@ _SUMS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Addmv", "Mv", "Addbmm", "Linear", "Mk
 
 
 class _Walk:
-    """Through autograd's graphs: which matrices are before each node, and each weighted sum that one of them takes.
+    """A walk through autograd's graph that finds the matrices before each node, and the weighted sums they enter.
 
     Attributes:
         sums: pairs of the id of the parameter that is the weight, and those of all before the sum's input.
@@ -190,7 +190,7 @@ class _Walk:
                     self.sums.append((weight, others))
 
     def _weight(self, node: Any) -> int | None:
-        """The id of the matrix that a node is but a view of."""
+        """The id of the matrix that a node is only a view of."""
         while _kind(node) in _VIEWS:
             node = node.next_functions[0][0]
             if node is None:

@@ -1,4 +1,4 @@
-"""Which modules of a network are layers with a weight matrix, and where it is cut."""
+"""Find the layers with weight matrices of a network, and where to cut it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WEIGHTED = (nn.Linear, nn.Bilinear, _ConvNd, nn.Embedding, nn.EmbeddingBag, nn.
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """As ``model.named_modules()``, but for parametrizations: they make a layer's weight, and are no layers."""
+    """As ``model.named_modules()``, without parametrizations, which are no layers."""
     inside: set[nn.Module] = set()
     for name, module in model.named_modules():
         if module in inside:

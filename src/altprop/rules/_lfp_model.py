@@ -1,4 +1,4 @@
-"""LFP laid over a model: the passes of the whole, and of its parts where they are called by themselves."""
+"""LFP on a model: passes of the whole model, and of its parts when they are called alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from altprop._class_swap import restore_class, swap_class
 from altprop._containers import arguments_in, replace_tensors, tensors_in
 from altprop._unsupported import refuse_transforms
 from altprop.ops.interceptor import Interceptor, active_interceptor
-from altprop.ops.lfp_objective import LOSS_TABLE, looks_like_a_loss
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import LFPInterceptor
+from altprop.ops.lfp.objective import LOSS_TABLE, looks_like_a_loss
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import LFPInterceptor
 from altprop.ops.names import OpRule
 from altprop.rule import Attachment, modules_of
 
@@ -29,7 +29,7 @@ _STATE = "_altprop_lfp"
 
 
 def install(model: nn.Module, rules: dict[str, OpRule], output: str) -> None:
-    """Lay LFP over ``model``.
+    """Put LFP on ``model``.
 
     Args:
         model: any module.
@@ -50,7 +50,7 @@ def install(model: nn.Module, rules: dict[str, OpRule], output: str) -> None:
 
 
 def uninstall(model: nn.Module) -> None:
-    """Undo :func:`install`, also one that got half-way."""
+    """Undo :func:`install`, even one that was interrupted."""
     restore_class(model, WholeModel)
     state = model.__dict__.pop(_STATE, None)
     if state is not None:
@@ -60,7 +60,7 @@ def uninstall(model: nn.Module) -> None:
         module.__dict__.pop(_PART, None)
 
 
-# Values that move unchanged carry their credit along: called by themselves, the ordinary gradient is LFP's.
+# Modules that only move values: called by themselves, their ordinary gradient is LFP's.
 _MOVES = {
     nn.ReLU, nn.Identity, nn.Flatten, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d,
     nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
@@ -79,7 +79,7 @@ def _can_run(module: nn.Module, rule: OpRule | None) -> bool:
 
 
 class _Part:
-    """What a submodule needs to know. It does not keep the model alive in copies of the submodule alone."""
+    """What a submodule knows of its model, without keeping that alive in copies of the submodule."""
 
     __slots__ = ("is_output", "is_plain", "rule", "runs", "whole")
 
@@ -92,7 +92,7 @@ class _Part:
 
 
 class _State:
-    """What LFP remembers of a model. None of it goes into copies.
+    """LFP's state on a model, which copies do not get.
 
     Attributes:
         structures: of passes that the witness has looked at, and what it found.
@@ -110,18 +110,18 @@ class _State:
 
     @property
     def acted(self) -> Any:
-        """To be told of the parameters that the rule acts on, as long as there are some that it did not."""
+        """The callback for parameters that the rule acts on; None once it has acted on all."""
         return self._acted if self._watched else None
 
     def watch(self, model: nn.Module) -> None:
-        """Notice parameters that receive a gradient before the rule ever acted on them."""
+        """Watch for parameters that receive a gradient before the rule has acted on them."""
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.is_leaf:
                 self._watched[id(parameter)] = ref(parameter)
                 parameter.register_hook(_Watch(self, model, name))  # type: ignore[no-untyped-call]
 
     def unwatch(self) -> None:
-        """Take the hooks off."""
+        """Remove the hooks."""
         while self._watched:
             identity, parameter = next(iter(self._watched.items()))
             _take_hook_off(parameter())
@@ -133,7 +133,7 @@ class _State:
             self._watched.pop(id(parameter), None)
 
     def note_untouched(self, model: nn.Module, name: str) -> None:
-        """At the end of this backward pass, say that parameter ``name`` received a gradient that is not LFP's."""
+        """Warn, at the end of this backward pass, that parameter ``name`` received a gradient that is not LFP's."""
         if not self._untouched:
             Variable._execution_engine.queue_callback(lambda: self._tell(model))
         self._untouched.append(name)
@@ -144,18 +144,17 @@ class _State:
         if attachment is None or self.compiled:
             return
         self.unwatch()
-        names = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
         tell(
             attachment,
             "untouched",
-            f"{attachment.rule!r} never acted on {names}, which received a gradient: an ordinary one. It acts where "
-            f"the model or one of its modules is called, as in model(x), not where model.forward(x) or functions of "
-            f"torch are.",
+            f"{attachment.rule!r} never acted on {listed(found)}, which received a gradient: an ordinary one. It acts "
+            f"where the model or one of its modules is called, as in model(x), not where model.forward(x) or "
+            f"functions of torch are.",
         )
 
 
 class _Watch:
-    """A hook on a parameter, until the rule acts on it."""
+    """A hook on a parameter that the rule has not acted on yet."""
 
     __torch_unserializable__ = True
 
@@ -189,8 +188,13 @@ def tell(attachment: Attachment, key: str, message: str) -> None:
         warnings.warn(message, stacklevel=3)
 
 
+def listed(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 class WholeModel:
-    """Laid over the class of an attached model: its operations are answered by the rule while it runs."""
+    """Mixin for the class of an attached model: the rule answers its operations while it runs."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         attachment = Attachment.of(self)  # type: ignore[arg-type]
@@ -206,7 +210,7 @@ class WholeModel:
         return _run(attachment, super().__call__, args, kwargs)  # type: ignore[misc]
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
-        # What model.compile() compiles: then the pass is within.
+        # This is what model.compile() compiles: the pass is inside.
         attachment = None if _within_a_pass() else Attachment.of(self)  # type: ignore[arg-type]
         if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super()._call_impl(*args, **kwargs)  # type: ignore[misc]
@@ -221,7 +225,7 @@ class WholeModel:
 
 
 class PartOfModel:
-    """Laid over the class of a module within an attached model.
+    """Mixin for the class of a module within an attached model.
 
     Within a pass of the model it may be one operation, whatever it is made of. Called outside, it is a pass of its own.
     """
@@ -273,19 +277,20 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
         state.compiled = True
         interceptor = rule._interceptor(attachment, list(tensors_in((args, kwargs))))
         output = interceptor.run(forward, args, kwargs)
-        return tree_map_only(Tensor, interceptor.settings.settle_output, output)
+        return tree_map_only(Tensor, interceptor.settings.apply_output_factor, output)
     refuse_transforms(rule)
     interceptor = rule._interceptor(attachment, arguments_in(args, kwargs), state.acted)
     lfp: LFPPass = interceptor.settings
     output = interceptor.run(forward, args, kwargs)
-    output = lfp.settle_output(output) if isinstance(output, Tensor) else replace_tensors(output, lfp.settle_output)
-    lfp.finish()
+    finished = lfp.apply_output_factor
+    output = finished(output) if isinstance(output, Tensor) else replace_tensors(output, finished)
+    lfp.apply_remaining_factors()
     _look_at(attachment, state, interceptor, output)
     return output
 
 
 def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor, output: Any) -> None:
-    """Say what no rule answered, and if a loss seems to be computed within the model."""
+    """Warn of operations that no rule answered, and of a loss that seems to be computed within the model."""
     results = (output,) if isinstance(output, Tensor) else tuple(tensors_in(output))
     for escape in interceptor.witness.escapes(results, state.structures if attachment.observer is None else {}):
         if attachment.observer is not None:
@@ -297,6 +302,7 @@ def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor,
             f"every such operation.",
         )
     if attachment.rule.output:  # type: ignore[attr-defined]
+        _tell_of_parameters_of_the_loss(attachment, interceptor.settings.of_the_loss)
         return
     for result in results:
         if result.dim() == 0 and result.requires_grad and looks_like_a_loss(result, interceptor.witness):
@@ -308,3 +314,17 @@ def _look_at(attachment: Attachment, state: _State, interceptor: LFPInterceptor,
                 f"If it is a loss, name the module whose output is the network's, LFP(output=...), or compute the loss "
                 f"outside the model.",
             )
+
+
+def _tell_of_parameters_of_the_loss(attachment: Attachment, used: list[Tensor]) -> None:
+    if not used or "of the loss" in attachment.warned:
+        return
+    ids, rule = {id(parameter) for parameter in used}, attachment.rule
+    found = [name for name, parameter in attachment.model.named_parameters() if id(parameter) in ids]
+    if found:
+        tell(
+            attachment,
+            "of the loss",
+            f"{rule!r} takes what runs after {rule.output!r} for the loss, and it uses "  # type: ignore[attr-defined]
+            f"{listed(found)}: ordinary gradients. If they belong to the network, name a later module as its output.",
+        )

@@ -1,4 +1,4 @@
-"""Which positions of a batch of sequences are padding: read from the masks that the model is given."""
+"""Which positions of a batch of sequences are padding, read from the masks that the model is given."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MaskArgument(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """A mask that a module was given: as it is, and what it marks."""
+    """A mask given to a module, and what it marks."""
 
     name: str
     value: Tensor
@@ -140,5 +140,5 @@ def _tokens(mask: Mask) -> Tensor:
     """True at each token and False at padding."""
     if mask.marks == "tokens":
         return mask.value > 0
-    # As torch has it: of a boolean True is padding, and floating-point values are added to the scores.
+    # Torch's convention: True is padding; floating-point masks are added to the scores.
     return mask.value == 0

@@ -1,4 +1,4 @@
-"""The projections of an attached model: drawn when first needed, from a seed that is there from the start.
+"""The projections of an attached model, drawn when first needed from a seed that is there from the start.
 
 The seed is a buffer of the model, so that a checkpoint holds it and DistributedDataParallel hands it to every process.
 The matrices follow from it, and are plain attributes of the layers: what a model's state dict and buffers are does not
@@ -30,7 +30,7 @@ _ON_META = "_altprop_direct_seed_on_meta"
 
 
 class Drawer(Protocol):
-    """What draws the matrices: the rule."""
+    """The rule, as far as it draws matrices."""
 
     def _drawn(self, shape: tuple[int, int], key: str, seed: int) -> Tensor: ...
 
@@ -39,7 +39,7 @@ class Drawer(Protocol):
 
 
 def prepare(model: nn.Module, cuts: list[tuple[str, nn.Module]], seed: int, drawer: Drawer) -> None:
-    """Put the seed on the model, and see to what loads and saves it."""
+    """Put the seed on the model, with hooks that load and save it."""
     for name, module in cuts:
         module.__dict__[_NAME] = name
         module.register_load_state_dict_pre_hook(_adopt)  # type: ignore[no-untyped-call]
@@ -53,7 +53,7 @@ def prepare(model: nn.Module, cuts: list[tuple[str, nn.Module]], seed: int, draw
 
 
 def clear(model: nn.Module) -> None:
-    """Undo :func:`prepare`, from wherever it was left, and take the matrices off."""
+    """Undo :func:`prepare`, even if it was interrupted, and remove the matrices."""
     ours = (_adopt, _keep_seed, _follow_loaded_seed, _save)
     for module in model.modules():
         remove_hooks(module, lambda hook: any(hook is own for own in ours))
@@ -63,7 +63,7 @@ def clear(model: nn.Module) -> None:
 
 
 def matrix(module: nn.Module, name: str, h: Tensor) -> Tensor | None:
-    """The matrix ``name`` of the layer that ``h`` enters, where it is and in its precision; None if not drawn yet."""
+    """The matrix ``name`` of the layer that ``h`` enters, on its device and in its precision; None if not drawn yet."""
     B: Tensor | None = module.__dict__.get(name)
     if B is None:
         return None
@@ -100,7 +100,7 @@ def drawer_of(model: nn.Module) -> Any:
 
 
 def seed_of(model: nn.Module) -> int:
-    """The seed of all matrices, read where it may have changed alone: to read it is to wait for the device.
+    """The seed of all matrices, read only when it may have changed: reading it waits for the device.
 
     If it has changed, the matrices that were drawn from it are drawn anew.
     """
@@ -111,7 +111,7 @@ def seed_of(model: nn.Module) -> int:
         seed.fill_(model.__dict__.pop(_ON_META))  # to_empty() gave it memory and no value
     if known is not None and known[1] == seed._version:
         return int(known[0])
-    # DistributedDataParallel writes to every buffer before every pass: the first time tells.
+    # DistributedDataParallel writes to every buffer before every pass; the first write is enough to know.
     by_ddp = nn.parallel.DistributedDataParallel._get_active_ddp_module() is not None  # type: ignore[no-untyped-call]
     if known is not None and by_ddp and known[2]:
         return int(known[0])
@@ -124,14 +124,14 @@ def seed_of(model: nn.Module) -> int:
 
 @without_gradients
 def _draw_anew(model: nn.Module, seed: int, *, every: bool) -> None:
-    """Draw again what is the seed's: every such matrix, or those marked as gone stale."""
+    """Redraw the matrices that come from the seed: all, or those marked as stale."""
     drawer = drawer_of(model)
     for module in model.modules():
         of_seed = module.__dict__.get(_FROM_SEED, {})
         for name in _matrices_of(module):
             if name in of_seed and (every or of_seed[name] == _STALE):
                 B = module.__dict__[name]
-                # In place, so that what is compiled holds on to it.
+                # In place, so that compiled code keeps referring to it.
                 B.copy_(drawer._drawn(tuple(B.shape), _key(module, name), seed))
                 _note(module, name)
 
@@ -145,7 +145,7 @@ def _matrices_of(module: nn.Module) -> list[str]:
 
 
 def _note(module: nn.Module, name: str) -> None:
-    """Remember that a matrix is, as it is now, what the seed gives."""
+    """Remember that a matrix, as it is now, is what the seed gives."""
     module.__dict__.setdefault(_FROM_SEED, {})[name] = module.__dict__[name]._version
 
 
@@ -154,7 +154,7 @@ def _is_from_seed(module: nn.Module, name: str) -> bool:
 
 
 def _adopt(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before a state dict is loaded: take the matrices out of it, for torch knows nothing of them."""
+    """Before a state dict is loaded, take the matrices out of it: torch does not expect them."""
     start = prefix + PROJECTION
     loaded = {key.removeprefix(prefix): state_dict.pop(key) for key in [*state_dict] if key.startswith(start)}
     for name, value in loaded.items():
@@ -165,14 +165,14 @@ def _adopt(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) 
 
 
 def _keep_seed(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before a state dict is loaded: keep the seed if it has none, as that of the plain model."""
+    """Before a state dict is loaded, keep the current seed if it has none, like the plain model's."""
     key = prefix + SEED
     module.__dict__[_BROUGHT] = key in state_dict
     state_dict.setdefault(key, module._buffers[SEED])
 
 
 def _follow_loaded_seed(model: nn.Module, _: Any) -> None:
-    """After a state dict is loaded: a seed brings its matrices, in the place of all that the state dict has not."""
+    """After a state dict is loaded, redraw from its seed the matrices that it does not hold."""
     brought = model.__dict__.pop(_BROUGHT, False)
     for module in model.modules():
         loaded = module.__dict__.pop(_LOADED, ())
@@ -187,7 +187,7 @@ def _follow_loaded_seed(model: nn.Module, _: Any) -> None:
 
 
 def _save(model: nn.Module, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
-    """Put the matrices that the seed does not give into the state dict, behind all else."""
+    """Append to the state dict the matrices that the seed does not give."""
     attached = Attachment.of(model) is not None  # not while it is being attached or removed
     for name, module in model.named_modules() if attached else ():
         for own in _own_matrices(model, module):

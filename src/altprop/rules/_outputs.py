@@ -1,4 +1,4 @@
-"""Which of the tensors that a model returns is the network's output, and that the loss reaches it."""
+"""Find the network's output among the tensors that a model returns, and check that the loss reaches it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from altprop.rule import Attachment, Rule
 
 
-def rebuild(output: Any, settle: Callable[[list[Tensor], list[str]], list[Tensor]]) -> Any:
-    """What a model returned, with its floating-point tensors passed through ``settle``, which gets their names too."""
+def rebuild(output: Any, join: Callable[[list[Tensor], list[str]], list[Tensor]]) -> Any:
+    """What a model returned, with its floating-point tensors passed through ``join``, which gets their names too."""
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping | type):
         fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        return dataclasses.replace(output, **rebuild(fields, settle))
+        return dataclasses.replace(output, **rebuild(fields, join))
     leaves, structure = tree_flatten(output)
     names = _names(output, leaves)
     found: dict[int, tuple[Tensor, str]] = {}  # a tensor may be returned under two names
     for leaf, name in zip(leaves, names, strict=True):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and (id(leaf) not in found or name == "logits"):
             found[id(leaf)] = leaf, name
-    settled = settle([leaf for leaf, _ in found.values()], [name for _, name in found.values()])
-    instead = dict(zip(found, settled, strict=True))
+    joined = join([leaf for leaf, _ in found.values()], [name for _, name in found.values()])
+    instead = dict(zip(found, joined, strict=True))
     return tree_unflatten([instead.get(id(leaf), leaf) for leaf in leaves], structure)
 
 
@@ -81,7 +81,7 @@ def check_not_a_loss(output: Tensor, rule: Rule) -> None:
 
 
 class Reached:
-    """Called in the backward pass with which outputs the loss reaches: it should be the one whose error is projected.
+    """Warns if the loss reaches other outputs than the one whose error is projected.
 
     Args:
         attachment: of the model.
@@ -97,7 +97,7 @@ class Reached:
         self.direct = direct
 
     def __call__(self, reached: list[int]) -> None:
-        """Say that the loss reaches other outputs.
+        """Warn if the loss reaches other outputs.
 
         Raises:
             RuntimeError: it does not reach the network's output.
@@ -122,5 +122,5 @@ class Reached:
 
 
 def tracks_who_is_reached(outputs: int) -> bool:
-    """Whether a node should be told which of its outputs the loss reaches: in what is compiled, all seem reached."""
+    """Whether a node can tell which of its outputs the loss reaches: in compiled code all seem reached."""
     return outputs > 1 and not torch.compiler.is_compiling()

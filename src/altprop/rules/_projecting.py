@@ -13,7 +13,7 @@ from altprop._feedback_init import Init, Skew, check_init
 from altprop.rule import Rule
 from altprop.rules import _matrices
 from altprop.rules._batch import Hidden, batch_axis
-from altprop.rules._blocks import Cut, DirectRule, Run
+from altprop.rules._blocks import BlockPass, Cut, DirectRule
 from altprop.rules._outputs import Reached, tracks_who_is_reached
 from altprop.rules._projections import Layout, Spread, draw, features_of, layout_of, outputs_of, project
 
@@ -70,14 +70,14 @@ class Projecting(DirectRule):
         _matrices.clear(model)
         model.__dict__.pop(_PLANS, None)
 
-    def _begin(self, run: Run) -> None:
-        """Before the matrices are used in a pass: see to it that they are those of the seed, which may have changed."""
+    def _begin(self, run: BlockPass) -> None:
+        """Before a pass uses the matrices, redraw them if the seed has changed."""
         if not torch.compiler.is_compiling():
             _matrices.seed_of(run.attachment.model)
 
     @property
     def _repeats(self) -> bool:
-        """Whether a seed gives the same matrices again: a function may depend on all kinds of things."""
+        """Whether a seed reproduces the matrices, which a callable ``init`` need not."""
         return not callable(self.init)
 
     def _drawn(self, shape: tuple[int, int], key: str, seed: int) -> Tensor:
@@ -132,7 +132,7 @@ class Projecting(DirectRule):
         return B
 
 
-def settle_by_projection(
+def join_by_projection(
     outputs: Sequence[Tensor],
     chosen: int,
     told: Reached | None,
@@ -149,10 +149,8 @@ def settle_by_projection(
     if all(share is None for share in shares):
         shares = ()
     counts = len(outputs), chosen, sign
-    settled = _Projection.apply(
-        counts, told, source, tuple(axes), tuple(layouts), *outputs, *hidden, *matrices, *shares
-    )
-    return (settled,) if isinstance(settled, Tensor) else settled
+    joined = _Projection.apply(counts, told, source, tuple(axes), tuple(layouts), *outputs, *hidden, *matrices, *shares)
+    return (joined,) if isinstance(joined, Tensor) else joined
 
 
 class _Projection(Function):
@@ -175,7 +173,7 @@ class _Projection(Function):
         ctx.shapes, ctx.dtypes = [h.shape for h in hidden], [h.dtype for h in hidden]
         if tracks_who_is_reached(len(outputs)):
             ctx.set_materialize_grads(False)
-        # Detached and not a view, so that the user may change the output in place.
+        # Detached and no view, so that the user may change the output in place.
         return outputs[0].detach() if len(outputs) == 1 else tuple(output.detach() for output in outputs)
 
     @staticmethod
@@ -213,8 +211,8 @@ def signal_of(
     return project(source, B, h, axis, layout, share).to(dtype)
 
 
-def count_up(run: Run, cut: Cut) -> int:
-    """How many hidden tensors have met this cut in this pass, before this one."""
+def count_up(run: BlockPass, cut: Cut) -> int:
+    """Count a hidden tensor at this cut in this pass, and return how many came before it."""
     index = run.counts.get(cut.name, 0)
     run.counts[cut.name] = index + 1
     return index

@@ -120,7 +120,7 @@ def project(source: Tensor, B: Tensor, h: torch.Size, axis: int, layout: Layout,
     """
     if axis and h[0] == source.shape[axis] and not (layout == "position" and source.shape[:-1] == h[:-1]):
         source = source.movedim(axis, 0)
-    # As rows of B, also where the batch is folded in with the steps.
+    # As rows of B, even where the batch and the steps are one dimension.
     signal = source.reshape(h[:-1].numel() if layout == "position" else h[0], B.shape[0]).to(B.dtype) @ B
     if layout in ("dense", "position"):
         signal = signal.reshape(h)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from altprop._feedback_init import Init, Skew
 from altprop._targets import class_targets
-from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
+from altprop.rules._blocks import BlockPass, Cut, DirectRule, teach_now
 from altprop.rules._layers import size_of_output
 from altprop.rules._masks import share_of
 from altprop.rules._outputs import Reached
@@ -20,7 +20,7 @@ from altprop.rules._projecting import (
     When,
     check_choice,
     count_up,
-    settle_by_projection,
+    join_by_projection,
     signal_of,
 )
 from altprop.rules._projections import Layout, Spread
@@ -43,10 +43,10 @@ class Shallow(DirectRule):
     _teaches = False
     _keeps_hidden = False
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         """Teach nothing: the graph of the block is dropped."""
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> list[Tensor]:
+    def _join_output(self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None) -> list[Tensor]:
         return outputs
 
 
@@ -85,7 +85,7 @@ class DFA(Projecting):
             first is taken where it makes no other difference.
         mask: the name of an argument of the model, or of a module within it, of shape (batch, positions), that is 1 at
             tokens and 0 at padding; or with ``~`` before it, that is True at padding. By default the arguments that are
-            commonly so called: ``attention_mask``, ``src_key_padding_mask`` and their kin. Where positions share a
+            commonly called so: ``attention_mask``, ``src_key_padding_mask`` and the like. Where positions share a
             signal, padding has no part in it.
         strict: make each warning below an error.
 
@@ -136,16 +136,18 @@ class DFA(Projecting):
         check_choice(self, "signal", signal, ("error", "sign"))
         self.signal = signal
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         run.taught.append((cut, count_up(run, cut), h))
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         if not run.taught:
             return outputs
         model, source = run.attachment.model, outputs[chosen].shape
         hidden = [h for _, _, h in run.taught]
         if not source.numel():
-            return settle_by_projection(outputs, chosen, told, None, [0] * len(hidden), [NOTHING] * len(hidden), hidden)
+            return join_by_projection(outputs, chosen, told, None, [0] * len(hidden), [NOTHING] * len(hidden), hidden)
         self._begin(run)
         axis, layouts, shapes = self._plan(model, source, run.taught)
         matrices = [
@@ -159,7 +161,7 @@ class DFA(Projecting):
         )
         sign = self.signal == "sign"
         axes = [axis] * len(hidden)
-        return settle_by_projection(outputs, chosen, told, None, axes, layouts, hidden, matrices, shares, sign=sign)
+        return join_by_projection(outputs, chosen, told, None, axes, layouts, hidden, matrices, shares, sign=sign)
 
 
 class DRTP(Projecting):
@@ -232,7 +234,7 @@ class DRTP(Projecting):
 
     def _prepare(self, model: nn.Module, cuts: list[tuple[str, nn.Module]]) -> None:
         super()._prepare(model, cuts)
-        # Looked up once: in a small network it takes as long as a layer.
+        # Looked up once: in a small network a look-up takes as long as a layer.
         model.__dict__[_CLASSES] = self.classes or size_of_output(model)
         self._warn_of_unbounded_activations(model)
 
@@ -255,7 +257,7 @@ class DRTP(Projecting):
     def _keeps_hidden(self) -> bool:  # type: ignore[override]
         return self.when == "backward"
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         if run.source is None:
             self._begin(run)
             run.source = self._source(cut.model.__dict__[_CLASSES], h)
@@ -266,7 +268,7 @@ class DRTP(Projecting):
             run.taught.append((h, axis, layout, B, share))
 
     def _way_to(
-        self, run: Run, cut: Cut, h: Tensor, source: torch.Size
+        self, run: BlockPass, cut: Cut, h: Tensor, source: torch.Size
     ) -> tuple[int, Layout, Tensor | None, Tensor | None]:
         index = count_up(run, cut)
         if not source.numel():
@@ -278,15 +280,17 @@ class DRTP(Projecting):
     def _source(self, classes: int, h: Tensor) -> Tensor:
         """y* / batch: one-hot targets of shape (batch, ..., classes)."""
         y, scale = class_targets(self)
-        # A class that is out of range, as cross_entropy's ignore_index, teaches nothing.
+        # A class out of range, such as cross_entropy's ignore_index, teaches nothing.
         is_class = y.unsqueeze(-1) == torch.arange(classes, device=y.device)
         return is_class.to(h.dtype) * (scale / max(y.numel(), 1))
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         if not run.taught:
             return outputs
         hidden, axes, layouts, matrices, shares = zip(*run.taught, strict=True)
-        return settle_by_projection(outputs, chosen, told, run.source, axes, layouts, hidden, matrices, shares)
+        return join_by_projection(outputs, chosen, told, run.source, axes, layouts, hidden, matrices, shares)
 
 
 _UNBOUNDED = (

@@ -1,4 +1,4 @@
-"""Rules that carry the error back through weights of their own: feedback alignment and its kin."""
+"""Rules that carry the error back through weights of their own: feedback alignment and its relatives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from altprop.nn._feedback_layer import (
     Shared,
     SignFeedback,
     SignMode,
-    begin,
     check_mode,
-    end,
     explained,
-    follow,
+    remove_feedback,
 )
 from altprop.nn._free_weights import unwatch_free_weights, watch_free_weights
 from altprop.nn._operations import operation_of, weight_names
@@ -32,11 +30,10 @@ _WITHOUT_MATRIX = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 
 
 class _FeedbackRule(Rule):
-    """What the three rules share: which layers they take, and where the state is drawn from."""
+    """The base class of the three rules: finds the layers and draws their state."""
 
-    _keeps_state_on_layers = True
     _layer: type[FeedbackLayer]
-    _road: str
+    _summary: str
 
     def __init__(self, init: Init | None, seed: int | None, generator: torch.Generator | None, strict: bool) -> None:
         make_generator(seed, generator)  # refuses both
@@ -49,10 +46,13 @@ class _FeedbackRule(Rule):
         layer.draw_feedback(self.init, generator, shared)
 
     def _check(self, model: nn.Module) -> None:
-        """Warn of what the rule would do otherwise than it says."""
+        """Warn where the rule will not do what its name says."""
+
+    def _misses(self, name: str, module: nn.Module) -> bool:
+        return operation_of(type(module)) is not None
 
     def _install(self, model: nn.Module) -> None:
-        layers = _layers(self, model)
+        layers: list[Any] = _layers(self, model)
         self._check(model)
         watch_for_new_layers()
         generator, shared = make_generator(self.seed, self.generator), Shared()
@@ -61,13 +61,13 @@ class _FeedbackRule(Rule):
                 operation, forward = operation_of(type(layer)), type(layer).forward
                 assert operation is not None
                 swap_class(layer, self._layer)
-                begin(layer, operation)
+                layer._init_feedback(operation)
                 rebind(layer, forward, type(layer).forward)
                 self._draw(layer, generator, shared)
-            follow(layer, model)
+            layer._bind(model)
         for name, module in model.named_modules():
             known = isinstance(module, (FeedbackLayer, *_WITHOUT_MATRIX)) or _has_a_matrix(module)
-            # What a parametrisation computes is the weight of its layer.
+            # The result of a parametrisation is its layer's weight.
             if not known and "parametrizations" not in name.split("."):
                 watch_free_weights(module, model, explained)
 
@@ -75,16 +75,16 @@ class _FeedbackRule(Rule):
         for module in modules_of(model):
             unwatch_free_weights(module)
             if isinstance(module, FeedbackLayer):
-                follow(module, None)
+                module._bind(None)
                 before, forward = type(module), type(module).forward
                 restore_class(module, self._layer)
                 if type(module) is not before:
                     rebind(module, forward, type(module).forward)
-                    end(module)
+                    remove_feedback(module)
 
     def _explain(self, module: nn.Module) -> tuple[str, str] | None:
         known = isinstance(module, FeedbackLayer) or operation_of(type(module)) is not None
-        return (type(self).__name__, self._road) if known and calls_its_class(module) else None
+        return (type(self).__name__, self._summary) if known and calls_its_class(module) else None
 
 
 class FeedbackAlignment(_FeedbackRule):
@@ -127,7 +127,7 @@ class FeedbackAlignment(_FeedbackRule):
     """
 
     _layer = FixedFeedback
-    _road = "The error goes back through fixed random weights."
+    _summary = "The error goes back through fixed random weights."
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class SignSymmetric(_FeedbackRule):
     """
 
     _layer = SignFeedback
-    _road = "The error goes back through weights with the signs of the layer's own."
+    _summary = "The error goes back through weights with the signs of the layer's own."
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class KolenPollack(_FeedbackRule):
     """
 
     _layer = LearnedFeedback
-    _road = "The error goes back through weights that learn as the layer's own do."
+    _summary = "The error goes back through weights that learn as the layer's own do."
 
     def __init__(
         self,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from altprop.ops.lfp_basics import activation, ruled
-from altprop.ops.lfp_neurons import NEURON_RULES, NEURON_TABLE
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import LFP_TABLE, MODULE_RULES, LFPInterceptor
-from altprop.ops.lfp_updates import weighted_sum_rule
+from altprop.ops.lfp.basics import activation, ruled
+from altprop.ops.lfp.neurons import NEURON_RULES, NEURON_TABLE
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import LFP_TABLE, MODULE_RULES, LFPInterceptor
+from altprop.ops.lfp.updates import weighted_sum_rule
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule, resolve
 from altprop.ops.whole_modules import kind_of
 from altprop.rule import Attachment, Rule
@@ -48,7 +48,8 @@ class LFP(Rule):
         activations: functions, and classes of modules, of your own that are activations (one value in, one value out,
             with or without a derivative). torch's and altprop's are known already.
         output: the name of the submodule whose output is the network's, if the model computes its loss itself: what it
-            does after that module returned is the loss, and has its ordinary gradient. By default the model's output.
+            does after that module returned is the loss, and has its ordinary gradient; a warning names the parameters
+            that it uses. By default the model's output.
         strict: raise on an operation that has no rule; otherwise it keeps its ordinary gradient, and warns once.
 
     Raises:
@@ -96,7 +97,7 @@ class LFP(Rule):
         self._prepare()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The table holds torch's own functions, which need not be picklable: it is made anew.
+        # The table holds torch functions, which may not pickle: rebuild it.
         return {name: value for name, value in vars(self).items() if name != "_table"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Local losses: each block has a classifier of its own, and learns from that classifier's loss."""
+"""Local losses: each block learns from the loss of a classifier of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from altprop._feedback_init import Init, check_init
 from altprop._targets import needed_targets
 from altprop.rule import modules_of
 from altprop.rules._batch import Hidden, batch_axis
-from altprop.rules._blocks import Cut, DirectRule, Run, teach_now
+from altprop.rules._blocks import BlockPass, Cut, DirectRule, teach_now
 from altprop.rules._hooks import remove_hooks
 from altprop.rules._layers import first_layer, size_of_output
 from altprop.rules._masks import share_of
@@ -117,12 +117,12 @@ class LocalLoss(DirectRule):
         seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
         outputs = self.outputs or size_of_output(model)
         begins = first_layer(model) if self.blocks is None else None
-        # Indices enter an embedding, and indices learn nothing.
+        # An embedding's input is indices, which cannot be taught.
         taught = [(n, m) for n, m in cuts if m is not begins and not isinstance(m, nn.Embedding | nn.EmbeddingBag)]
         sizes = [self._features(name, module) for name, module in taught]
         for (name, module), features in zip(taught, sizes, strict=True):
             weight = next(p for p in (*module.parameters(), *model.parameters()) if p.is_floating_point())
-            # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is what it says.
+            # Drawn as a matrix from P_l's inputs to its outputs, so that fan-in is P_l's own.
             P = draw((features, outputs), name, seed, init=self.init, normalize=False, skew=None).t().contiguous()
             P = P.to(weight.device, weight.dtype)
             if self.classifier == "trained":
@@ -147,7 +147,7 @@ class LocalLoss(DirectRule):
             )
         if isinstance(layer, nn.modules.conv._ConvNd):
             return int(layer.in_channels * self.grid ** len(layer.kernel_size))
-        for attribute in ("in_features", "embed_dim", "input_size"):  # Linear; MultiheadAttention; LSTM and its kin
+        for attribute in ("in_features", "embed_dim", "input_size"):  # Linear; MultiheadAttention; LSTM and the like
             if isinstance(size := getattr(layer, attribute, None), int):
                 return size
         raise ValueError(
@@ -155,20 +155,22 @@ class LocalLoss(DirectRule):
             f"the modules to cut at with blocks=[...]."
         )
 
-    def _meet(self, run: Run, cut: Cut, h: Tensor) -> None:
+    def _on_cut(self, run: BlockPass, cut: Cut, h: Tensor) -> None:
         loss = self._local_loss(run, cut, h)
         if self.when == "forward":
             teach_now(loss)
         else:
             run.taught.append(loss)
 
-    def _settle(self, run: Run, outputs: list[Tensor], chosen: int, told: Reached | None) -> Sequence[Tensor]:
+    def _join_output(
+        self, run: BlockPass, outputs: list[Tensor], chosen: int, told: Reached | None
+    ) -> Sequence[Tensor]:
         if not run.taught:
             return outputs
-        settled = _WithLosses.apply(len(outputs), *outputs, *run.taught)
-        return (settled,) if isinstance(settled, Tensor) else settled
+        joined = _WithLosses.apply(len(outputs), *outputs, *run.taught)
+        return (joined,) if isinstance(joined, Tensor) else joined
 
-    def _local_loss(self, run: Run, cut: Cut, h: Tensor) -> Tensor:
+    def _local_loss(self, run: BlockPass, cut: Cut, h: Tensor) -> Tensor:
         y, scale = needed_targets(self)
         P = getattr(cut.module, _CLASSIFIER, None)
         if P is None:
@@ -215,8 +217,8 @@ class LocalLoss(DirectRule):
             model.__dict__[_NO_PROBABILITIES] = bool(len(rows))
         return "mse"
 
-    def _pooled(self, run: Run, cut: Cut, h: Tensor, labelled: torch.Size) -> Tensor:
-        """What the classifier sees of h_l: of shape (batch, features), or (batch, positions, features)."""
+    def _pooled(self, run: BlockPass, cut: Cut, h: Tensor, labelled: torch.Size) -> Tensor:
+        """The classifier's input from h_l: (batch, features), or (batch, positions, features)."""
         if h.dim() < 3:
             return h
         if cut.channels_first:
@@ -235,7 +237,7 @@ class LocalLoss(DirectRule):
 
 
 class _WithLosses(Function):
-    """The identity on the outputs; backward starts the local losses too, from whichever of them it comes."""
+    """The identity on the outputs, whose backward also starts the local losses."""
 
     @staticmethod
     def forward(ctx: Any, outputs: int, *tensors: Tensor) -> Any:
@@ -253,5 +255,5 @@ _NO_PROBABILITIES = "_altprop_direct_values"
 
 
 def _keep(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before a state dict is loaded: keep the classifier if it has none, as that of the plain model."""
+    """Before a state dict is loaded, keep the current classifier if it has none, like the plain model's."""
     state_dict.setdefault(prefix + _CLASSIFIER, getattr(module, _CLASSIFIER))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from altprop._pieces import whole
+from altprop._sharding import full_tensor
 from altprop.experiment.data.embedded import chosen_parts
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
@@ -91,7 +91,7 @@ def _plain(job: Job, network: nn.Module) -> nn.Module:
     """A trained network on the CPU, whole in every process. All must call this."""
     if job.recipe.machine.strategy != "fsdp":
         return network.cpu()
-    state = {name: whole(tensor.detach()).cpu() for name, tensor in network.state_dict().items()}
+    state = {name: full_tensor(tensor.detach()).cpu() for name, tensor in network.state_dict().items()}
     plain = job.blank_model()
     plain.load_state_dict(state)
     return plain

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from altprop._pieces import in_pieces_as, whole
+from altprop._sharding import full_tensor, shard_like
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.differences import check_same_recipe
@@ -98,7 +98,7 @@ def _optimizer(snapshot: Snapshot, optimizer: Optimizer) -> dict[str, Any]:
         _, number, key = name.split("/")
         of = parameters[int(number)]
         alike = isinstance(value, Tensor) and value.shape == of.shape and key != "step"
-        state.setdefault(int(number), {})[key] = in_pieces_as(value, of) if alike else value
+        state.setdefault(int(number), {})[key] = shard_like(value, of) if alike else value
     return {"state": state, "param_groups": snapshot.facts["optimizer"]["groups"]}
 
 
@@ -115,7 +115,7 @@ def _random(loop: Loop) -> dict[str, Tensor]:
 def _copies(loop: Loop, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     copies = {}
     for name in sorted(tensors):  # in every process the same one; what safetensors has read is in any order
-        one = whole(tensors[name].detach())
+        one = full_tensor(tensors[name].detach())
         if loop.machine.is_global_zero:  # which alone writes; under fsdp the others might not have the room
             # Also of what others share memory with, such as tied weights: safetensors takes none that does.
             copies[name] = one.to("cpu", copy=True, memory_format=torch.contiguous_format)

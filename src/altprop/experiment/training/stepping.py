@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from altprop import targets
-from altprop._pieces import whole
+from altprop._sharding import full_tensor
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
@@ -73,10 +73,10 @@ def check_and_clip(parameters: Sequence[tuple[str, nn.Parameter]], limit: float,
         NotFiniteError: an update, or the norm of all, is not finite.
     """
     updates = {name: p.grad for name, p in parameters if p.grad is not None}
-    norm = whole(get_total_norm(updates.values()))
+    norm = full_tensor(get_total_norm(updates.values()))
     length = norm.item()
     if not math.isfinite(length):
-        updates = {name: whole(update) for name, update in updates.items()}
+        updates = {name: full_tensor(update) for name, update in updates.items()}
         broken = (f"the update of {name}" for name, update in updates.items() if not update.isfinite().all())
         largest = max(updates, key=lambda name: float(updates[name].abs().amax()))
         raise NotFiniteError(next(broken, f"the norm of the update, largest in {largest},"), step)
@@ -99,5 +99,5 @@ def culprit(model: nn.Module, x: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    broken = (f"the output of {name}" for name, whole in finite.items() if not whole)
+    broken = (f"the output of {name}" for name, full_tensor in finite.items() if not full_tensor)
     return next(broken, f"the loss of the output of {list(finite)[-1]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from altprop._pieces import whole
+from altprop._sharding import full_tensor
 from altprop.measure import Comparison, compare_with_backprop, weight_alignment
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _weight_norms(loop: Loop) -> Tracked:
     squares: dict[str, float] = {}
     for name, parameter in loop.network.named_parameters():
         layer = name.rpartition(".")[0]
-        squares[layer] = squares.get(layer, 0.0) + float(whole(parameter.detach()).double().square().sum())
+        squares[layer] = squares.get(layer, 0.0) + float(full_tensor(parameter.detach()).double().square().sum())
     norms = {f"weight_norm/{layer}": math.sqrt(square) for layer, square in squares.items()}
     return {"weight_norm": math.sqrt(sum(squares.values())), **norms}
 

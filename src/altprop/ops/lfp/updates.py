@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from altprop.ops import names
-from altprop.ops.credit import secant_denominator
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import weighted_sum
+from altprop.ops.lfp.credit import secant_denominator
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import weighted_sum
+from altprop.ops.linear_maps import per_channel
 from altprop.ops.names import OpRule
 
 
@@ -40,7 +41,7 @@ def gamma_sum(
     """
     if lfp.is_activation(w):
         return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
-    a, weights, bias = lfp.enter(a, w, b)
+    a, weights, bias = lfp.layer_operands(a, w, b)
     if not a.requires_grad:
         return lfp.defer(function(a, weights, bias, *args, **kwargs), lfp.epsilon)
     z = function(a.detach(), weights, bias, *args, **kwargs)
@@ -69,7 +70,7 @@ def hebbian_sum(
     """The Hebbian update Δw_ij = |w_ij| · a_i · z_j · R_j; credit flows by LFP-ε."""
     if lfp.is_activation(w):
         return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
-    z, strength = _two_sums(lfp, function, *lfp.enter(a, w, b), args, kwargs)
+    z, strength = _two_sums(lfp, function, *lfp.layer_operands(a, w, b), args, kwargs)
     return _deferred_join(lfp, _Hebbian, *z, strength)
 
 
@@ -88,14 +89,14 @@ def oja_sum(
     """
     if lfp.is_activation(w):
         return weighted_sum(lfp, function, a, w, b, *args, **kwargs)
-    a, weights, bias = lfp.enter(a, w, b)
+    a, weights, bias = lfp.layer_operands(a, w, b)
     z, strength = _two_sums(lfp, function, a, weights, bias, args, kwargs)
-    groups = kwargs.get("groups", args[3] if function in _TRANSPOSED and len(args) > 3 else 1)
-    layout = (function in _TRANSPOSED, groups)
+    groups = kwargs.get("groups", args[3] if function in _TRANSPOSED_FUNCTIONS and len(args) > 3 else 1)
+    layout = (function in _TRANSPOSED_FUNCTIONS, groups)
     return _deferred_join(lfp, _Oja, *z, strength, z[0].detach() * strength, weights, bias, layout)
 
 
-_TRANSPOSED = {function for name in names.TRANSPOSED_CONVOLUTIONS for function in names.functions(name)}
+_TRANSPOSED_FUNCTIONS = {function for name in names.TRANSPOSED_CONVOLUTIONS for function in names.functions(name)}
 
 
 def _two_sums(
@@ -107,7 +108,7 @@ def _two_sums(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """z to hand credit back, z to teach the weights, and z·(z + ε·sign z), which turns R/(z + ε·sign z) into z·R."""
+    """z for the credit, z for the weights, and z·(z + ε·sign z), which turns R/(z + ε·sign z) into z·R."""
     for_credit = function(a, w.detach(), None if b is None else b.detach(), *args, **kwargs)
     for_weights = function(a.detach(), w, b, *args, **kwargs)
     z = for_credit.detach()
@@ -121,7 +122,7 @@ def _deferred_join(lfp: LFPPass, node: type[Function], *args: Any) -> Any:
 
 
 def weighted_sum_rule(update: str, gamma: float) -> OpRule | None:
-    """The rule for linear and convolutional functions that these arguments of :class:`altprop.LFP` ask for, if any."""
+    """The rule for weighted sums that these arguments of :class:`altprop.LFP` select; None for the default."""
     if gamma:
         return gamma_sum
     return {"reward": None, "hebbian": hebbian_sum, "oja": oja_sum}[update]
@@ -176,18 +177,10 @@ class _Oja(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         strength, decay, w, b = ctx.saved_tensors
+        transposed, groups = ctx.layout
         spatial = w.dim() - 2
         channels_last = (g * decay).movedim(-1 - spatial, -1)
         per_output = channels_last.reshape(-1, channels_last.shape[-1]).sum(0)
-        to_w = -w * _over_weights(per_output, w, *ctx.layout)
+        to_w = -w * per_channel(per_output, w, transposed=transposed, groups=groups)
         to_b = None if b is None else -b * per_output
         return g if ctx.needs_input_grad[0] else None, g * strength, None, None, to_w, to_b, None
-
-
-def _over_weights(per_output: Tensor, w: Tensor, transposed: bool, groups: int) -> Tensor:
-    """One number per output channel, shaped so that it multiplies the weights into that channel."""
-    trailing = [1] * (w.dim() - 2)
-    if not transposed:
-        return per_output.reshape(-1, 1, *trailing)
-    # A transposed convolution's weight is (in, out / groups, …): the inputs of group k lead to its own outputs.
-    return per_output.reshape(groups, 1, -1).expand(-1, w.shape[0] // groups, -1).reshape(w.shape[0], -1, *trailing)

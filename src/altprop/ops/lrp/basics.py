@@ -1,4 +1,4 @@
-"""What the rules of LRP have in common, and the three that say the least: moved, mixed, and left alone."""
+"""What LRP's rules share, and the basic ones: values moved, mixed, left to their gradient, or summed with weights."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from altprop._switches import with_gradients, without_gradients
 from altprop.ops import names
 from altprop.ops.linear_maps import LinearMap
-from altprop.ops.lrp_run import Run
-from altprop.ops.proportion import Homogeneous, Proportion, connect_all
-from altprop.ops.relevance import Call, connect, nodes_of
-from altprop.ops.relevance_flow import (
-    OTHER,
+from altprop.ops.lrp.facts import (
+    ANYWHERE,
     PROPORTIONAL,
-    Flow,
+    TensorFacts,
     before_overwriting,
-    derived,
-    flow_of,
+    facts_from,
+    facts_of,
     is_followed,
-    set_flow,
+    set_facts,
 )
-from altprop.ops.weighted_sums import Layer, WeightedSum
+from altprop.ops.lrp.layer import Layer, WeightedSum
+from altprop.ops.lrp.nodes import RelevanceNode, connect, nodes_of
+from altprop.ops.lrp.pass_ import LRPPass
+from altprop.ops.lrp.proportion import Homogeneous, Proportion, connect_all
 
 
 def depends(value: Any) -> bool:
-    """Whether ``value`` is a tensor that depends on the model's input: unlike parameters and what is made of them."""
+    """Whether ``value`` is a tensor that depends on the model's input, unlike parameters."""
     return isinstance(value, Tensor) and value.requires_grad and not value.is_leaf and is_followed(value)
 
 
@@ -50,15 +50,17 @@ def constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return without_gradients(function)(*args, **kwargs)
 
 
-def finish(run: Run, function: Callable[..., Any], call: Call, z: Tensor, inputs: list[Tensor], flow: Flow) -> Tensor:
-    """``z`` with ``call`` as its way back."""
-    connected = connect(call, z, *inputs)
-    set_flow(connected, flow)
-    run.add(run.layer(function), call)
+def attach_node(
+    lrp: LRPPass, function: Callable[..., Any], node: RelevanceNode, z: Tensor, inputs: list[Tensor], facts: TensorFacts
+) -> Tensor:
+    """Put ``node`` on ``z``, and record the operation."""
+    connected = connect(node, z, *inputs)
+    set_facts(connected, facts)
+    lrp.add(lrp.layer(function), node)
     return connected
 
 
-def ordinary(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def ordinary(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The ordinary gradient."""
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
@@ -66,18 +68,18 @@ def ordinary(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) 
     if names.overwrites(function):
         before_overwriting(args[0])
     result = function(*map(outside_inference, args), **kwargs)
-    mark(result, inputs, OTHER)
+    note_facts(result, inputs, ANYWHERE)
     return result
 
 
-def mark(result: Any, inputs: list[Tensor], use: Any, *, nonnegative: bool = False) -> None:
-    """Note that ``result`` (a tensor or several) was made from ``inputs``, which are used as ``use`` says."""
+def note_facts(result: Any, inputs: list[Tensor], consumer: Any, *, nonnegative: bool = False) -> None:
+    """Set the facts of ``result`` (one tensor or several), made from ``inputs`` by ``consumer``."""
     parts = [result] if isinstance(result, Tensor) else list(tree_leaves(result))
     made = [part for part in parts if isinstance(part, Tensor) and part.requires_grad]
     if made:
-        flow = derived(inputs, nonnegative=nonnegative, use=use)
+        facts = facts_from(inputs, nonnegative=nonnegative, consumer=consumer)
         for part in made:
-            set_flow(part, flow)
+            set_facts(part, facts)
 
 
 def outside_inference(value: Any) -> Any:
@@ -85,23 +87,23 @@ def outside_inference(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
-def move(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def move(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Values that move unchanged carry their relevance along."""
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
         return _moved_constant(function, *args, **kwargs)
-    sources = nodes_of(inputs) if run.reports else ()
+    sources = nodes_of(inputs) if lrp.reports else ()
     result = function(*args, **kwargs)
     name = function.__name__
     if name in _UNMOVED or any(result is tensor for tensor in inputs):
         return result
     if name in _IDENTITIES and len(inputs) == 1 and getattr(result, "shape", None) == inputs[0].shape:
-        set_flow(result, flow_of(inputs[0]))
+        set_facts(result, facts_of(inputs[0]))
         return result
     keeps = name in _KEEP_SIGN and not any(map(_is_constant, args))
-    nonnegative = keeps and all(flow_of(tensor).nonnegative for tensor in inputs)
-    mark(result, inputs, None, nonnegative=nonnegative)
-    run.watch_move(function, result, sources)
+    nonnegative = keeps and all(facts_of(tensor).nonnegative for tensor in inputs)
+    note_facts(result, inputs, None, nonnegative=nonnegative)
+    lrp.watch_move(function, result, sources)
     return result
 
 
@@ -127,7 +129,7 @@ _KEEP_SIGN = {
 
 
 def _moved_constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The values of parameters; or a view that activations may be written into, which no_grad would forbid."""
+    """A constant, or a view into which activations may be written: no_grad would forbid that."""
     result = function(*args, **kwargs)
     if isinstance(result, Tensor) and not result.requires_grad:
         return result
@@ -135,47 +137,47 @@ def _moved_constant(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 
 def _is_constant(value: Any) -> bool:
-    """Whether there is a tensor of values in ``value`` that does not depend on the input: its sign is not known."""
+    """Whether ``value`` holds a float tensor that does not depend on the input: its sign is not known."""
     if type(value) in {list, tuple}:
         return any(map(_is_constant, value))
     return isinstance(value, Tensor) and value.is_floating_point() and not depends(value)
 
 
-def mixture(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def mixture(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """z = Σ c_i x_i: in proportion to each input's contribution, R_i = c_i x_i R / (z + ε·sign z)."""
     if not dependent((*args, *kwargs.values())):
         return constant(function, *args, **kwargs)
-    if run.gradients and run.rule_for(run.layer(function), "sum") is None:
-        return ordinary(run, function, *args, **kwargs)
-    return in_proportion(run, function, args, kwargs)
+    if lrp.gradients and lrp.rule_for(lrp.layer(function), "sum") is None:
+        return ordinary(lrp, function, *args, **kwargs)
+    return in_proportion(lrp, function, args, kwargs)
 
 
-def homogeneous(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A function of some degree in its inputs together, such as a variance: its relevance, divided up as x·∂z/∂x."""
-    if run.gradients or not dependent((*args, *kwargs.values())):
-        return ordinary(run, function, *args, **kwargs)
-    return in_proportion(run, function, args, kwargs, node=Homogeneous)
+def homogeneous(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A homogeneous function of its inputs, such as a variance: in proportion to x·∂z/∂x."""
+    if lrp.gradients or not dependent((*args, *kwargs.values())):
+        return ordinary(lrp, function, *args, **kwargs)
+    return in_proportion(lrp, function, args, kwargs, kind=Homogeneous)
 
 
 def in_proportion(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     args: Any,
     kwargs: dict[str, Any],
     parts: Sequence[float] = (),
     surrogate: Callable[..., Any] | None = None,
-    node: type[Proportion] = Proportion,
+    kind: type[Proportion] = Proportion,
 ) -> Any:
-    """The result of ``function``, with :class:`Proportion` as its way back.
+    """The result of ``function``, with a :class:`Proportion` node on it.
 
     Args:
-        run: the forward pass.
+        lrp: the forward pass.
         function: what is computed.
         args: its arguments.
         kwargs: its arguments by name.
         parts: the part of the relevance that each tensor which depends on the input gets; by default all of it.
         surrogate: what is differentiated in place of ``function``, and has the same value but for rounding.
-        node: :class:`Proportion`, or a kind of it.
+        kind: :class:`Proportion`, or a kind of it.
     """
     inputs = dependent((*args, *kwargs.values()))
     hollow_args, hollow_kwargs = _hollow(args), {name: _hollow(value) for name, value in kwargs.items()}
@@ -194,26 +196,26 @@ def in_proportion(
     outputs = _differentiable(made)
     if any(value.layout != torch.strided for value in (*leaves, *outputs)):
         raise NotImplementedError(
-            f"LRP has no rule for {run.layer(function).function} of sparse tensors: write it with dense ones "
+            f"LRP has no rule for {lrp.layer(function).function} of sparse tensors: write it with dense ones "
             f"(tensor.to_dense())."
         )
-    rule = run.rule_for(run.layer(function), "sum")
-    epsilon = run.epsilon if rule is None else rule.epsilon
-    call = node(outputs_of, outputs, leaves, inputs, parts or [1.0] * len(leaves), epsilon)
+    rule = lrp.rule_for(lrp.layer(function), "sum")
+    epsilon = lrp.epsilon if rule is None else rule.epsilon
+    node = kind(outputs_of, outputs, leaves, inputs, parts or [1.0] * len(leaves), epsilon)
     # Copies: the backward pass of function may need its own output, which the model may overwrite.
     if isinstance(made, Tensor):
         z = made.detach().clone() if surrogate is None else constant(function, *args, **kwargs)
-        return finish(run, function, call, z, inputs, derived(inputs, use=PROPORTIONAL)) if outputs else z
+        return attach_node(lrp, function, node, z, inputs, facts_from(inputs, consumer=PROPORTIONAL)) if outputs else z
     flat, structure = tree_flatten(made)
-    connected = iter(connect_all(call, [z.detach().clone() for z in outputs], *inputs) if outputs else ())
+    connected = iter(connect_all(node, [z.detach().clone() for z in outputs], *inputs) if outputs else ())
     result = tree_unflatten([next(connected) if _differentiable(value) else value for value in flat], structure)
-    mark(result, inputs, PROPORTIONAL)
-    run.add(run.layer(function), call)
+    note_facts(result, inputs, PROPORTIONAL)
+    lrp.add(lrp.layer(function), node)
     return result
 
 
 def _differentiable(made: Any) -> list[Tensor]:
-    """The tensors in a result that depend on what is differentiated."""
+    """The tensors in a result that require a gradient."""
     leaves = [made] if isinstance(made, Tensor) else tree_leaves(made)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
 
@@ -222,7 +224,7 @@ _HOLE = object()
 
 
 def _hollow(value: Any) -> Any:
-    """Arguments with a hole for each tensor that depends on the model's input."""
+    """The arguments with placeholders for tensors that depend on the model's input."""
     if type(value) in {list, tuple}:
         return type(value)(map(_hollow, value))
     if depends(value):
@@ -231,14 +233,14 @@ def _hollow(value: Any) -> Any:
 
 
 def _filled(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """Arguments with the next of ``tensors`` in each hole."""
+    """The arguments with the next of ``tensors`` in place of each placeholder."""
     if type(value) in {list, tuple}:
         return type(value)(_filled(item, tensors) for item in value)
     return next(tensors) if value is _HOLE else value
 
 
 def weighted_sum(
-    run: Run,
+    lrp: LRPPass,
     layer: Layer,
     linear_map: LinearMap,
     operands: tuple[Tensor, Tensor, Tensor | None],
@@ -246,10 +248,10 @@ def weighted_sum(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """The value of ``function(*args, **kwargs)``, which is W x + b, with the rule of the layer as its way back.
+    """The value of ``function(*args, **kwargs)``, which is W x + b, with a :class:`WeightedSum` node on it.
 
     Args:
-        run: the forward pass.
+        lrp: the forward pass.
         layer: the operation.
         linear_map: x ↦ W x + b.
         operands: x, which depends on the input, W and b, which do not.
@@ -258,25 +260,25 @@ def weighted_sum(
         **kwargs: its arguments by name.
     """
     x, weight, bias = operands
-    layer.first = not flow_of(x).beyond_first
-    rule = run.rule_for(layer, "layer")
-    if run.gradients and rule is None:
-        z = ordinary(run, function, *args, **kwargs)
-        flow_of(z).beyond_first = True
+    layer.first = not facts_of(x).beyond_first
+    rule = lrp.rule_for(layer, "layer")
+    if lrp.gradients and rule is None:
+        z = ordinary(lrp, function, *args, **kwargs)
+        facts_of(z).beyond_first = True
         return z
     if x.is_complex() or weight.is_complex():
-        return _complex_sum(run, layer, rule, function, args, kwargs)
+        return _complex_sum(lrp, layer, rule, function, args, kwargs)
     z = constant(function, *args, **kwargs)
-    call = WeightedSum(layer, linear_map, x, weight, bias, run.parts)
-    connected = connect(call, z, x)
-    set_flow(connected, Flow())
-    call.set_output(connected)
-    run.add(layer, call)
+    node = WeightedSum(layer, linear_map, x, weight, bias, lrp.cache)
+    connected = connect(node, z, x)
+    set_facts(connected, TensorFacts())
+    node.set_output(connected)
+    lrp.add(layer, node)
     return connected
 
 
 def _complex_sum(
-    run: Run, layer: Layer, rule: Any, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    lrp: LRPPass, layer: Layer, rule: Any, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
 ) -> Any:
     """A layer of complex numbers: in proportion, each real and imaginary part by itself, or not at all.
 
@@ -287,6 +289,6 @@ def _complex_sum(
         raise ValueError(
             f"The layer {layer.name!r} computes with complex numbers, for which there is no {rule!r}: give it Epsilon."
         )
-    z = in_proportion(run, function, args, kwargs)
-    flow_of(z).beyond_first = True
+    z = in_proportion(lrp, function, args, kwargs)
+    facts_of(z).beyond_first = True
     return z

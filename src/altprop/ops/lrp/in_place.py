@@ -1,4 +1,4 @@
-"""How relevance flows back through what is written over something else."""
+"""LRP through in-place operations."""
 
 from __future__ import annotations
 
@@ -11,31 +11,39 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from altprop.ops import names
-from altprop.ops.lrp_common import constant, dependent, depends, finish, in_proportion, mixture, move
-from altprop.ops.lrp_products import add, sum_epsilon
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.basics import attach_node, constant, dependent, depends, in_proportion, mixture, move
+from altprop.ops.lrp.facts import (
+    PROPORTIONAL,
+    SavedTensor,
+    TensorFacts,
+    before_overwriting,
+    facts_from,
+    facts_of,
+    set_facts,
+)
+from altprop.ops.lrp.nodes import Sum, nodes_of
+from altprop.ops.lrp.pass_ import LRPPass
+from altprop.ops.lrp.products import add, sum_epsilon
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Sum, nodes_of
-from altprop.ops.relevance_flow import PROPORTIONAL, Flow, Kept, before_overwriting, derived, flow_of, set_flow
 
 
-def overwrite(run: Run, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
-    """Values written into ``target`` take their relevance along."""
+def overwrite(lrp: LRPPass, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
+    """Written values carry their relevance along."""
     if function.__name__ == "__setitem__" and _is_written(target, *args):
         return None
     sources = dependent((target, *args, *kwargs.values()))
     before_overwriting(target)
     if not sources:
         return constant(function, target, *args, **kwargs)
-    nodes = nodes_of(sources) if run.reports else ()
+    nodes = nodes_of(sources) if lrp.reports else ()
     result = function(target, *args, **kwargs)
-    set_flow(target, derived(sources))
-    run.watch_move(function, target, nodes)
+    set_facts(target, facts_from(sources))
+    lrp.watch_move(function, target, nodes)
     return result
 
 
 def _is_written(target: Tensor, index: Any, value: Any) -> bool:
-    """Whether the value is that very part of the target: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
+    """Whether ``value`` is that part of the target already: Python's ``x[i] += y`` ends with ``x[i] = x[i]``."""
     if not isinstance(value, Tensor) or not value._is_view():
         return False
     part: Tensor = constant(target.__getitem__, index)
@@ -44,7 +52,7 @@ def _is_written(target: Tensor, index: Any, value: Any) -> bool:
 
 
 def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The function that does out of place what ``function`` does in place; None if there is none.
+    """The out-of-place form of ``function``; None if there is none.
 
     Example:
         >>> twin_of(torch.Tensor.index_add_).__name__, twin_of(torch.Tensor.mul_).__name__
@@ -60,10 +68,10 @@ _TWINS = {"__div__": "__truediv__"}
 
 
 def in_place(rule: OpRule) -> OpRule:
-    """``rule``, for the functions that do the same in place: out of place from a copy of x, and then written into x."""
+    """``rule`` for in-place forms: computed out of place from a copy of x, then written back into x."""
 
     @wraps(rule)
-    def in_place_rule(run: Run, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    def in_place_rule(lrp: LRPPass, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
         twin = twin_of(function)
         if twin is None:
             raise RuntimeError(
@@ -73,39 +81,41 @@ def in_place(rule: OpRule) -> OpRule:
         before_overwriting(x)
         if not dependent((x, *args, *kwargs.values())):
             return constant(function, x, *args, **kwargs)
-        old = move(run, torch.clone, x)
+        old = move(lrp, torch.clone, x)
         args = tuple(old if value is x else value for value in args)
-        result = rule(run, twin, old, *args, **kwargs)
+        result = rule(lrp, twin, old, *args, **kwargs)
         if result is NotImplemented:
             return result
         if result.shape != x.shape or not torch.can_cast(result.dtype, x.dtype):
             function(x, *args, **kwargs)  # gives x another shape, or raises torch's own error
         x.copy_(result)
-        set_flow(x, derived([result], nonnegative=flow_of(result).nonnegative) if depends(result) else Flow())
+        set_facts(
+            x, facts_from([result], nonnegative=facts_of(result).nonnegative) if depends(result) else TensorFacts()
+        )
         return x
 
     return in_place_rule
 
 
-def fallback(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """No rule is known: the gradient times the input."""
+def fallback(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """No rule: the gradient times the input."""
     if names.overwrites(function):
-        return _fallback_in_place(run, function, *args, **kwargs)
+        return _fallback_in_place(lrp, function, *args, **kwargs)
     if not dependent((*args, *kwargs.values())):
         return constant(function, *args, **kwargs)
-    return in_proportion(run, function, args, kwargs)
+    return in_proportion(lrp, function, args, kwargs)
 
 
 _fallback_in_place = in_place(mixture)
 
 
-def reshaped_in_place(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Another shape for the same values: nothing is overwritten."""
+def reshaped_in_place(lrp: LRPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """A reshape in place: relevance passes unchanged."""
     if not depends(x):
         return _as_it_was(function, x, *args, **kwargs)
-    flow = derived([x], nonnegative=flow_of(x).nonnegative)
+    facts = facts_from([x], nonnegative=facts_of(x).nonnegative)
     _as_it_was(function, x, *args, **kwargs)
-    set_flow(x, flow)
+    set_facts(x, facts)
     return x
 
 
@@ -119,35 +129,35 @@ RESHAPES_IN_PLACE = ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", 
 
 
 def with_out(rule: OpRule) -> OpRule:
-    """``rule``, for calls with ``out=`` too: the result is written into that tensor."""
+    """``rule``, extended to calls with ``out=``."""
 
     @wraps(rule)
-    def written_out(run: Run, function: Callable[..., Any], *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        result = rule(run, function, *args, **kwargs)
+    def written_out(lrp: LRPPass, function: Callable[..., Any], *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = rule(lrp, function, *args, **kwargs)
         if out is None or result is NotImplemented:
             return result
         if isinstance(out, Tensor):
-            return overwrite(run, Tensor.copy_, out, result)
-        return type(result)([overwrite(run, Tensor.copy_, *pair) for pair in zip(out, result, strict=True)])
+            return overwrite(lrp, Tensor.copy_, out, result)
+        return type(result)([overwrite(lrp, Tensor.copy_, *pair) for pair in zip(out, result, strict=True)])
 
     return written_out
 
 
-def add_in_place(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """a += b: as :func:`add`, with one copy less than the other in-place operations."""
+def add_in_place(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """a += b: in proportion to each operand's contribution, R_a = a R / (z + ε·sign z)."""
     inputs = dependent((a, b))
     simple = isinstance(b, Tensor) and b.is_floating_point() and b is not a and not args and not kwargs
     part_of_a_constant = a._is_view() and not depends(a)
-    if not inputs or not simple or part_of_a_constant or run.gradients or not a.is_floating_point():
-        return _added_in_place(run, function, a, b, *args, **kwargs)
+    if not inputs or not simple or part_of_a_constant or lrp.gradients or not a.is_floating_point():
+        return _added_in_place(lrp, function, a, b, *args, **kwargs)
     old = before_overwriting(a, copy=True)
     assert old is not None
-    call = Sum([(depends(a), Kept(old)), (depends(b), Kept(b))], sum_epsilon(run, function))
-    nonnegative = len(inputs) == 2 and flow_of(a).nonnegative and flow_of(b).nonnegative
-    flow = derived(inputs, use=PROPORTIONAL, nonnegative=nonnegative)
+    node = Sum([(depends(a), SavedTensor(old)), (depends(b), SavedTensor(b))], sum_epsilon(lrp, function))
+    nonnegative = len(inputs) == 2 and facts_of(a).nonnegative and facts_of(b).nonnegative
+    facts = facts_from(inputs, consumer=PROPORTIONAL, nonnegative=nonnegative)
     a.detach().add_(b.detach())
-    connected = finish(run, function, call, a, [b] if depends(b) else [], flow)
-    call.set_output(connected)
+    connected = attach_node(lrp, function, node, a, [b] if depends(b) else [], facts)
+    node.set_output(connected)
     return connected
 
 

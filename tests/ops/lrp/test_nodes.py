@@ -3,8 +3,17 @@
 import pytest
 import torch
 
-from altprop.ops.relevance import Call, divide
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Flow, Kept, Rectified, before_overwriting, flow_of, set_flow
+from altprop.ops.lrp.facts import (
+    ANYWHERE,
+    PROPORTIONAL,
+    Rectified,
+    SavedTensor,
+    TensorFacts,
+    before_overwriting,
+    facts_of,
+    set_facts,
+)
+from altprop.ops.lrp.nodes import RelevanceNode, divide
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5])
@@ -15,16 +24,16 @@ def test_divide_stabilises_away_from_zero(epsilon):
 
 
 def test_share_books_what_the_stabiliser_takes():
-    call = Call()
-    call.watch()
+    node = RelevanceNode()
+    node.watch()
     R, z = torch.tensor([1.0, 3.0]), torch.tensor([1.0, -torch.inf])
-    call.share(R, z, 1.0)
-    assert float(call.stabilised) == pytest.approx(0.5 + 3.0)  # all of what meets an infinite z
+    node.quotient(R, z, 1.0)
+    assert float(node.stabilised) == pytest.approx(0.5 + 3.0)  # all of what meets an infinite z
 
 
 def test_a_tensor_that_is_kept_survives_being_overwritten():
     tensor = torch.arange(3.0)
-    kept = Kept(tensor)
+    kept = SavedTensor(tensor)
     before_overwriting(tensor)
     tensor.zero_()
     assert kept.get().equal(torch.arange(3.0))
@@ -32,26 +41,26 @@ def test_a_tensor_that_is_kept_survives_being_overwritten():
 
 def test_a_tensor_that_is_overwritten_unseen_is_an_error():
     tensor = torch.arange(3.0)
-    kept = Kept(tensor)
+    kept = SavedTensor(tensor)
     tensor[1:].zero_()
     with pytest.raises(RuntimeError, match=r"shape \(3,\) .* was overwritten in place, by code that LRP does not see"):
         kept.get()
 
 
 def test_what_is_known_of_a_tensor_ends_when_it_is_overwritten_unseen():
-    tensor, flow = torch.ones(3), Flow(nonnegative=True, beyond_first=False)
-    set_flow(tensor, flow)
-    assert flow_of(tensor) is flow
+    tensor, facts = torch.ones(3), TensorFacts(nonnegative=True, beyond_first=False)
+    set_facts(tensor, facts)
+    assert facts_of(tensor) is facts
     tensor[1:].neg_()
-    assert not flow_of(tensor).nonnegative and not flow_of(tensor).beyond_first
-    assert not flow.vanishes_at_zero()
+    assert not facts_of(tensor).nonnegative and not facts_of(tensor).beyond_first
+    assert not facts.vanishes_at_zero()
 
 
-@pytest.mark.parametrize("behind, vanishes", [(PROPORTIONAL, True), (OTHER, False)])
+@pytest.mark.parametrize("behind, vanishes", [(PROPORTIONAL, True), (ANYWHERE, False)])
 def test_relevance_vanishes_below_a_relu_if_all_behind_is_proportional(behind, vanishes):
-    z, a = Flow(), Flow(nonnegative=True)
-    z.uses.append(Rectified(a))
-    a.uses.append(behind)
+    z, a = TensorFacts(), TensorFacts(nonnegative=True)
+    z.consumers.append(Rectified(a))
+    a.consumers.append(behind)
     assert z.vanishes_below() is vanishes
-    z.uses.append(PROPORTIONAL)  # z is used elsewhere too: its negative entries count there
+    z.consumers.append(PROPORTIONAL)  # z is used elsewhere too: its negative entries count there
     assert not z.vanishes_below()

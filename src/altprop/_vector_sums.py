@@ -1,4 +1,4 @@
-"""Cosine, ratio of lengths and sparsity of pairs of vectors, in sums that add up over parts and batches."""
+"""Cosine, norm ratio and sparsity of two vectors, from sums that can be accumulated over parts and batches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from altprop._pieces import whole
+from altprop._sharding import full_tensor
 
 
 @dataclass(frozen=True)
-class Pair:
-    """All that is measured of a vector u beside a vector v, as sums over entries: those of a layer's parts add up."""
+class VectorSums:
+    """Sums over the entries of two vectors u and v; those of a layer's parameters add up."""
 
     dot: float
     uu: float
@@ -23,16 +23,16 @@ class Pair:
     size: float
 
     @classmethod
-    def of(cls, u: Tensor, v: Tensor, threshold: float = 0.0) -> Pair:
-        """Measure ``u`` beside ``v``; entries of ``u`` up to ``threshold`` count as zero."""
+    def of(cls, u: Tensor, v: Tensor, threshold: float = 0.0) -> VectorSums:
+        """Those of ``u`` and ``v``; entries of ``u`` up to ``threshold`` count as zero."""
         u, v = _flat(u), _flat(v)
         count = (u.abs() <= threshold).sum()
-        # Stacked, so that a device is waited for once.
+        # Stacked, to wait for the device only once.
         dot, uu, vv, zeros = torch.stack([u.dot(v), u.dot(u), v.dot(v), count]).tolist()
         return cls(dot, uu, vv, zeros, u.numel())
 
-    def __add__(self, other: Pair) -> Pair:
-        return Pair(
+    def __add__(self, other: VectorSums) -> VectorSums:
+        return VectorSums(
             self.dot + other.dot,
             self.uu + other.uu,
             self.vv + other.vv,
@@ -42,31 +42,31 @@ class Pair:
 
 
 def _flat(v: Tensor) -> Tensor:
-    v = whole(v.detach())
+    v = full_tensor(v.detach())
     return (v if v.layout == torch.strided else v.to_dense()).flatten().double()
 
 
-# A measure is None where it is undefined, and left out of averages; a nan in the gradients shows as nan.
-Measure = Callable[[Pair], float | None]
+# None where undefined, and then left out of averages; nan in the gradients stays nan.
+Measure = Callable[[VectorSums], float | None]
 
 
-def cosine(pair: Pair) -> float | None:
+def cosine(sums: VectorSums) -> float | None:
     """The cosine of the angle between u and v: 0 if one of them is zero, undefined if both are."""
-    if pair.uu == 0 or pair.vv == 0:
-        return None if pair.uu == pair.vv else 0.0
-    return pair.dot / (math.sqrt(pair.uu) * math.sqrt(pair.vv))
+    if sums.uu == 0 or sums.vv == 0:
+        return None if sums.uu == sums.vv else 0.0
+    return sums.dot / (math.sqrt(sums.uu) * math.sqrt(sums.vv))
 
 
-def norm_ratio(pair: Pair) -> float | None:
+def norm_ratio(sums: VectorSums) -> float | None:
     """|u| / |v|: infinite if v alone is zero, undefined if both are."""
-    if pair.vv == 0:
-        return None if pair.uu == 0 else math.inf
-    return math.sqrt(pair.uu) / math.sqrt(pair.vv)
+    if sums.vv == 0:
+        return None if sums.uu == 0 else math.inf
+    return math.sqrt(sums.uu) / math.sqrt(sums.vv)
 
 
-def sparsity(pair: Pair) -> float | None:
+def sparsity(sums: VectorSums) -> float | None:
     """The fraction of the entries of u that count as zero."""
-    return pair.zeros / pair.size if pair.size else None
+    return sums.zeros / sums.size if sums.size else None
 
 
 def mean(values: list[float | None]) -> float:

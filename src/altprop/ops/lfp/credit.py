@@ -6,8 +6,8 @@ What flows backward is g = R / a, the reward per unit of activation. In that for
 
 which is the ordinary gradient but for the factor z / (z + ε·sign z) = |z| / (|z| + ε). The factor is *deferred*: an
 operation marks its output z as still lacking it, operations that only move values pass the mark along, and the next
-operation that mixes values settles it. An activation settles it within its own factor, and a ReLU or a max pool carries
-it to where the values are saved anyway, so that it costs no memory.
+operation that mixes values applies it. An activation merges it with its own factor. A ReLU or a max pool passes it on
+to an operation that saves the values anyway, so that it costs no memory.
 """
 
 from __future__ import annotations
@@ -23,41 +23,44 @@ SPIKES = -1.0
 reward R = g·s, which is what the neuron divides. Spikes that leave the model never take it: there, R = g."""
 
 
-def settled(z: Tensor, epsilon: float) -> Tensor:
-    """``z``, to whose credit the factor |z| / (|z| + ε) will be applied."""
-    result: Tensor = _Settle.apply(z, epsilon)
+def apply_deferred_factor(z: Tensor, epsilon: float) -> Tensor:
+    """``z``, whose credit will be multiplied by the deferred factor |z| / (|z| + ε)."""
+    result: Tensor = _ApplyDeferredFactor.apply(z, epsilon)
     return result
 
 
-def scale(parameter: Tensor, minimum: float) -> Tensor:
+def scale_update(parameter: Tensor, minimum: float) -> Tensor:
     """``parameter``, whose gradient will be multiplied by max(|w|, minimum): LFP's weight update."""
-    scaled: Tensor = _Scale.apply(parameter, minimum)
+    scaled: Tensor = _ScaleUpdate.apply(parameter, minimum)
     return scaled
 
 
-def enter(
+def layer_operands(
     a: Tensor | None, w: Tensor | None, b: Tensor | None, epsilon: float, minimum: float
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """:func:`settled` for an input, :func:`scale` for a weight and a bias, in one node; each may be left out."""
-    entered: tuple[Tensor | None, Tensor | None, Tensor | None]
+    """A layer's input with its deferred factor applied, its weight and bias with scaled updates; None for None.
+
+    One node for all three: the hot path.
+    """
+    operands: tuple[Tensor | None, Tensor | None, Tensor | None]
     if torch.compiler.is_compiling():
-        entered = _Enter.apply(a, w, b, epsilon, minimum, False)
+        operands = _LayerOperands.apply(a, w, b, epsilon, minimum, False)
     else:
         rectified = a is not None and a.grad_fn is not None and a.grad_fn.name() == "ReluBackward0"
-        entered = _enter(a, w, b, epsilon, minimum, rectified)
-    return entered
+        operands = _layer_operands(a, w, b, epsilon, minimum, rectified)
+    return operands
 
 
-def share(a: Tensor, part: float) -> Tensor:
-    """``a``, to which only ``part`` of the credit comes back."""
-    shared: Tensor = _Share.apply(a, part)
-    return shared
+def scale_gradient(a: Tensor, part: float) -> Tensor:
+    """``a``, whose gradient will be multiplied by ``part``."""
+    scaled: Tensor = _ScaleGradient.apply(a, part)
+    return scaled
 
 
-def share_by(z: Tensor, part: Tensor) -> Tensor:
-    """``z``, to each value of which only its ``part`` of the credit comes back."""
-    shared: Tensor = _ShareBy.apply(z, part)
-    return shared
+def scale_gradient_by(z: Tensor, part: Tensor) -> Tensor:
+    """``z``, whose gradient will be multiplied elementwise by ``part``."""
+    scaled: Tensor = _ScaleGradientBy.apply(z, part)
+    return scaled
 
 
 def half_to(z: Tensor, a: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ def secant_denominator(z: Tensor, epsilon: float) -> Tensor:
     """z + ε·sign z, with sign 0 := 1. For ε = 0 infinite where z is zero, so that no credit passes there."""
     if not epsilon:
         return z.masked_fill(z == 0, torch.inf)
-    # Several times faster than torch.where. Adding zero makes a zero positive; double, so that ε is not rounded.
+    # Several times faster than torch.where. Adding 0 turns -0 into +0; double precision, so that ε is not rounded.
     return torch.copysign(torch.tensor(epsilon, dtype=torch.float64), z + 0.0).add_(z)
 
 
@@ -91,7 +94,7 @@ def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
     return connected
 
 
-def apply_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) -> Tensor:
+def times_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) -> Tensor:
     """The credit ``g`` times the deferred factor of ``z``, which has no negative value if ``rectified``."""
     if epsilon == SPIKES:
         return g * z
@@ -99,7 +102,7 @@ def apply_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) 
     denominator = z + epsilon if rectified else z.abs().add_(epsilon)
     if _is_recorded() or g.is_complex():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
-    # One fresh tensor instead of two: on a CPU, fresh memory costs more than the arithmetic.
+    # Allocate one tensor instead of two: on a CPU, allocation costs more than the arithmetic.
     return torch.addcdiv(g, g, denominator, value=-epsilon, out=denominator)
 
 
@@ -108,22 +111,22 @@ def _is_recorded() -> bool:
     return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
-def scale_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+def times_magnitude(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     """The gradient ``g`` of ``w``, times max(|w|, minimum)."""
     magnitude = w.abs().clamp_(min=minimum) if minimum else w.abs()
-    # An embedding made with sparse=True has a sparse gradient, and stays sparse.
+    # The gradient of an embedding with sparse=True stays sparse.
     return g * magnitude if g.is_sparse else magnitude.mul_(g)
 
 
-def _scale_own_gradient(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+def _times_magnitude_in_place(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     # The gradient of a weight matrix, just made by the layer's own backward pass: no one else holds it (which a bias's
     # need not be), so that it can be scaled in place.
     if _is_recorded() or g.is_sparse:
-        return scale_gradient(g, w, minimum)
+        return times_magnitude(g, w, minimum)
     return g.mul_(w.abs().clamp_(min=minimum) if minimum else w.abs())
 
 
-class _Enter(Function):
+class _LayerOperands(Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -150,20 +153,21 @@ class _Enter(Function):
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         a, w, b = ctx.saved_tensors if ctx.kept is None else ctx.kept
         return (
-            None if g_a is None else apply_factor(g_a, a, ctx.epsilon, ctx.rectified),
-            None if g_w is None else _scale_own_gradient(g_w, w, ctx.minimum),
-            None if g_b is None else scale_gradient(g_b, b, ctx.minimum),
+            None if g_a is None else times_factor(g_a, a, ctx.epsilon, ctx.rectified),
+            None if g_w is None else _times_magnitude_in_place(g_w, w, ctx.minimum),
+            None if g_b is None else times_magnitude(g_b, b, ctx.minimum),
             None,
             None,
             None,
         )
 
 
-# Function.apply without its look for tensors of the transforms of torch.func, which are refused at the model's call.
-_enter = super(Function, _Enter).apply
+# Function.apply without its check for the transforms of torch.func, which are refused where the model is called.
+_layer_operands = super(Function, _LayerOperands).apply
 
 
-class _Settle(Function):
+# The two halves of _LayerOperands by themselves: to use that node for one tensor takes half as long again.
+class _ApplyDeferredFactor(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, epsilon: float) -> Tensor:
         ctx.save_for_backward(z)
@@ -174,10 +178,10 @@ class _Settle(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors if ctx.kept is None else ctx.kept
-        return apply_factor(g, z, ctx.epsilon), None
+        return times_factor(g, z, ctx.epsilon), None
 
 
-class _Scale(Function):
+class _ScaleUpdate(Function):
     @staticmethod
     def forward(ctx: Any, w: Tensor, minimum: float) -> Tensor:
         ctx.save_for_backward(w)
@@ -187,10 +191,10 @@ class _Scale(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (w,) = ctx.saved_tensors
-        return scale_gradient(g, w, ctx.minimum), None
+        return times_magnitude(g, w, ctx.minimum), None
 
 
-class _Share(Function):
+class _ScaleGradient(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, part: float) -> Tensor:
         ctx.part = part
@@ -201,7 +205,7 @@ class _Share(Function):
         return g * ctx.part, None
 
 
-class _ShareBy(Function):
+class _ScaleGradientBy(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, part: Tensor) -> Tensor:
         ctx.save_for_backward(part)

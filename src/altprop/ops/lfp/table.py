@@ -1,4 +1,4 @@
-"""LFP's rules: what each torch function hands back, and the table that says which function follows which rule."""
+"""LFP's table from torch function to rule, and the rules that are in no other file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.nn.activations import sign, step
 from altprop.ops import names
-from altprop.ops.credit import SPIKES, share
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lfp_basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
-from altprop.ops.lfp_in_place import overwrite, with_in_place_twins
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_products import (
+from altprop.ops.lfp.basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
+from altprop.ops.lfp.credit import SPIKES, scale_gradient
+from altprop.ops.lfp.in_place import overwrite, with_in_place_twins
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.products import (
     added_product,
     attention,
     elementwise_product,
@@ -30,10 +30,11 @@ from altprop.ops.lfp_products import (
     power,
     product_with_log,
     quotient,
+    reduction,
     reflected_quotient,
     square_form,
 )
-from altprop.ops.lfp_unseen import WEIGHT, weight_of_unseen
+from altprop.ops.lfp.unseen import WEIGHT, weight_of_unseen
 from altprop.ops.multi_head_attention import multi_head_attention_parts
 from altprop.ops.names import OpRule
 
@@ -57,6 +58,7 @@ def _table() -> dict[names.Key, OpRule]:
         (("bilinear", "cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul"), matrix_product),
         (("var", "cov"), square_form),
         (("inv", "inverse", "inv_ex", "pinv", "pinverse", "tensorinv"), inverse),
+        (("scatter_reduce", "index_reduce", "segment_reduce"), reduction),
         (("real",), ordinary),
         (("cosine_similarity",), cosine_similarity),
         (("pairwise_distance",), mixture),
@@ -116,27 +118,27 @@ def weighted_sum(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """z = W a + b by LFP-ε: a :func:`mixture`, in fewer steps because most of the time goes here."""
+    """z = W a + b: LFP-ε, in proportion to each input's contribution; the update |w| · a · R / (z + ε·sign z)."""
     if w.requires_grad and lfp.mark(w) >= SPIKES:
         return matrix_product(lfp, function, a, w, b, *args, **kwargs)
-    return lfp.defer(function(*lfp.enter(a, w, b), *args, **kwargs), lfp.epsilon)
+    return lfp.defer(function(*lfp.layer_operands(a, w, b), *args, **kwargs), lfp.epsilon)
 
 
 def addition(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """a ± b: a :func:`mixture`; with the number 0, the identity."""
+    """a ± b: in proportion to each operand's contribution (LFP-ε); adding 0 is the identity."""
     if type(b) in {int, float} and b == 0 and isinstance(a, Tensor):
         return move(lfp, function, a, b, *args, **kwargs)
     return mixture(lfp, function, a, b, *args, **kwargs)
 
 
 def second_operand_activation(lfp: LFPPass, function: Callable[..., Any], order: Any, z: Any) -> Any:
-    """φ_n(z): an :func:`activation` of its second operand, of which it is a method."""
+    """φ_n(z): the reward passes unchanged to the second operand."""
     order, z = (z, order) if isinstance(order, Tensor) else (order, z)
     return secant_of(lfp, z, lambda value: torch.special.polygamma(order, value))
 
 
 def clamp(lfp: LFPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
-    """An :func:`activation`; a contest if the bounds are activations too."""
+    """An activation: the reward passes unchanged; if the bounds are activations too, the one that is taken gets it."""
     if any(lfp.is_activation(bound) for bound in (*args, *kwargs.values())):
         return move(lfp, function, z, *args, **kwargs)
     return activation(lfp, function, z, *args, **kwargs)
@@ -151,12 +153,12 @@ def cosine_similarity(
         lengths = [x.norm(dim=dim).clamp_min(eps) for x in (x1, x2)]
         return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
 
-    by_parts = lfp.settle(LFPInterceptor(LFP_TABLE, lfp).run(parts, (), {}))
+    by_parts = lfp.apply_factor(LFPInterceptor(LFP_TABLE, lfp).run(parts, (), {}))
     return function(x1.detach(), x2.detach(), dim, eps) + (by_parts - by_parts.detach())
 
 
 def itself(lfp: LFPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """What concerns the tensor object, and no value."""
+    """Concerns the tensor object, not its values."""
     is_data = not x.requires_grad and lfp.depends_on_input(x)
     result = function(x, *args, **kwargs)
     if is_data and x.requires_grad:
@@ -181,16 +183,17 @@ def prelu(lfp: LFPPass, function: Callable[..., Any], z: Tensor, slope: Tensor) 
     if not lfp.is_activation(z):
         return mixture(lfp, function, z, slope)
     if lfp.is_activation(slope):
-        a = lfp.settle(z)
-        slope = lfp.settle(slope).view(-1, *(1,) * max(z.dim() - 2, 0)) if slope.numel() > 1 else lfp.settle(slope)
-        return torch.where(a > 0, a, share(a, 0.5) * share(slope, 0.5))
+        a, slope = lfp.apply_factor(z), lfp.apply_factor(slope)
+        if slope.numel() > 1:
+            slope = slope.view(-1, *(1,) * max(z.dim() - 2, 0))
+        return torch.where(a > 0, a, scale_gradient(a, 0.5) * scale_gradient(slope, 0.5))
     return secant_of(lfp, z, lambda value: function(value, lfp.operand(slope)))
 
 
 def gated_linear_unit(lfp: LFPPass, function: Callable[..., Any], z: Tensor, dim: int = -1) -> Any:
     """GLU: a · σ(b), a product of two activations."""
-    a, b = lfp.settle(z).chunk(2, dim)
-    return share(a, 0.5) * share(activation(lfp, torch.sigmoid, lfp.defer(b, 0.0)), 0.5)
+    a, b = lfp.apply_factor(z).chunk(2, dim)
+    return scale_gradient(a, 0.5) * scale_gradient(activation(lfp, torch.sigmoid, lfp.defer(b, 0.0)), 0.5)
 
 
 def dropout(
@@ -203,7 +206,7 @@ def dropout(
     **kwargs: Any,
 ) -> Any:
     """The kept values, scaled by 1/(1 − p), keep their credit; a deferred ε is scaled like them."""
-    a = lfp.settle_spikes(a)
+    a = lfp.apply_spike_factor(a)
     kept = 1.0 - p if training and p < 1.0 else 1.0
     epsilon = lfp.take(a) / kept
     return lfp.defer(function(a, p, training, *args, **kwargs), epsilon)
@@ -218,17 +221,17 @@ def multi_head_attention(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """``nn.MultiheadAttention`` reaches an interceptor as one call: compute its parts, each by its own rule."""
+    """nn.MultiheadAttention: computed step by step, each step by its own rule."""
     return LFPInterceptor(LFP_TABLE, lfp).run(multi_head_attention_parts, (query, key, value, *args), kwargs)
 
 
 class LFPInterceptor(Interceptor):
-    """An interceptor that keeps track of what depends on the model's input also where no rule answers.
+    """An interceptor that also tracks dependence on the model's input through functions without a rule.
 
     Args:
         rules: the table.
         lfp: the pass.
-        unknown: as for any interceptor; by default no one is told.
+        unknown: as for any interceptor; by default nothing happens.
         observer: likewise.
     """
 
@@ -241,7 +244,7 @@ class LFPInterceptor(Interceptor):
         unknown: Callable[[str], None] = lambda name: None,
         observer: Callable[[str, OpRule | None], None] | None = None,
     ) -> None:
-        super().__init__(rules, lfp, unknown, observer)
+        super().__init__(rules, lfp, unknown, observer, kind="lfp")
 
     def _without_gradient(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = func(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Sharing in proportion to contributions: the way back through whatever is differentiable."""
+"""Relevance in proportion to contributions, through any differentiable function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 from altprop._switches import with_gradients
-from altprop.ops.relevance import Call, times, total_of
-from altprop.ops.relevance_flow import Kept
+from altprop.ops.lrp.facts import SavedTensor
+from altprop.ops.lrp.nodes import RelevanceNode, times, total_of
 
 
-class Proportion(Call):
+class Proportion(RelevanceNode):
     """z = f(x₁, x₂, …): R_i = c_i x_i · (∂z/∂x_i)ᵀ (R / (z + ε·sign z)).
 
     Exact for any f that is homogeneous of degree one in its inputs together (linear ones above all), by Euler's
@@ -34,14 +34,14 @@ class Proportion(Call):
     ) -> None:
         self._f, self._outputs, self._leaves, self._parts, self._epsilon = f, outputs, leaves, parts, epsilon
         self._versions = [leaf._version for leaf in leaves]
-        self._kept = [Kept(value) for value in inputs]
+        self._kept = [SavedTensor(value) for value in inputs]
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
         """By the ordinary backward pass of f, from the inputs as they were."""
         return self.hand_back_all([R])
 
-    def relay_all(self, relevances: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """:meth:`relay` for several outputs."""
+    def backward_all(self, relevances: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """:meth:`backward` for several outputs."""
         handed = self.hand_back_all(relevances)
         if self.received is not None and self.passed is not None:
             self.received = self.received + sum(map(total_of, relevances))
@@ -52,12 +52,13 @@ class Proportion(Call):
         """The sum over the outputs of what each hands back."""
         values = [kept.get() for kept in self._kept]
         if any(leaf._version != version for leaf, version in zip(self._leaves, self._versions, strict=True)):
-            # An input was overwritten, which the backward pass of f may need: once more, from the copies.
+            # An overwritten input may be needed by the backward pass of f: recompute from the copies.
             self._leaves = [value.detach().requires_grad_() for value in values]
             self._versions = [leaf._version for leaf in self._leaves]
             self._outputs = with_gradients(self._f)(self._leaves)
         s = [
-            self.share(R, total, self._epsilon) for R, total in zip(relevances, self._contributed(values), strict=True)
+            self.quotient(R, total, self._epsilon)
+            for R, total in zip(relevances, self._contributed(values), strict=True)
         ]
         gradients = torch.autograd.grad(self._outputs, self._leaves, s, allow_unused=True)
         return tuple(
@@ -66,13 +67,13 @@ class Proportion(Call):
         )
 
     def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
-        """Of each input, from that of the one output."""
+        """The gradient of each input from that of the one output."""
         return torch.autograd.grad(
             self._outputs, self._leaves, g, retain_graph=True, create_graph=torch.is_grad_enabled()
         )
 
     def _contributed(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """What all inputs together contribute to each output: itself, by Euler's theorem."""
+        """The joint contribution of all inputs to each output: the output itself, by Euler's theorem."""
         return [z.detach() for z in self._outputs]
 
 
@@ -94,19 +95,19 @@ class Homogeneous(Proportion):
         return [torch.zeros_like(z) if e is None else e for e, z in zip(along, self._outputs, strict=True)]
 
 
-def connect_all(call: Proportion, outputs: Sequence[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
+def connect_all(node: Proportion, outputs: Sequence[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
     """:func:`connect` for an operation with several outputs."""
-    connected: tuple[Tensor, ...] = _Nodes.apply(call, len(outputs), *outputs, *inputs)
+    connected: tuple[Tensor, ...] = _Nodes.apply(node, len(outputs), *outputs, *inputs)
     return connected
 
 
 class _Nodes(Function):
     @staticmethod
-    def forward(ctx: Any, call: Proportion, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.call, ctx.count = call, count
+    def forward(ctx: Any, node: Proportion, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.relevance_node, ctx.count = node, count
         ctx.mark_dirty(*tensors[:count])
         return tensors[:count]
 
     @staticmethod
     def backward(ctx: Any, *relevances: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *(None,) * ctx.count, *ctx.call.relay_all(relevances))
+        return (None, None, *(None,) * ctx.count, *ctx.relevance_node.backward_all(relevances))

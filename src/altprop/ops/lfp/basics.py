@@ -1,4 +1,4 @@
-"""The rules of LFP that others are made of, and what comes before each: is there an activation among the operands?"""
+"""LFP's basic rules, and the check before each whether an operand is an activation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from altprop.ops.credit import SPIKES, secant, secant_denominator
-from altprop.ops.lfp_pass import LFPPass, is_marked
-from altprop.ops.lfp_unseen import PARAMETER, WEIGHT
+from altprop.ops.lfp.credit import SPIKES, secant, secant_denominator
+from altprop.ops.lfp.pass_ import LFPPass, is_marked
+from altprop.ops.lfp.unseen import PARAMETER, WEIGHT
 from altprop.ops.names import OpRule
 
 LEARNS, DEPENDS, BOTH = 1, 2, 3
@@ -55,7 +55,7 @@ def reached_by_call(lfp: LFPPass, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def reached_by(lfp: LFPPass, values: Iterable[Any], reached: int) -> int:
-    """Which of the two is among ``values``, tensors that require a gradient and tensors that depend on the input."""
+    """Flags: do ``values`` hold tensors that require a gradient, and tensors that depend on the input?"""
     for value in values:
         if isinstance(value, Tensor):
             if value.requires_grad:
@@ -87,7 +87,7 @@ def secant_of(lfp: LFPPass, z: Tensor, phi: Callable[[Tensor], Tensor]) -> Any:
     """a = φ(z), whatever φ is: the reward passes unchanged, so g_z = g_a · φ(z) / (z + ε·sign z)."""
     if z.is_complex():
         return NotImplemented
-    z = lfp.settle_spikes(z)
+    z = lfp.apply_spike_factor(z)
     value = z.detach()
     denominator = secant_denominator(value, lfp.take(z) or lfp.epsilon)
     a = phi(value)
@@ -147,7 +147,7 @@ def marks_of(lfp: LFPPass, values: Iterable[Any], found: set[float]) -> set[floa
 
 
 def hand_over(lfp: LFPPass, values: Iterable[Any]) -> None:
-    """Leave the factors that ``values`` lack to what they are moved into."""
+    """Hand the deferred factors of ``values`` over to the result that they are moved into."""
     for value in values:
         if isinstance(value, Tensor):
             if value.requires_grad:

@@ -1,91 +1,67 @@
-"""One forward pass of a model that is being explained: what its operations share."""
+"""The state of one forward pass under LRP."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from altprop.ops.lrp.facts import forget_constants
+from altprop.ops.lrp.layer import Layer, WeightCache, WeightedSum, WeightedSumRule
+from altprop.ops.lrp.nodes import Moved, RelevanceNode, nodes_of
 from altprop.ops.module_kinds import CLASSES
-from altprop.ops.relevance import Call, Moved, nodes_of
-from altprop.ops.relevance_flow import forget_constants
 from altprop.ops.tokens import Tokens
-from altprop.ops.weighted_sums import Layer, Parts, WeightedSum, WeightedSumRule
 
-
-class Assignment(Protocol):
-    """Which operation has which rule: a composite, or anything like one."""
-
-    @property
-    def otherwise(self) -> str:
-        """``"relevance"`` or ``"gradient"``: what operations hand back that are given no rule."""
-
-    @property
-    def attention(self) -> str:
-        """``"attnlrp"``, or ``"cp"`` if attention weights are constants."""
-
-    @property
-    def seed(self) -> str:
-        """What starts at the explained output: its ``"value"``, or ``"one"``."""
-
-    @property
-    def stabiliser(self) -> float:
-        """ε of sums, normalisations and products that are given no rule."""
-
-    def rule_for(self, layer: Layer, kind: Any) -> Any:
-        """The rule that an operation of a kind is given; None if it is given none."""
-
-    def idle_pairs(self, model: nn.Module, asked: list[tuple[Layer, str]]) -> list[str]:
-        """What is to be told of rules that no operation is given, of those that were asked for."""
+if TYPE_CHECKING:
+    from altprop.explain.composites import Composite
+    from altprop.explain.rules import Kind
 
 
 _PAIRS = "pairs"
 
 
-class Run:
-    """What the operations of one forward pass share.
+class LRPPass:
+    """The state of one forward pass under LRP, which its operations share.
 
     Args:
         composite: which operation has which rule.
         default: the rule of layers with weights that the composite gives none.
-        parts: the weights' parts, kept from run to run.
+        cache: what rules make of weights, kept from pass to pass.
         strict: whether an operation without a rule is an error.
         report: whether every operation counts the relevance that goes through it.
-        warned: what the user was warned of already.
+        warned: the warnings that were given already.
         seen: what no rule answered, in the structures of the graph that were looked through already.
 
     Attributes:
         reports: whether every operation counts the relevance that goes through it.
         inside: the names and modules that are running, the innermost last.
-        calls: every operation that hands relevance back, in the order in which they ran.
+        operations: every operation that hands relevance back, in the order in which they ran.
         tokens: the integer inputs whose relevance is asked for, and what becomes of them.
     """
 
-    explains = True  # by which a layer can tell that it runs for LRP
-
     def __init__(
         self,
-        composite: Assignment,
+        composite: Composite,
         default: WeightedSumRule,
-        parts: Parts,
+        cache: WeightCache,
         *,
         strict: bool = False,
         report: bool = False,
         warned: set[str] | None = None,
         seen: dict[int, list[str]] | None = None,
     ) -> None:
-        self.composite, self.parts = composite, parts
+        self.composite, self.cache = composite, cache
         self._default, self._strict, self.reports = default, strict, report
         self._warned = set() if warned is None else warned
         self.seen = {} if seen is None else seen
         self._asked: list[tuple[Layer, str]] | None = None if _PAIRS in self._warned else []
-        parts.check()
+        cache.check()
         self.inside: list[tuple[str, nn.Module]] = []
-        self.calls: list[tuple[Layer, Call]] = []
+        self.operations: list[tuple[Layer, RelevanceNode]] = []
         self.tokens = Tokens()
 
     @property
@@ -110,14 +86,14 @@ class Run:
         called = called.strip("_") if called.endswith("__") else called.rstrip("_")
         return Layer(name, module, called, CLASSES.get(called))
 
-    def add(self, layer: Layer, call: Call) -> None:
-        """Take note of an operation that hands relevance back."""
-        self.calls.append((layer, call))
+    def add(self, layer: Layer, node: RelevanceNode) -> None:
+        """Record an operation that hands relevance back."""
+        self.operations.append((layer, node))
         if self.reports:
-            call.watch()
+            node.watch()
 
     def watch_move(self, function: Callable[..., Any], result: Any, sources: Collection[Any]) -> None:
-        """Count what values that only move lose to constants among them; in a report.
+        """In a report, count the relevance that moved values lose to constants among them.
 
         Args:
             function: what moved them.
@@ -126,28 +102,28 @@ class Run:
         """
         if not self.reports:
             return
-        call = Moved()
-        call.watch()
-        call.follow(nodes_of([part for part in tree_leaves(result) if isinstance(part, Tensor)]), sources)
-        self.calls.append((self.layer(function), call))
+        node = Moved()
+        node.watch()
+        node.follow(nodes_of([part for part in tree_leaves(result) if isinstance(part, Tensor)]), sources)
+        self.operations.append((self.layer(function), node))
 
     def watch_look_up(self, function: Callable[..., Any], vectors: Tensor, places: Tensor) -> None:
-        """Count what tokens that the model adds by itself keep of the relevance of looked-up vectors; in a report."""
+        """In a report, count the relevance of looked-up vectors that goes to tokens the model adds itself."""
         if not self.reports or vectors.grad_fn is None:
             return
-        call, explained = Moved(), places != 0
-        call.watch()
-        vectors.grad_fn.register_hook(lambda handed, arrived: call.count(arrived[0], handed[0] * explained))
-        self.calls.append((self.layer(function), call))
+        node, explained = Moved(), places != 0
+        node.watch()
+        vectors.grad_fn.register_hook(lambda handed, arrived: node.count(arrived[0], handed[0] * explained))
+        self.operations.append((self.layer(function), node))
 
-    def rule_for(self, layer: Layer, kind: str) -> Any:
-        """The rule that the composite gives an operation, None if it gives none."""
+    def rule_for(self, layer: Layer, kind: Kind) -> Any:
+        """The rule that the composite assigns to an operation; None if it assigns none."""
         if self._asked is not None:
             self._asked.append((layer, kind))
         return self.composite.rule_for(layer, kind)
 
     def check_pairs(self, model: nn.Module) -> None:
-        """Tell, once for each explainer, of pairs of the composite that hold for nothing in ``model``.
+        """Warn, once per explainer, of pairs of the composite that match nothing in ``model``.
 
         Raises:
             ValueError: there is one, and ``strict`` is set.
@@ -160,26 +136,26 @@ class Run:
                 raise ValueError(told)
             warnings.warn(told, stacklevel=2)
 
-    def finish(self) -> None:
-        """The forward pass is over: give each layer with weights its rule."""
-        sums = [(layer, call) for layer, call in self.calls if isinstance(call, WeightedSum)]
+    def assign_rules(self) -> None:
+        """Assign each layer with weights its rule, when the forward pass is over."""
+        sums = [(layer, node) for layer, node in self.operations if isinstance(node, WeightedSum)]
         if sums:
             sums[-1][0].last = True
-        for layer, call in sums:
-            call.rule = self.rule_for(layer, "layer") or self._default
-            call.label = repr(call.rule)
+        for layer, node in sums:
+            node.rule = self.rule_for(layer, "layer") or self._default
+            node.label = repr(node.rule)
 
     def close(self) -> None:
-        """Let go of all that was kept: operations and what is known of tensors refer to each other."""
-        for _, call in self.calls:
-            vars(call).clear()
-        self.calls.clear()
+        """Release everything: operations and tensor facts refer to each other."""
+        for _, node in self.operations:
+            vars(node).clear()
+        self.operations.clear()
         self.tokens.close()
         self.inside.clear()
         forget_constants()
 
     def unseen(self, name: str) -> None:
-        """Something in the model has a way back that no rule can take the place of.
+        """Warn of a part of the model whose backward pass no rule can replace.
 
         Raises:
             RuntimeError: that is forbidden.
@@ -194,7 +170,7 @@ class Run:
             warnings.warn(f"{told} Write it with torch's functions, without detach().", stacklevel=2)
 
     def unknown(self, name: str) -> None:
-        """An operation has no rule: its relevance will be the gradient times the input.
+        """Warn of an operation without a rule: its relevance is the gradient times the input.
 
         Raises:
             RuntimeError: that is forbidden.

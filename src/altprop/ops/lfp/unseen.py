@@ -1,4 +1,4 @@
-"""LFP's marks on autograd's nodes, and what they are for: what came out of something that torch did not show.
+"""LFP's marks on autograd nodes, for tensors that come out of code the interceptor does not see.
 
 A module's backward hook, an ``autograd.Function`` and TorchScript make new tensors, which bear no mark. From their node
 down to the nodes that bear one there is a part of the graph that no rule answered. Through an identity the mark passes
@@ -15,10 +15,10 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altprop.ops.credit import SPIKES, apply_factor, scale_gradient
+from altprop.ops.lfp.credit import SPIKES, times_factor, times_magnitude
 
 if TYPE_CHECKING:
-    from altprop.ops.lfp_pass import LFPPass
+    from altprop.ops.lfp.pass_ import LFPPass
 
 WEIGHT = -2.0
 """The mark of a tensor computed from parameters alone in this pass: they are scaled, so it is taken as it is."""
@@ -32,7 +32,7 @@ _HOOK = "BackwardHookFunctionBackward"
 
 @dataclass(frozen=True)
 class Edge:
-    """Where credit leaves the unseen part.
+    """An edge of autograd's graph at which credit leaves an unseen part.
 
     Attributes:
         node: the unseen node.
@@ -50,7 +50,7 @@ class Edge:
 
 
 def edges_below(node: Any, number: int, is_known: Callable[[Any, int], bool]) -> list[Edge]:
-    """Every edge from the unseen part below output ``number`` of ``node`` into what is known."""
+    """Every edge from the unseen part below output ``number`` of ``node`` to known nodes."""
     hooks_alone = node.name() == _HOOK
     if hooks_alone:
         source, output = node.next_functions[number]
@@ -75,7 +75,7 @@ def edges_below(node: Any, number: int, is_known: Callable[[Any, int], bool]) ->
 
 
 def found_again(lfp: LFPPass, value: Tensor, node: Any) -> float:
-    """The mark of what came out of something unseen: its sources' factors are seen to where they enter it."""
+    """The mark of a tensor from unseen code, whose sources' factors are applied where they enter that code."""
     known = read_mark(node, value.output_nr)
     if known is not None:
         mark, owner = known
@@ -96,7 +96,7 @@ def found_again(lfp: LFPPass, value: Tensor, node: Any) -> float:
 
 
 def weight_of_unseen(lfp: LFPPass, value: Tensor) -> None:
-    """Mark what a function without a rule made of parameters alone: a weight, of which they are scaled."""
+    """Mark the result of a function of parameters alone as a weight, and scale those parameters' updates."""
     for edge in edges_below(value.grad_fn, value.output_nr, lambda node, number: _is_known(lfp, node, number)):
         _see_to(lfp, edge)
     lfp.defer(value, WEIGHT)
@@ -123,7 +123,7 @@ def _value(edge: Edge) -> Tensor | None:
 
 
 def _mark_of(lfp: LFPPass, value: Tensor, edges: list[Edge]) -> float | None:
-    """The mark that passes unchanged through an identity, or None if ``value`` comes out of no identity."""
+    """The mark of what ``value`` is an identity of; None if it is no identity."""
     if len(edges) != 1:
         return None
     source = _value(edges[0])
@@ -144,7 +144,7 @@ def _weight_or_not(value: Tensor, edges: list[Edge]) -> float:
 
 
 def _see_to(lfp: LFPPass, edge: Edge) -> None:
-    """Apply the factor of a source, or the scale of a parameter, to what an unseen node hands back to it."""
+    """Apply a source's factor, or a parameter's scale, to what an unseen node hands back to it."""
     mark = _edge_mark(lfp, edge)
     seen = "altprop", "seen to", edge.place
     if mark in {0.0, WEIGHT} or seen in edge.node.metadata:
@@ -177,18 +177,18 @@ def _same(source: Tensor, value: Tensor) -> bool:
 
 
 def write_mark(node: Any, number: int, mark: float, owner: ref[Tensor] | None) -> None:
-    """Let a node bear the mark of its output ``number``, and where the tensor is if it lacks its factor."""
+    """Store the mark of output ``number`` on its node, and a reference to the tensor if it lacks its factor."""
     node.metadata["altprop", number] = (mark, owner)
 
 
 def read_mark(node: Any, number: int) -> tuple[float, ref[Tensor] | None] | None:
-    """The mark of output ``number`` of a node, and its tensor; None if the node bears none."""
+    """The mark of output ``number`` of a node, and its tensor; None if there is none."""
     known: tuple[float, ref[Tensor] | None] | None = node.metadata.get(("altprop", number))
     return known
 
 
 class OutputFactor:
-    """The deferred factor as a hook. Once the output is overwritten its value is gone, and the factor is taken as 1."""
+    """A hook that applies the deferred factor; 1 once the output was overwritten."""
 
     def __init__(self, z: Tensor, epsilon: float) -> None:
         self.z = z
@@ -197,18 +197,18 @@ class OutputFactor:
 
     def __call__(self, g: Tensor | None) -> Tensor | None:
         """The credit with the factor."""
-        return g if g is None or self.z._version != self.version else apply_factor(g, self.z, self.epsilon)
+        return g if g is None or self.z._version != self.version else times_factor(g, self.z, self.epsilon)
 
 
 class Scaling:
-    """The scale of a parameter as a hook."""
+    """A hook that scales a parameter's update."""
 
     def __init__(self, w: Tensor, minimum: float) -> None:
         self.w, self.minimum = w, minimum
 
     def __call__(self, g: Tensor) -> Tensor:
         """The gradient, scaled."""
-        return scale_gradient(g, self.w, self.minimum)
+        return times_magnitude(g, self.w, self.minimum)
 
 
 class Replaced:

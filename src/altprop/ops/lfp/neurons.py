@@ -1,4 +1,4 @@
-"""How LFP hands credit back through snntorch's spiking neurons: one autograd node for each neuron and step of time.
+"""LFP through snntorch's spiking neurons: one autograd node for each neuron and time step.
 
 A leaky integrate-and-fire neuron adds its input current to what is left of its membrane potential, and fires above θ:
 
@@ -13,7 +13,7 @@ u_t and on to where it would be without the reset. The divisor is positive: a re
 In g = R / a, which is what flows backward, this is g_I = ρ and g_{u_t} = β·ρ; the factor of the weighted sum that made
 the current is not applied. A spike hands back R = g·s, nothing where it is silent; but the spikes of the network's last
 layer are judged as such, fired or not, and there R = g. So the factor s is left to whatever takes the spikes in
-(:data:`altprop.ops.credit.SPIKES`).
+(:data:`altprop.ops.lfp.credit.SPIKES`).
 
 Reset to zero leaves v = (1 − reset)·u_t, which takes the place of u_t. A neuron fires where u_{t+1} − θ > 0: to the
 spike, a learnable θ is a weight on −1 (and on −reset where a reset subtracts it), a learnable β a weight on u_t; as
@@ -36,9 +36,9 @@ from torch.autograd import Function
 from torch.utils._contextlib import context_decorator
 
 from altprop._switches import without_gradients
-from altprop.ops.credit import SPIKES
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_rules import LFP_TABLE, LFPInterceptor
+from altprop.ops.lfp.credit import SPIKES
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.table import LFP_TABLE, LFPInterceptor
 from altprop.ops.names import OpRule
 
 NEURON_TABLE: dict[str, str] = {
@@ -64,7 +64,7 @@ def leaky(lfp: LFPPass, forward: Callable[..., Any], current: Tensor, mem: Tenso
 def synaptic(
     lfp: LFPPass, forward: Callable[..., Any], current: Tensor, syn: Tensor | None = None, mem: Tensor | None = None
 ) -> Any:
-    """A leaky neuron whose current is α times the one before plus the input: a weighted sum, of factor 1."""
+    """A leaky neuron with a synaptic current, α times the previous one plus the input: a weighted sum."""
     neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     syn_before = _fitting(neuron.syn if syn is None else syn, current)
@@ -77,7 +77,7 @@ def synaptic(
 def recurrent_leaky(
     lfp: LFPPass, forward: Callable[..., Any], current: Tensor, spk: Tensor | None = None, mem: Tensor | None = None
 ) -> Any:
-    """A leaky neuron with its layer's own spikes in the current: a weighted sum of those, by its own rule."""
+    """A leaky neuron that its layer's own spikes feed back into, through a weighted sum with its own rule."""
     neuron: Any = _taking_in(lfp, forward, current)
     before = _fitting(neuron.mem if mem is None else mem, current)
     spikes = _fitting(neuron.spk if spk is None else spk, current)
@@ -90,7 +90,7 @@ def recurrent_leaky(
 
 
 def refused_neuron(lfp: LFPPass, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Never:
-    """No rule: the plain gradient within such a neuron would be that of its surrogate, and no LFP."""
+    """No rule: within such a neuron the gradient would be that of its surrogate."""
     raise RuntimeError(
         f"LFP has no rule for snntorch.{type(_neuron_of(forward)).__name__}: it knows how to share a reward among what "
         f"the membranes of snntorch.Leaky, Synaptic and RLeaky add up. Use one of these, or train with surrogate "
@@ -137,7 +137,7 @@ def _decay(lfp: LFPPass, rate: Tensor) -> Tensor:
 
 
 def _as(output: Any, spikes: Tensor, *states: Tensor) -> Any:
-    """The answer, in the form in which the neuron itself gave it."""
+    """The results in the form in which the neuron itself returns them."""
     return (spikes, *states) if isinstance(output, tuple) else spikes
 
 
@@ -145,7 +145,7 @@ def _as(output: Any, spikes: Tensor, *states: Tensor) -> Any:
 def _fire(
     lfp: LFPPass, neuron: Any, current: Tensor, before: Tensor | None, output: Any, *, wiped: bool
 ) -> tuple[Tensor, Tensor]:
-    """The spikes and the membrane that ``neuron`` has come to, connected to what they were made of.
+    """The neuron's new spikes and membrane, connected to what they were computed from.
 
     Args:
         lfp: the settings.

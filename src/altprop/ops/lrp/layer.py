@@ -1,4 +1,4 @@
-"""A layer with weights while it is explained: what its rule may ask of it."""
+"""A layer with weights during an explanation: the interface that LRP's rules use."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from altprop.ops.fingerprint import fingerprint
 from altprop.ops.linear_maps import Columns, Convolution, LinearMap, Matrix
-from altprop.ops.relevance import Call, divide
-from altprop.ops.relevance_flow import Kept, flow_of, version_of
+from altprop.ops.lrp.facts import SavedTensor, facts_of, version_of
+from altprop.ops.lrp.nodes import RelevanceNode, divide
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Layer:
     last: bool = False
 
     def is_a(self, classes: type | tuple[type, ...]) -> bool:
-        """Whether the operation does what modules of these classes do, or is run by one."""
+        """Whether the operation is that of these classes of modules, or is run by one of them."""
         return isinstance(self.module, classes) or (self.kind is not None and issubclass(self.kind, classes))
 
 
@@ -53,11 +53,8 @@ class WeightedSumRule(Protocol):
         """The relevance of the layer's input from that of its output."""
 
 
-Part = Callable[[Tensor], Tensor]
-
-
-class Parts:
-    """What rules make of weights (their positive part, say), made once for each version of each weight.
+class WeightCache:
+    """Modified weights, such as positive parts, computed once for each version of each weight.
 
     Autograd does not count what is written through ``weight.data`` or a numpy array as a new version: :meth:`check`
     looks at the weights themselves, once for each explanation.
@@ -67,15 +64,15 @@ class Parts:
         self.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: what was made can be made again."""
+        """Nothing: the cache can be filled again."""
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start anew."""
+        """Start with an empty cache."""
         self.clear()
 
     def get(self, name: str, make: Callable[[], Tensor], sources: tuple[Tensor, ...]) -> Tensor:
-        """The part called ``name`` of the first of ``sources``; made anew if one of them has changed."""
+        """The entry ``name`` for the first of ``sources``, recomputed if one of them has changed."""
         if not isinstance(sources[0], nn.Parameter):
             return make()  # it may not outlive this pass
         versions = tuple((id(source), version_of(source), source.data_ptr()) for source in sources)
@@ -90,75 +87,75 @@ class Parts:
         return part
 
     def check(self) -> None:
-        """Forget all if a weight is not what it was when its parts were made."""
+        """Clear the cache if a weight has changed since its entry was computed."""
         found: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Tensor]]] = {}
         for source, before in self._prints.items():  # type: ignore[no-untyped-call]
             found.setdefault((before.dtype, before.device), []).append((before, fingerprint(source)))
-        # All at once, so that a GPU is waited for once.
+        # All at once, to wait for a GPU only once.
         if not all(
             torch.cat([a for a, _ in pairs]).equal(torch.cat([b for _, b in pairs])) for pairs in found.values()
         ):
             self.clear()
 
     def clear(self) -> None:
-        """Forget all."""
+        """Clear the cache."""
         self._made = WeakIdKeyDictionary()
         self._prints = WeakIdKeyDictionary()
 
 
-class WeightedSum(Call):
-    """One call of a layer z = W x + b; of a batch norm that follows it, W and b are the two as one.
+class WeightedSum(RelevanceNode):
+    """One call of a layer z = W x + b, with W and b of the layer and a batch norm folded into it.
 
     Attributes:
         layer: which it is.
         rule: how it hands relevance back; set when the forward pass is over.
         output: z.
         parameter: the weight as the model keeps it.
-        weighs: whether the relevance of each weight is asked for.
+        wants_weight_relevance: whether the relevance of each weight is asked for.
         weight_relevance: x_i w_ij R_j / z_j, summed over the batch and all positions, if it was; of the weight's shape.
     """
 
     rule: WeightedSumRule
-    weighs = False
+    wants_weight_relevance = False
     weight_relevance: Tensor | None = None
 
     def __init__(
-        self, layer: Layer, linear_map: LinearMap, x: Tensor, weight: Tensor, bias: Tensor | None, parts: Parts
+        self, layer: Layer, linear_map: LinearMap, x: Tensor, weight: Tensor, bias: Tensor | None, cache: WeightCache
     ) -> None:
-        self.layer, self._map, self._weight, self._bias, self._parts = layer, linear_map, weight, bias, parts
+        self.layer, self._map, self._weight, self._bias, self._cache = layer, linear_map, weight, bias, cache
         self.parameter = weight
-        self._input = Kept(x)
-        self.nonnegative = flow_of(x).nonnegative
-        flow_of(x).uses.append(self)
+        self._input = SavedTensor(x)
+        self.nonnegative = facts_of(x).nonnegative
+        facts_of(x).consumers.append(self)
 
     def set_output(self, z: Tensor) -> None:
         """Keep z, the output in the graph."""
-        self.output, self._flow = Kept(z), flow_of(z)
-        self._flow.producer = self
+        self.output, self._facts = SavedTensor(z), facts_of(z)
+        self._facts.producer = self
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return self.rule.proportional
 
     def vanishes_below(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return self.nonnegative and self.rule.proportional
 
     def folded(self) -> BatchNorm | None:
-        """The batch norm that follows this layer and nothing else does, if it is to be one with it."""
-        use = self._flow.uses[0] if len(self._flow.uses) == 1 else None
-        if not isinstance(use, BatchNorm) or not use.may_fold:
+        """The batch norm to fold into this layer: its only consumer, if the composite allows that."""
+        consumer = self._facts.consumers[0] if len(self._facts.consumers) == 1 else None
+        if not isinstance(consumer, BatchNorm) or not consumer.may_fold:
             return None
         # A linear layer's outputs are its last dimension, a batch norm's channels the second.
         last = isinstance(self._map, Matrix | Columns) and self.output.tensor.dim() == 2 == self._weight.dim()
-        return use if last or isinstance(self._map, Convolution) else None
+        return consumer if last or isinstance(self._map, Convolution) else None
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:
         """By the rule."""
         self._norm = self.folded()
         R = R.to(self._weight.dtype)  # under autocast the output is of another
-        self.vanishes = (self._norm or self)._flow.vanishes_below()
-        if self.weighs:
+        self.vanishes = (self._norm or self)._facts.vanishes_below()
+        if self.wants_weight_relevance:
             s = divide(R, self.z, getattr(self.rule, "epsilon", 1e-6))
             self.weight_relevance = self._map.outer(s, self._weight, self.x).mul_(self.weight)
         return (self.rule.relevance(self, R),)
@@ -172,7 +169,7 @@ class WeightedSum(Call):
 
     @property
     def z(self) -> Tensor:
-        """The output. Negative entries may be zero instead where :attr:`vanishes`: no relevance comes to them."""
+        """The output. Where :attr:`vanishes`, negative entries may read as zero: they get no relevance."""
         kept = (self._norm or self).output
         if kept.rectified and not self.vanishes:
             return self.forward(self.x, self.weight, self.bias)
@@ -199,12 +196,12 @@ class WeightedSum(Call):
             return self._weight
         scale = norm.affine()[0]
         sources = (self._weight, *norm.sources())
-        return self._parts.get("folded", lambda: self._weight * self._map.per_row(scale, self._weight), sources)
+        return self._cache.get("folded", lambda: self._weight * self._map.per_row(scale, self._weight), sources)
 
-    def part(self, name: str, make: Part) -> Tensor:
-        """What ``make`` makes of the weight: kept under ``name`` for the next time."""
+    def part(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """``make(weight)``, cached under ``name``."""
         sources = (self._weight, *(self._norm.sources() if self._norm else ()))
-        return self._parts.get(f"{name} of folded" if self._norm else name, lambda: make(self.weight), sources)
+        return self._cache.get(f"{name} of folded" if self._norm else name, lambda: make(self.weight), sources)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """W x + b with another input, weight and bias; a new tensor."""
@@ -216,12 +213,12 @@ class WeightedSum(Call):
 
     def back(self, s: Tensor) -> Tensor:
         """Wᵀ s with the layer's own weight; a new tensor."""
-        # With a batch norm, W is that of the layer times a scale for each output: s is scaled with less effort.
+        # With a batch norm folded in, W is the layer's weight times a scale per output: scaling s is cheaper.
         s = s if self._norm is None else s * self.per_output(self._norm.affine()[0])
         return self._map.transposed(s, self._weight, self.x)
 
     def fan_in(self) -> Tensor:
-        """How many inputs each output has, in a shape that divides an output."""
+        """The number of inputs of each output, in a shape that divides an output."""
         return self._map.fan_in(self.x, self._weight)
 
     def spread(self, s: Tensor) -> Tensor:
@@ -233,8 +230,8 @@ class WeightedSum(Call):
         return self._map.per_output(values)
 
 
-class BatchNorm(Call):
-    """A batch norm in evaluation mode: one with the layer before it if it may be. Relevance passes in any case.
+class BatchNorm(RelevanceNode):
+    """A batch norm in evaluation mode, folded into the layer before it where possible. Relevance passes.
 
     Attributes:
         may_fold: whether the composite lets it be one with the layer before it.
@@ -252,19 +249,19 @@ class BatchNorm(Call):
         self._mean, self._variance, self._epsilon = statistics
         self._weight, self._bias, self.may_fold = weight, bias, may_fold
         self._affine: tuple[Tensor, Tensor] | None = None
-        flow_of(x).uses.append(self)
+        facts_of(x).consumers.append(self)
 
     def set_output(self, y: Tensor) -> None:
         """Keep y, the output in the graph."""
-        self.output, self._flow = Kept(y), flow_of(y)
-        self._flow.producer = self
+        self.output, self._facts = SavedTensor(y), facts_of(y)
+        self._facts.producer = self
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return False
 
     def vanishes_below(self) -> bool:
-        """See :class:`altprop.ops.relevance_flow.Use`."""
+        """See :class:`altprop.ops.lrp.facts.Consumer`."""
         return False
 
     def hand_back(self, R: Tensor) -> tuple[Tensor]:

@@ -1,4 +1,4 @@
-"""A loss that is computed within the model: where LFP ends, and how such a loss is noticed."""
+"""Losses computed within the model: where LFP ends, and how such a loss is detected."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from altprop.ops import names
-from altprop.ops.lfp_pass import LFPPass
-from altprop.ops.lfp_unseen import PARAMETER
+from altprop.ops.lfp.pass_ import LFPPass
+from altprop.ops.lfp.unseen import PARAMETER
 from altprop.ops.names import OpRule, overwrites
 from altprop.ops.witness import Witness
 
 
 def part_of_the_loss(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Part of the loss: the ordinary gradient, also for parameters; what comes from the network is settled."""
+    """Part of the loss: the ordinary gradient, for parameters too; the network's own tensors get their factor first."""
     if args and isinstance(args[0], Tensor) and overwrites(function) and lfp.is_activation(args[0]):
         lfp.before_overwriting(args[0])
-        lfp.settle_in_place(args[0])
+        lfp.apply_factor_in_place(args[0])
     result = function(*_taken(lfp, args), **{key: _taken(lfp, value) for key, value in kwargs.items()})
     if result is None and args:
         lfp.defer(args[0], 0.0)
@@ -31,10 +31,11 @@ def _taken(lfp: LFPPass, value: Any) -> Any:
     if not isinstance(value, Tensor) or not value.requires_grad:
         return value
     if lfp.mark(value) == PARAMETER:
+        lfp.of_the_loss.append(value)
         if lfp.acted is not None:
             lfp.acted(value)
         return value
-    return lfp.settle(value)
+    return lfp.apply_factor(value)
 
 
 class _LossTable(dict[Callable[..., Any] | str, OpRule]):
@@ -58,7 +59,7 @@ _OBJECTIVES = {function for name in names.OBJECTIVES for function in names.funct
 
 
 def looks_like_a_loss(result: Tensor, witness: Witness) -> bool:
-    """Whether a single number comes out of other arithmetic than sums of torch's objectives.
+    """Whether a scalar comes from arithmetic other than sums of torch's objectives.
 
     An element of a layer's output is no loss, nor is what only moves it.
     """

@@ -1,4 +1,4 @@
-"""The arithmetic of relevance: autograd nodes through which relevance flows backward where gradients would.
+"""Autograd nodes through which relevance flows backward in place of gradients.
 
 What flows is the relevance R of each tensor's entries itself, so that autograd's own bookkeeping does the rest: where a
 tensor is used more than once its relevances add up, and operations that only move values (views, concatenation, the
@@ -18,11 +18,11 @@ from torch.autograd.graph import Node
 from torch.nn import functional as F
 
 from altprop._switches import with_gradients
-from altprop.ops.relevance_flow import Kept, flow_of
+from altprop.ops.lrp.facts import SavedTensor, facts_of
 
 
-class Call:
-    """One call of an operation on the way forward, and how it hands relevance back.
+class RelevanceNode:
+    """One operation of the forward pass, and how it hands relevance back.
 
     Attributes:
         label: the rule's name, for the reader.
@@ -30,7 +30,7 @@ class Call:
         passed: the relevance that it handed back to its inputs.
         stabilised: the relevance that its stabilisers ε took.
         before: its input, of an activation that does not keep the sign.
-        scale: of a product or quotient of an activation and something else, its place among the two, the other, and
+        scaled_by: of a product or quotient of an activation and something else, its place among the two, the other, and
             whether that is a constant.
     """
 
@@ -38,12 +38,12 @@ class Call:
     received: Tensor | None = None
     passed: Tensor | None = None
     stabilised: Tensor | None = None
-    before: Kept | None = None
-    scale: tuple[int, Any, bool] | None = None
+    before: SavedTensor | None = None
+    scaled_by: tuple[int, Any, bool] | None = None
 
     @property
     def counts(self) -> bool:
-        """Whether it has a line in the books."""
+        """Whether it gets a record in :meth:`altprop.LRP.conservation`."""
         return True
 
     def hand_back(self, R: Tensor) -> tuple[Tensor | None, ...]:
@@ -51,18 +51,18 @@ class Call:
         raise NotImplementedError
 
     def watch(self) -> None:
-        """Count from now on how much relevance comes in and goes out; in double precision."""
+        """Count from now on, in double precision, how much relevance comes in and goes out."""
         self.received = self.passed = self.stabilised = torch.zeros((), dtype=torch.float64)
 
-    def relay(self, R: Tensor) -> tuple[Tensor | None, ...]:
-        """:meth:`hand_back`, counted if it is to be."""
+    def backward(self, R: Tensor) -> tuple[Tensor | None, ...]:
+        """:meth:`hand_back`, counted if the operation is watched."""
         handed = self.hand_back(R)
         if self.received is not None and self.passed is not None:
             self.received = self.received + total_of(R)
             self.passed = self.passed + sum(total_of(part) for part in handed if part is not None)
         return handed
 
-    def share(self, R: Tensor, z: Tensor, epsilon: float, *, part: float = 1.0, nonnegative: bool = False) -> Tensor:
+    def quotient(self, R: Tensor, z: Tensor, epsilon: float, *, part: float = 1.0, nonnegative: bool = False) -> Tensor:
         """s = R / (z + ε·sign z), with sign 0 := 1.
 
         Args:
@@ -88,7 +88,7 @@ def divide(R: Tensor, z: Tensor, epsilon: float, *, nonnegative: bool = False) -
         return R / z.masked_fill(z == 0, torch.inf)
     if nonnegative:
         return _over(R, z + epsilon)
-    # Far quicker than torch.where. The sign of a zero makes no difference: all that adds up to -0.0 is zero.
+    # Far faster than torch.where. The sign of zero does not matter: a sum of -0.0 is zero.
     return _over(R, torch.copysign(_scalar(epsilon, z.dtype), z).add_(z))
 
 
@@ -98,7 +98,7 @@ def _scalar(value: float, dtype: torch.dtype) -> Tensor:
 
 
 def _over(R: Tensor, denominator: Tensor) -> Tensor:
-    # Fresh memory costs more on a CPU than the division.
+    # On a CPU, allocation costs more than the division.
     return torch.div(R, denominator, out=denominator) if R.shape == denominator.shape else R / denominator
 
 
@@ -121,35 +121,35 @@ def total_of(values: Tensor) -> Tensor:
     return values.detach().sum(dtype=torch.float64).cpu()
 
 
-def connect(call: Call, z: Tensor, *inputs: Tensor) -> Tensor:
-    """Make ``call`` the way back from ``z`` to ``inputs``.
+def connect(node: RelevanceNode, z: Tensor, *inputs: Tensor) -> Tensor:
+    """Make ``node`` the way back from ``z`` to ``inputs``.
 
     Args:
-        call: hands the relevance of ``z`` back, to as many tensors as there are inputs.
+        node: hands the relevance of ``z`` back, to as many tensors as there are inputs.
         z: computed outside the graph; the node is put on it, so that it is no copy and may be overwritten later. Or the
             input itself, overwritten in place, if ``inputs`` is empty.
         *inputs: tensors in the graph.
     """
     if inputs and z._is_view() and not z.requires_grad:
         z = z.clone()  # made without a graph (by F.instance_norm, say): autograd will have no node on such a view
-    connected: Tensor = _Node.apply(call, z, *inputs)
+    connected: Tensor = _Node.apply(node, z, *inputs)
     return connected
 
 
 class _Node(Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, z: Tensor, *inputs: Tensor) -> Tensor:
-        ctx.call = call
+    def forward(ctx: Any, node: RelevanceNode, z: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.relevance_node = node
         ctx.mark_dirty(z)
         return z
 
     @staticmethod
     def backward(ctx: Any, R: Tensor) -> tuple[Tensor | None, ...]:
-        handed = ctx.call.relay(R)
+        handed = ctx.relevance_node.backward(R)
         return (None, *handed) if ctx.needs_input_grad[1] else (None, None, *handed)
 
 
-class Pass(Call):
+class Pass(RelevanceNode):
     """Relevance passes unchanged, summed where the input was broadcast."""
 
     def __init__(self, shape: torch.Size | None = None) -> None:
@@ -160,7 +160,7 @@ class Pass(Call):
         return (R if self._shape is None or R.shape == self._shape else R.sum_to_size(self._shape),)
 
 
-class Moved(Call):
+class Moved(RelevanceNode):
     """Values that only move: autograd hands back their relevance, and none to constants among them."""
 
     label = "move"
@@ -184,7 +184,7 @@ class Moved(Call):
             reached += [before for before in following if before is not None]
 
     def count(self, R: Tensor, passed: Tensor) -> None:
-        """Take note that of the relevance ``R`` that much went on."""
+        """Count the relevance ``R`` as received, and ``passed`` as handed on."""
         if self.received is not None and self.passed is not None:
             self.received, self.passed = self.received + total_of(R), self.passed + total_of(passed)
 
@@ -211,12 +211,12 @@ class Moved(Call):
 
 
 def nodes_of(tensors: Iterable[Tensor]) -> set[Node]:
-    """What autograd has for these tensors, and for those that they are views of."""
+    """The autograd nodes of these tensors and of their bases."""
     roots = [root for tensor in tensors for root in (tensor, tensor._base) if root is not None]
     return {root.grad_fn for root in roots if root.grad_fn is not None}
 
 
-class Halves(Call):
+class Halves(RelevanceNode):
     """z = a · b, entry by entry: half of the relevance to each, summed where it was broadcast (AttnLRP, eq. 14)."""
 
     label = "halves"
@@ -230,34 +230,34 @@ class Halves(Call):
         return tuple(half.sum_to_size(shape) for shape in self._shapes)
 
 
-class Elementwise(Call):
+class Elementwise(RelevanceNode):
     """An activation that hands back by a formula of its input, its output and the relevance."""
 
-    def __init__(self, formula: Callable[[Tensor, Tensor, Tensor], Tensor], z: Kept, label: str) -> None:
+    def __init__(self, formula: Callable[[Tensor, Tensor, Tensor], Tensor], z: SavedTensor, label: str) -> None:
         self._formula, self._z, self.label = formula, z, label
 
     def set_output(self, a: Tensor) -> None:
         """Keep a."""
-        self._a = Kept(a)
+        self._a = SavedTensor(a)
 
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """By the formula."""
         return (self._formula(self._z.get(), self._a.get(), R),)
 
 
-class AveragePool(Call):
+class AveragePool(RelevanceNode):
     """A max pool that hands back as an average pool: R_i = x_i · (the average pool's own way back of R / average)."""
 
     label = "average"
 
     def __init__(self, x: Tensor, pool: Callable[[Tensor], Tensor], epsilon: float) -> None:
-        self._x, self._pool, self._epsilon = Kept(x), pool, epsilon
+        self._x, self._pool, self._epsilon = SavedTensor(x), pool, epsilon
 
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """In proportion to the entries of each window."""
         x = self._x.get().detach().requires_grad_()
         average = with_gradients(self._pool)(x)
-        s = self.share(R, average.detach(), self._epsilon)
+        s = self.quotient(R, average.detach(), self._epsilon)
         (gradient,) = torch.autograd.grad(average, x, s)
         return (gradient.mul_(x.detach()),)
 
@@ -284,49 +284,49 @@ def average_pool(name: str, *args: Any, **kwargs: Any) -> Callable[[Tensor], Ten
     return partial(average, **given, count_include_pad=False)
 
 
-class Sum(Call):
+class Sum(RelevanceNode):
     """z = a + b: R_a = a R / (z + ε·sign z), and b's alike.
 
     Attributes:
         output: z, once it is connected; a ReLU in place may set its negative entries to zero.
-        flow: what is known of z.
+        facts: what is known of z.
     """
 
     label = "proportion"
 
-    def __init__(self, terms: Sequence[tuple[bool, Kept]], epsilon: float) -> None:
+    def __init__(self, terms: Sequence[tuple[bool, SavedTensor]], epsilon: float) -> None:
         self._terms, self._epsilon = terms, epsilon
 
     def set_output(self, z: Tensor) -> None:
         """Keep z."""
-        self.output, self.flow = Kept(z), flow_of(z)
-        self.flow.producer = self
+        self.output, self.facts = SavedTensor(z), facts_of(z)
+        self.facts.producer = self
 
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """To the terms that depend on the input of the network."""
         z = self.output.get()
-        if self.output.rectified and not self.flow.vanishes_below():
+        if self.output.rectified and not self.facts.vanishes_below():
             z = self._terms[0][1].get() + self._terms[1][1].get()
-        s = self.share(R, z, self._epsilon)
+        s = self.quotient(R, z, self._epsilon)
         values = [kept.get() for wanted, kept in self._terms if wanted]
         return tuple((value * s).sum_to_size(value.shape) for value in values)
 
     def gradient(self, g: Tensor) -> tuple[Tensor, ...]:
-        """Of each term, from that of the output."""
+        """The gradient of each term from that of the output."""
         return tuple(g.sum_to_size(kept.tensor.shape) for wanted, kept in self._terms if wanted)
 
 
-class Softmax(Call):
+class Softmax(RelevanceNode):
     """a = softmax(x): R_x = x (R − a Σ R), the first-order term at x (AttnLRP, eq. 13)."""
 
     label = "softmax"
 
-    def __init__(self, x: Kept, dim: int) -> None:
+    def __init__(self, x: SavedTensor, dim: int) -> None:
         self._x, self._dim = x, dim
 
     def set_output(self, a: Tensor) -> None:
         """Keep a."""
-        self._a = Kept(a)
+        self._a = SavedTensor(a)
 
     def hand_back(self, R: Tensor) -> tuple[Tensor, ...]:
         """Nothing to entries that a mask set to −∞."""

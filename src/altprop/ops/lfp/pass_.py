@@ -1,10 +1,10 @@
-"""What LFP knows about the tensors of one forward pass: which are weights, and which still lack their factor.
+"""What LFP knows of the tensors of one forward pass: which are weights, and which still lack their deferred factor.
 
 A tensor is an *activation* if it depends on the model's input, and a *weight* if it was computed from parameters alone,
 whatever its place in a call. Every result of an answered operation carries its mark: an activation the ε of the factor
 that it lacks, 0 if it lacks none; a weight :data:`WEIGHT`. The mark is an attribute of the tensor, where reading it is
 cheap, and stands in the metadata of its autograd node, where it outlives the tensor object
-(:mod:`altprop.ops.lfp_unseen`).
+(:mod:`altprop.ops.lfp.unseen`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch.compiler import is_compiling
 from torch.utils._pytree import tree_leaves
 
 from altprop._switches import without_gradients
-from altprop.ops.credit import SPIKES, enter, scale, settled
-from altprop.ops.lfp_unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
+from altprop.ops.lfp.credit import SPIKES, apply_deferred_factor, layer_operands, scale_update
+from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
 
 _MARK = "_altprop_mark"
 _ORIGIN = "_altprop_origin"
 _SAVERS = "_altprop_savers"
 
-# What they return comes from outside, as the input does: noise, or an array that was made elsewhere.
+# Their results count as inputs: noise, or arrays made elsewhere.
 _OF_CHANCE = {
     "rand", "randn", "randint", "randperm", "normal", "bernoulli", "poisson", "multinomial", "rand_like", "randn_like",
     "randint_like", "normal_", "uniform_", "bernoulli_", "exponential_", "random_", "from_numpy",
@@ -37,7 +37,7 @@ _passes = itertools.count(1)
 
 
 def is_marked(value: Any) -> bool:
-    """Whether ``value`` is a tensor that bears a mark."""
+    """Whether ``value`` is a marked tensor."""
     return getattr(value, _MARK, None) is not None
 
 
@@ -49,11 +49,12 @@ class LFPPass:
         minimum_scale: the least factor of an update.
         gamma: γ.
         arguments: the tensors that the model was called with.
-        acted: told of each parameter that the rule scales, while anyone wants to know.
+        acted: called with each parameter that the rule scales; None if nobody listens.
 
     Attributes:
         pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
         start: the number of the pass's first autograd node.
+        of_the_loss: parameters that what is taken for the loss uses.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class LFPPass:
         self._takes_parameters = False
         self._ids: set[int] = set()
         self.pending: dict[int, Tensor] = {}
-        self._settled_bases: list[Tensor] = []
+        self._applied_bases: list[Tensor] = []
+        self.of_the_loss: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
         self.start = 0 if compiling else sequence_number()
         for argument in self._arguments:
@@ -94,12 +96,12 @@ class LFPPass:
         mark: float | None = getattr(value, _MARK, None)
         if mark is None:
             return self._unmarked(value)
-        if mark > 0 and self._settled_bases and any(value._base is base for base in self._settled_bases):
+        if mark > 0 and self._applied_bases and any(value._base is base for base in self._applied_bases):
             return 0.0
         return mark
 
     def is_activation(self, value: Any) -> bool:
-        """Whether credit flows on through ``value``, because it depends on the input."""
+        """Whether ``value`` depends on the input, so that credit flows on through it."""
         return isinstance(value, Tensor) and value.requires_grad and self.mark(value) >= SPIKES
 
     def depends_on_input(self, value: Tensor) -> bool:
@@ -174,7 +176,7 @@ class LFPPass:
         return z
 
     def complete(self, z: Any) -> None:
-        """Mark the results of an operation that did not say what they lack: nothing."""
+        """Mark results that their operation left unmarked: they lack no factor."""
         if isinstance(z, Tensor):
             if z.requires_grad and not is_marked(z):
                 self.defer(z, 0.0)
@@ -183,7 +185,7 @@ class LFPPass:
                 self.complete(part)
 
     def take(self, z: Tensor) -> float:
-        """The ε of the factor that ``z`` lacks, 0 if none: the caller will see to it."""
+        """The ε of the factor that ``z`` lacks, 0 if none; the caller takes over applying it."""
         mark = self.mark(z)
         if mark == 0.0 or mark <= WEIGHT:
             return 0.0
@@ -191,26 +193,26 @@ class LFPPass:
         return mark
 
     def hand_over(self, z: Tensor) -> None:
-        """Leave the factor that ``z`` lacks to what it is taken into."""
+        """Hand the factor that ``z`` lacks over to the operation that takes it in."""
         self.pending.pop(id(z), None)
 
-    def settle(self, z: Tensor) -> Tensor:
+    def apply_factor(self, z: Tensor) -> Tensor:
         """``z`` with its deferred factor applied to the credit that comes back."""
         epsilon = self.take(z)
-        return self._saved_by_node(z, settled(z, epsilon)) if epsilon else z
+        return self._saved_by_node(z, apply_deferred_factor(z, epsilon)) if epsilon else z
 
-    def settle_spikes(self, a: Tensor) -> Tensor:
-        """:meth:`settle` for spikes alone: for operations that deal with the factor of a weighted sum themselves."""
-        return self.settle(a) if self.mark(a) == SPIKES else a
+    def apply_spike_factor(self, a: Tensor) -> Tensor:
+        """:meth:`apply_factor` for spikes alone, where the operation itself handles the factor of a weighted sum."""
+        return self.apply_factor(a) if self.mark(a) == SPIKES else a
 
     def operand(self, value: Any) -> Any:
-        """What an operation takes in: an activation with its factor settled, a weight, or a parameter to be scaled."""
+        """``value`` as an operation takes it in: an activation's factor is applied, a parameter's update scaled."""
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
         mark = self.mark(value)
         if mark == PARAMETER:
-            return self.scale(value)
-        return value if mark in {0.0, WEIGHT} else self.settle(value)
+            return self.scale_update(value)
+        return value if mark in {0.0, WEIGHT} else self.apply_factor(value)
 
     def operands(self, values: Any) -> Any:
         """:meth:`operand` for every value of a sequence, and of sequences in it."""
@@ -219,19 +221,19 @@ class LFPPass:
         return self.operand(values)
 
     def take_in(self, value: Any) -> Any:
-        """:meth:`operand` for code that is itself seen operation by operation."""
+        """:meth:`operand` for code whose operations are intercepted one by one."""
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
         mark, taken = self.mark(value), self.operand(value)
         return taken if taken is value else self.defer(taken, WEIGHT if mark == PARAMETER else 0.0)
 
-    def scale(self, parameter: Tensor) -> Tensor:
+    def scale_update(self, parameter: Tensor) -> Tensor:
         """``parameter``, whose gradient will be multiplied by its magnitude."""
         if self.acted is not None:
             self.acted(parameter)
-        return scale(parameter, self.minimum_scale)
+        return scale_update(parameter, self.minimum_scale)
 
-    def enter(self, a: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def layer_operands(self, a: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """:meth:`operand` for the input, the weight and the bias of a layer, in one node: the hot path.
 
         Args:
@@ -241,20 +243,20 @@ class LFPPass:
         """
         epsilon, a_mark = 0.0, self.mark(a) if a.requires_grad else WEIGHT
         if a_mark == PARAMETER:
-            a = self.scale(a)
+            a = self.scale_update(a)
         elif a_mark > 0.0 or a_mark == SPIKES:
             epsilon = a_mark
             self.hand_over(a)
-        to_settle = a if epsilon else None
+        deferring = a if epsilon else None
         w_to_scale = self._to_scale(w)
         b_to_scale = None if b is None else self._to_scale(b)
-        if to_settle is None and w_to_scale is None and b_to_scale is None:
+        if deferring is None and w_to_scale is None and b_to_scale is None:
             return a, self.operand(w), self.operand(b)
-        a_settled, w_scaled, b_scaled = enter(to_settle, w_to_scale, b_to_scale, epsilon, self.minimum_scale)
-        if a_settled is not None and not w.requires_grad:  # torch's own node keeps a for the gradient of w
-            self._saved_by_node(a, a_settled)
+        a_taken, w_scaled, b_scaled = layer_operands(deferring, w_to_scale, b_to_scale, epsilon, self.minimum_scale)
+        if a_taken is not None and not w.requires_grad:  # torch's own node keeps a for the gradient of w
+            self._saved_by_node(a, a_taken)
         return (
-            a if a_settled is None else a_settled,
+            a if a_taken is None else a_taken,
             self.operand(w) if w_scaled is None else w_scaled,
             self.operand(b) if b_scaled is None else b_scaled,
         )
@@ -269,8 +271,8 @@ class LFPPass:
     # ----------------------------------------------------------------------------------------------------------------
     # What is overwritten in place.
 
-    def _saved_by_node(self, z: Tensor, settled: Tensor) -> Tensor:
-        """Remember that ``settled``'s node keeps the value of ``z``, which torch's own nodes might not need."""
+    def _saved_by_node(self, z: Tensor, taken: Tensor) -> Tensor:
+        """Remember that ``taken``'s node saves ``z``, which torch's own nodes might not."""
         if not is_compiling():
             base = z._base
             owner = z if base is None else base
@@ -278,11 +280,11 @@ class LFPPass:
             if savers is None:
                 savers = []
                 setattr(owner, _SAVERS, savers)
-            savers.append(ref(settled.grad_fn))
-        return settled
+            savers.append(ref(taken.grad_fn))
+        return taken
 
     def before_overwriting(self, x: Tensor) -> None:
-        """Give the nodes that keep the value of ``x``, or of what it is a view of, a copy of their own."""
+        """Give the nodes that save ``x``, or the base of the view ``x``, a copy of their own."""
         base = None if is_compiling() else x._base
         owner = x if base is None else base
         for saver in getattr(owner, _SAVERS, None) or ():
@@ -291,31 +293,31 @@ class LFPPass:
                 a, *others = node.saved_tensors
                 node.kept = (a.detach().clone(), *others)
 
-    def settle_base(self, x: Tensor) -> None:
-        """If ``x`` is a view of a tensor that lacks its factor, settle that one, in place: ``x`` is to lack another."""
+    def apply_base_factor(self, x: Tensor) -> None:
+        """If ``x`` is a view of a tensor that lacks its factor, apply it in place: ``x`` is about to lack another."""
         base = None if is_compiling() else x._base
         if base is None or not base.requires_grad or base.is_leaf or not self.mark(base) > 0:
             return
         copy = self.defer(base.clone(), self.take(base))
         without_gradients(self.before_overwriting)(base)
-        base.copy_(self.settle(copy))
-        self._settled_bases.append(base)
+        base.copy_(self.apply_factor(copy))
+        self._applied_bases.append(base)
         self.defer(base, 0.0)
 
-    def settle_in_place(self, x: Tensor) -> None:
-        """Settle ``x``, in place: part of it is to be overwritten by what lacks another factor, or none."""
+    def apply_factor_in_place(self, x: Tensor) -> None:
+        """Apply the factor of ``x``, in place: part of it will be overwritten by values that lack another, or none."""
         epsilon = self.take(x)
         if epsilon:
             copy = self.defer(x.clone(), epsilon)
-            self.settle_base(x)
-            x.copy_(self.settle(copy))
+            self.apply_base_factor(x)
+            x.copy_(self.apply_factor(copy))
             self.defer(x, 0.0)
 
     # ----------------------------------------------------------------------------------------------------------------
     # What leaves the model.
 
-    def settle_output(self, z: Tensor) -> Tensor:
-        """Like :meth:`settle` for a tensor that leaves the model, which its user may overwrite in place.
+    def apply_output_factor(self, z: Tensor) -> Tensor:
+        """Like :meth:`apply_factor` for a tensor that leaves the model, which its user may overwrite in place.
 
         A view made inside an autograd node may not be overwritten, and a copy would cost memory; a hook does neither.
         It is set on ``z`` itself, or on a view of it if operations of the model have taken ``z`` in already.
@@ -324,17 +326,17 @@ class LFPPass:
         if not epsilon > 0:
             return z
         if is_compiling():
-            return self.settle(z)
+            return self.apply_factor(z)
         free = self.pending.pop(id(z), None) is not None
         output = z if free else z.view_as(z)
         self.defer(output, 0.0)
         output.register_hook(OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
         return output
 
-    def finish(self) -> None:
-        """Settle what still lacks its factor: it leaves the model by some other way than its output."""
+    def apply_remaining_factors(self) -> None:
+        """Apply the factors that are still lacking: those tensors leave the model in another way than its output."""
         while self.pending:
             _, z = self.pending.popitem()
             if self.mark(z) > 0:
                 self.pending[id(z)] = z
-                self.settle_output(z)
+                self.apply_output_factor(z)

@@ -1,7 +1,7 @@
-"""How relevance flows back through each torch function: the table, then the rules it names.
+"""LRP's table from torch function to rule, and the rules that are in no other file.
 
-A rule is ``rule(run, function, *arguments)``. It computes what ``function(*arguments)`` computes, and puts a node of
-:mod:`altprop.ops.relevance` on the result. Tensors that do not depend on the model's input, weights above all, take
+A rule is ``rule(lrp, function, *arguments)``. It computes what ``function(*arguments)`` computes, and puts a node of
+:mod:`altprop.ops.lrp.nodes` on the result. Tensors that do not depend on the model's input, weights above all, take
 part as constants.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
-from altprop.ops.lrp_activations import MAX_POOLS, activation, dropout, max_pool, normalisation, relu
-from altprop.ops.lrp_common import constant, dependent, depends, homogeneous, in_proportion, mixture, move, ordinary
-from altprop.ops.lrp_in_place import (
+from altprop.ops.lrp.activations import MAX_POOLS, activation, dropout, max_pool, normalisation, relu
+from altprop.ops.lrp.basics import constant, dependent, depends, homogeneous, in_proportion, mixture, move, ordinary
+from altprop.ops.lrp.in_place import (
     RESHAPES_IN_PLACE,
     add_in_place,
     fallback,
@@ -28,8 +28,9 @@ from altprop.ops.lrp_in_place import (
     twin_of,
     with_out,
 )
-from altprop.ops.lrp_layers import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
-from altprop.ops.lrp_products import (
+from altprop.ops.lrp.linear import batch_norm, convolved, group_norm, instance_norm, layer_norm, linear
+from altprop.ops.lrp.pass_ import LRPPass
+from altprop.ops.lrp.products import (
     add,
     added_product,
     attention,
@@ -41,9 +42,9 @@ from altprop.ops.lrp_products import (
     quotient,
     quotient_added,
     softmax,
+    subtract,
 )
-from altprop.ops.lrp_run import Run
-from altprop.ops.lrp_written_out import (
+from altprop.ops.lrp.written_out import (
     cosine_similarity,
     cross_entropy,
     gated_linear_unit,
@@ -54,6 +55,7 @@ from altprop.ops.lrp_written_out import (
     mse_loss,
     product_with_log,
     product_with_log1p,
+    rms_norm,
     smooth_l1_loss,
     softmin,
 )
@@ -75,7 +77,12 @@ def _out_of_place() -> Groups:
         (("addcdiv",), quotient_added),
         (("lerp",), lerp),
         # activations
-        ((*names.ACTIVATIONS, *names.SECOND_OPERAND_ACTIVATIONS, step, sign, "prelu", "log_softmax"), activation),
+        (
+            (*_but(names.ACTIVATIONS, *_REFLECTED), *names.SECOND_OPERAND_ACTIVATIONS, "prelu", "log_softmax"),
+            activation,
+        ),
+        ((step, sign), activation),
+        (_REFLECTED, reflected),
         (("relu", "relu_"), relu),
         (("glu",), gated_linear_unit),
         # values that only move; the winner of a contest takes all
@@ -85,24 +92,26 @@ def _out_of_place() -> Groups:
         (names.DROPOUTS, dropout),
         (("embedding",), embedding),
         # mixtures: in proportion to contributions
-        (_but(names.MIXTURES, "add", "__add__", "__radd__", "index_put", *_ALPHA_DROPOUTS), mixture),
+        (_but(names.MIXTURES, *_SUMS, *_DIFFERENCES, "index_put", *_ALPHA_DROPOUTS), mixture),
         (names.FOURIER, mixture),
-        (("add", "__add__", "__radd__"), add),
+        (_SUMS, add),
+        (_DIFFERENCES, subtract),
         (("index_put",), index_put),
         (_ALPHA_DROPOUTS, alpha_dropout),
         (names.SAMPLERS, sampler),
         (("embedding_bag",), embedding_bag),
         # homogeneous of another degree
         *(((name,), of_degree(degree)) for name, degree in _DEGREES.items()),
-        (_but(names.HOMOGENEOUS, *_DEGREES, *_PRODUCTS, "scatter_reduce", "segment_reduce"), homogeneous),
-        (("scatter_reduce",), scatter_reduce),
+        (_but(names.HOMOGENEOUS, *_DEGREES, *_PRODUCTS, *_REDUCTIONS, "segment_reduce"), homogeneous),
+        (_REDUCTIONS, scatter_reduce),
         (("segment_reduce",), segment_reduce),
         # normalisations
         (("batch_norm",), batch_norm),
         (("layer_norm",), layer_norm),
         (("group_norm",), group_norm),
         (("instance_norm",), instance_norm),
-        (("rms_norm", "normalize", "local_response_norm"), normalisation),
+        (("rms_norm",), rms_norm),
+        (("normalize", "local_response_norm"), normalisation),
         # products and quotients
         (names.ELEMENTWISE_PRODUCTS, elementwise_product),
         ((*names.MATRIX_PRODUCTS, *_PRODUCTS), matrix_product),
@@ -134,6 +143,8 @@ def _out_of_place() -> Groups:
     ]
 
 
+_SUMS = ("add", "__add__", "__radd__")
+_DIFFERENCES = ("sub", "subtract", "__sub__")
 _DEGREES = {
     "var": 2, "cov": 2, "inv": -1, "inverse": -1, "inv_ex": -1, "pinv": -1, "pinverse": -1, "tensorinv": -1,
     "cholesky": 0.5, "cholesky_ex": 0.5, "cholesky_inverse": -2,
@@ -141,6 +152,8 @@ _DEGREES = {
 """Of functions of one tensor."""
 _PRODUCTS = ("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul")
 """Of tensors, each of which has its part."""
+_REFLECTED = ("__rpow__", "__rtruediv__", "__rdiv__")
+_REDUCTIONS = ("scatter_reduce", "index_reduce")
 
 
 def _in_place(table: Mapping[Key, OpRule]) -> Groups:
@@ -184,91 +197,103 @@ _RANDOM = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geom
 def of_degree(degree: float) -> OpRule:
     """The rule of a function of one tensor that is homogeneous of this degree: x·∂z/∂x sums to ``degree`` times z."""
 
-    def homogeneous_of_degree(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if len(dependent((*args, *kwargs.values()))) != 1 or run.gradients:
-            return homogeneous(run, function, *args, **kwargs)
-        return in_proportion(run, function, args, kwargs, parts=[1 / degree])
+    def homogeneous_of_degree(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if len(dependent((*args, *kwargs.values()))) != 1 or lrp.gradients:
+            return homogeneous(lrp, function, *args, **kwargs)
+        return in_proportion(lrp, function, args, kwargs, parts=[1 / degree])
 
+    homogeneous_of_degree.__doc__ = homogeneous.__doc__
     return homogeneous_of_degree
 
 
-def sampler(run: Run, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Values of x between its entries: in proportion to them; the places to look are constants."""
-    if run.gradients or not depends(x):
-        return ordinary(run, function, x, grid, *args, **kwargs)
-    return in_proportion(run, function, (x, grid.detach(), *args), kwargs)
+def reflected(lrp: LRPPass, function: Callable[..., Any], b: Tensor, a: Any) -> Any:
+    """a / b or a ** b, called as a method of b: all to a, as if it were written so; all to b if a is a constant."""
+    if not depends(a):
+        return activation(lrp, function, b, a)
+
+    def straight(a: Tensor, b: Tensor) -> Any:
+        return function(b, a)
+
+    return activation(lrp, straight, a, b)
 
 
-def scatter_reduce(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A sum or mean in proportion; the winner of a contest takes all; a product shares."""
+def sampler(lrp: LRPPass, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Interpolated values of x, in proportion to the entries they are made of; the grid is a constant."""
+    if lrp.gradients or not depends(x):
+        return ordinary(lrp, function, x, grid, *args, **kwargs)
+    return in_proportion(lrp, function, (x, grid.detach(), *args), kwargs)
+
+
+def scatter_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A sum or mean in proportion; a maximum or minimum to its winner; a product in equal parts."""
     reduce = kwargs.get("reduce", args[4] if len(args) > 4 else None)
     rules = {"sum": mixture, "mean": mixture, "amax": move, "amin": move}
-    return rules.get(str(reduce), homogeneous)(run, function, *args, **kwargs)
+    return rules.get(str(reduce), homogeneous)(lrp, function, *args, **kwargs)
 
 
-def segment_reduce(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """As :func:`scatter_reduce`, but for products."""
+def segment_reduce(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A sum or mean in proportion; a maximum or minimum to its winner."""
     reduce = str(args[1] if len(args) > 1 else kwargs.get("reduce"))
     rules = {"sum": mixture, "mean": mixture, "max": move, "min": move}
-    return rules[reduce](run, function, *args, **kwargs) if reduce in rules else NotImplemented
+    return rules[reduce](lrp, function, *args, **kwargs) if reduce in rules else NotImplemented
 
 
 def alpha_dropout(
-    run: Run, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+    lrp: LRPPass, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Any:
-    """In evaluation mode nothing happens; a dropout of the model's own shares in proportion."""
+    """The identity in evaluation mode; dropout that the model forces on hands back in proportion."""
     if not training or not p:
         return a
-    made = mixture(run, function, move(run, torch.clone, a) if inplace else a, p, training)
-    return overwrite(run, Tensor.copy_, a, made) if inplace else made
+    made = mixture(lrp, function, move(lrp, torch.clone, a) if inplace else a, p, training)
+    return overwrite(lrp, Tensor.copy_, a, made) if inplace else made
 
 
-def index_put(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Values that are moved to places, or added to what is there."""
+def index_put(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Values written to, or added at, indexed places: each carries its relevance along."""
     rule = mixture if _accumulates(args, kwargs) else move
-    return rule(run, function, *args, **kwargs)
+    return rule(lrp, function, *args, **kwargs)
 
 
-def index_put_in_place(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """As :func:`index_put`."""
+def index_put_in_place(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Values written to, or added at, indexed places: each carries its relevance along."""
     rule = in_place(mixture) if _accumulates(args, kwargs) else overwrite
-    return rule(run, function, *args, **kwargs)
+    return rule(lrp, function, *args, **kwargs)
 
 
 def _accumulates(args: Any, kwargs: Any) -> bool:
     return bool(kwargs.get("accumulate", len(args) > 3 and args[3]))
 
 
-def detach_in_place(run: Run, function: Callable[..., Any], x: Tensor) -> Tensor:
-    """From here on a constant."""
+def detach_in_place(lrp: LRPPass, function: Callable[..., Any], x: Tensor) -> Tensor:
+    """A constant from here on."""
     return function(x)  # type: ignore[no-any-return]
 
 
-def multi_head_attention(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """``nn.MultiheadAttention`` reaches an interceptor as one call: compute its parts, each by its own rule."""
-    if run.gradients:
-        return ordinary(run, function, *args, **kwargs)
-    with Interceptor(LRP_TABLE, run, unknown=run.unknown, fallback=fallback):
+def multi_head_attention(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """nn.MultiheadAttention: computed step by step, each step by its own rule."""
+    if lrp.gradients:
+        return ordinary(lrp, function, *args, **kwargs)
+    with Interceptor(LRP_TABLE, lrp, unknown=lrp.unknown, fallback=fallback, kind="lrp"):
         return multi_head_attention_parts(*args, **kwargs)
 
 
 def embedding(
-    run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+    lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """The vectors of tokens, at which their relevance arrives."""
+    """A look-up: the relevance of each token arrives at its vector."""
     if depends(weight):
-        return move(run, function, indices, weight, *args, **kwargs)
+        return move(lrp, function, indices, weight, *args, **kwargs)
     return constant(function, indices, weight, *args, **kwargs)
 
 
 def embedding_bag(
-    run: Run, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
+    lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """Sums of vectors: in proportion; half of a product with weights for each to the two."""
+    """Sums of vectors, in proportion; with weights per vector, half to the vectors and half to the weights."""
     inputs = dependent((weight, *args, *kwargs.values()))
-    if not inputs or run.gradients:
-        return ordinary(run, function, indices, weight, *args, **kwargs)
-    return in_proportion(run, function, (indices, weight, *args), kwargs, parts=[1 / len(inputs)] * len(inputs))
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, indices, weight, *args, **kwargs)
+    return in_proportion(lrp, function, (indices, weight, *args), kwargs, parts=[1 / len(inputs)] * len(inputs))
 
 
 def _table() -> dict[Key, OpRule]:

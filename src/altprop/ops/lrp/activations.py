@@ -1,4 +1,4 @@
-"""How relevance flows back through activations and max pools."""
+"""LRP through activations, dropout and max pools."""
 
 # ruff: noqa: A002 - torch's own names of arguments
 
@@ -13,55 +13,55 @@ from torch import Tensor
 
 from altprop._switches import without_gradients
 from altprop.ops import names
-from altprop.ops.lrp_common import (
+from altprop.ops.lrp.basics import (
+    attach_node,
     constant,
     dependent,
     depends,
-    finish,
     in_proportion,
     move,
     ordinary,
     outside_inference,
 )
-from altprop.ops.lrp_run import Run
-from altprop.ops.relevance import AveragePool, Elementwise, Pass, average_pool, connect
-from altprop.ops.relevance_flow import (
-    OTHER,
+from altprop.ops.lrp.facts import (
+    ANYWHERE,
     PROPORTIONAL,
-    Flow,
-    Kept,
     Rectified,
+    SavedTensor,
+    TensorFacts,
     before_overwriting,
     before_rectifying,
-    derived,
-    flow_of,
-    set_flow,
+    facts_from,
+    facts_of,
+    set_facts,
 )
+from altprop.ops.lrp.nodes import AveragePool, Elementwise, Pass, average_pool, connect
+from altprop.ops.lrp.pass_ import LRPPass
 
 
-def activation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+def activation(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
     """a = φ(z): relevance passes unchanged."""
     if not depends(z):
         inputs = dependent((*args, *kwargs.values()))
-        return rescaled(run, function, inputs[0], z, *args, **kwargs) if inputs else _passive(function, z, args, kwargs)
+        return rescaled(lrp, function, inputs[0], z, *args, **kwargs) if inputs else _passive(function, z, args, kwargs)
     if z.is_complex():
         # A map of complex numbers mixes their parts; only the modulus is homogeneous.
-        return in_proportion(run, function, (z, *args), kwargs) if function.__name__ == "abs" else NotImplemented
+        return in_proportion(lrp, function, (z, *args), kwargs) if function.__name__ == "abs" else NotImplemented
     nonnegative = function.__name__.rstrip("_") in _NONNEGATIVE
-    return _activated(run, function, z, args, kwargs, _is_in_place(function, args, kwargs), nonnegative)
+    return _activated(lrp, function, z, args, kwargs, _is_in_place(function, args, kwargs), nonnegative)
 
 
-def rescaled(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """An activation times or divided by something, or the exponent of a constant: it keeps its relevance."""
-    if run.gradients:
-        return ordinary(run, function, *args, **kwargs)
+def rescaled(lrp: LRPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """An activation times or divided by something, or in an exponent: relevance passes unchanged."""
+    if lrp.gradients:
+        return ordinary(lrp, function, *args, **kwargs)
     z = constant(function, *args, **kwargs)
-    call = Pass(x.shape)
+    node = Pass(x.shape)
     if len(args) == 2:
         other = args[1] if args[0] is x else args[0]
         is_tensor = isinstance(other, Tensor)
-        call.scale = int(args[0] is not x), other.detach() if is_tensor else other, not depends(other)
-    return finish(run, function, call, z, [x], derived([x], use=OTHER))
+        node.scaled_by = int(args[0] is not x), other.detach() if is_tensor else other, not depends(other)
+    return attach_node(lrp, function, node, z, [x], facts_from([x], consumer=ANYWHERE))
 
 
 def _passive(function: Callable[..., Any], z: Any, args: Any, kwargs: Any) -> Any:
@@ -70,17 +70,17 @@ def _passive(function: Callable[..., Any], z: Any, args: Any, kwargs: Any) -> An
     return constant(function, z, *args, **kwargs)
 
 
-def relu(run: Run, function: Callable[..., Any], input: Tensor, inplace: bool = False) -> Any:
+def relu(lrp: LRPPass, function: Callable[..., Any], input: Tensor, inplace: bool = False) -> Any:
     """a = z⁺: relevance passes unchanged."""
     args = (inplace,) if inplace else ()
     in_place = inplace or function.__name__.endswith("_")
     if not depends(input):
         return _passive(function, input, args, {})
-    return _activated(run, function, input, args, {}, in_place, True)
+    return _activated(lrp, function, input, args, {}, in_place, True)
 
 
 def _activated(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     z: Tensor,
     args: Any,
@@ -88,32 +88,32 @@ def _activated(
     in_place: bool,
     nonnegative: bool,
 ) -> Any:
-    layer = run.layer(function)
-    rule = run.rule_for(layer, "activation")
+    layer = lrp.layer(function)
+    rule = lrp.rule_for(layer, "activation")
     formula = None if rule is None or rule.passes else rule.relevance
-    if run.gradients and rule is None:
+    if lrp.gradients and rule is None:
         return _overwriting(function, z, args, kwargs, in_place)
     rectifier = layer.function in {"relu", "relu6"}
     loses_sign = rule is None and layer.function.removeprefix("special_") in _LOSES_SIGN
-    kept_z = Kept(z) if formula or loses_sign else None
-    flow = Flow(nonnegative, flow_of(z).beyond_first)
-    flow_of(z).uses.append(Rectified(flow) if rectifier and not formula else OTHER)
+    kept_z = SavedTensor(z) if formula or loses_sign else None
+    facts = TensorFacts(nonnegative, facts_of(z).beyond_first)
+    facts_of(z).consumers.append(Rectified(facts) if rectifier and not formula else ANYWHERE)
     own = None
     if in_place:
         own = before_rectifying(z) if layer.function == "relu" else None
         before_overwriting(z)
     a = without_gradients(function)(z.detach(), *args, **kwargs)
-    call = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
+    node = Pass() if formula is None or kept_z is None else Elementwise(formula, kept_z, repr(rule))
     if a.shape != z.shape:
-        call = Pass(z.shape) if formula is None else call
-    call.before = kept_z if loses_sign else None
-    connected = connect(call, z) if in_place else connect(call, a, z)
+        node = Pass(z.shape) if formula is None else node
+    node.before = kept_z if loses_sign else None
+    connected = connect(node, z) if in_place else connect(node, a, z)
     if own is not None:
         own.was_rectified(connected)
-    set_flow(connected, flow)
-    if isinstance(call, Elementwise):
-        call.set_output(connected)
-    run.add(layer, call)
+    set_facts(connected, facts)
+    if isinstance(node, Elementwise):
+        node.set_output(connected)
+    lrp.add(layer, node)
     return connected
 
 
@@ -127,7 +127,7 @@ def _is_in_place(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
 @lru_cache(maxsize=512)
 def _place_of_inplace(function: Callable[..., Any]) -> int:
     """The place of ``inplace`` among the arguments; 0 if there is none (those of C++ have none)."""
-    if not hasattr(function, "__code__"):
+    if not hasattr(inspect.unwrap(function), "__code__"):
         return 0
     arguments = list(inspect.signature(function).parameters)
     return arguments.index("inplace") if "inplace" in arguments else 0
@@ -137,19 +137,19 @@ def _overwriting(function: Callable[..., Any], z: Tensor, args: Any, kwargs: dic
     """An activation that may work in place, with its ordinary gradient."""
     if in_place:
         before_overwriting(z)
-    beyond = flow_of(z).beyond_first
-    flow_of(z).uses.append(OTHER)
+    beyond = facts_of(z).beyond_first
+    facts_of(z).consumers.append(ANYWHERE)
     a = function(z, *map(outside_inference, args), **kwargs)
-    set_flow(a, Flow(beyond_first=beyond))
+    set_facts(a, TensorFacts(beyond_first=beyond))
     return a
 
 
-def normalisation(run: Run, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
-    """x divided by its size: relevance passes, or goes back in proportion: as the composite says."""
-    rule = run.rule_for(run.layer(function), "normalisation") if depends(z) else None
+def normalisation(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+    """x divided by its size. By the composite, relevance passes unchanged or goes back in proportion."""
+    rule = lrp.rule_for(lrp.layer(function), "normalisation") if depends(z) else None
     if rule is not None and not rule.passes:
-        return in_proportion(run, function, (z, *args), kwargs)
-    return activation(run, function, z, *args, **kwargs)
+        return in_proportion(lrp, function, (z, *args), kwargs)
+    return activation(lrp, function, z, *args, **kwargs)
 
 
 _LOSES_SIGN = {
@@ -163,27 +163,27 @@ _NONNEGATIVE = {"sigmoid", "hardsigmoid", "softplus", "exp", "square", "abs", "r
 
 
 def dropout(
-    run: Run, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    lrp: LRPPass, function: Callable[..., Any], a: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Any:
-    """In evaluation mode nothing happens; what a dropout of the model's own keeps and scales keeps its relevance."""
+    """The identity in evaluation mode; values that a dropout forced on by the model keeps retain their relevance."""
     if not training or not p:
         return a
     args = (p, training, True) if inplace else (p, training)
     if not depends(a):
         return constant(function, a, *args)
-    return _activated(run, function, a, args, {}, inplace or function.__name__.endswith("_"), False)
+    return _activated(lrp, function, a, args, {}, inplace or function.__name__.endswith("_"), False)
 
 
-def max_pool(run: Run, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The winner takes all, or the relevance goes back as through an average pool: as the composite says."""
-    rule = run.rule_for(run.layer(function), "pool") if depends(x) else None
+def max_pool(lrp: LRPPass, function: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """By the composite: the winner takes all, or relevance goes back as through an average pool."""
+    rule = lrp.rule_for(lrp.layer(function), "pool") if depends(x) else None
     if rule is None or not hasattr(rule, "epsilon"):
-        return move(run, function, x, *args, **kwargs)
+        return move(lrp, function, x, *args, **kwargs)
     result = constant(function, x, *args, **kwargs)
     z = result[0] if isinstance(result, tuple) else result
-    call = AveragePool(x, average_pool(function.__name__, *args, **kwargs), rule.epsilon)
-    connected = finish(run, function, call, z, [x], derived([x], use=PROPORTIONAL))
-    flow_of(connected).nonnegative = flow_of(x).nonnegative
+    node = AveragePool(x, average_pool(function.__name__, *args, **kwargs), rule.epsilon)
+    connected = attach_node(lrp, function, node, z, [x], facts_from([x], consumer=PROPORTIONAL))
+    facts_of(connected).nonnegative = facts_of(x).nonnegative
     return (connected, *result[1:]) if isinstance(result, tuple) else connected
 
 

@@ -1,9 +1,9 @@
-"""What is known of a tensor on its way through a network that is being explained, without a look at its values.
+"""Static facts about the tensors of a network that is explained, known without looking at values.
 
 Two facts make LRP's rules cheaper by half: that a tensor has no negative entries (it comes out of a ReLU), and that no
 relevance will come back to it where it is not positive (it goes into a ReLU and nowhere else, and the rules behind hand
 relevance back in proportion to values). The first is known at once; the second is asked for in the backward pass, when
-all that uses the tensor is known. Both hang on the tensor as an attribute, a :class:`Flow`, and on its node in
+all that uses the tensor is known. Both hang on the tensor as an attribute, a :class:`TensorFacts`, and on its node in
 autograd's graph, where they can be found again when the tensor has passed through something that LRP does not see.
 """
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-_FLOW, _KEPT = "_altprop_flow", "_altprop_kept"
+_FACTS, _SAVED = "_altprop_facts", "_altprop_saved"
 
 
-class Use(Protocol):
-    """Something that takes a tensor in, and will hand relevance back to it."""
+class Consumer(Protocol):
+    """An operation that takes a tensor in and will hand relevance back to it."""
 
     def vanishes_at_zero(self) -> bool:
         """Whether no relevance comes back to entries that are zero."""
@@ -31,7 +31,7 @@ class Use(Protocol):
 
 
 class _Fixed:
-    """A use of which all is known."""
+    """A consumer whose behaviour is known from the start."""
 
     def __init__(self, at_zero: bool) -> None:
         self._at_zero = at_zero
@@ -45,41 +45,41 @@ class _Fixed:
 
 PROPORTIONAL = _Fixed(True)
 """Hands relevance back in proportion to the entry's value."""
-OTHER = _Fixed(False)
-"""Hands relevance back as it likes."""
+ANYWHERE = _Fixed(False)
+"""May send relevance to entries that are zero."""
 
 
-class Flow:
-    """What is known of one tensor.
+class TensorFacts:
+    """The facts known about one tensor.
 
     Attributes:
         nonnegative: that it has no negative entries.
         beyond_first: that a layer with weights lies between it and the input.
         producer: the layer that made it, as long as nothing has changed it since.
-        uses: what takes it in.
+        consumers: what takes it in.
     """
 
-    __slots__ = ("beyond_first", "nonnegative", "producer", "uses")
+    __slots__ = ("beyond_first", "consumers", "nonnegative", "producer")
 
     def __init__(self, nonnegative: bool = False, beyond_first: bool = True) -> None:
         self.nonnegative = nonnegative
         self.beyond_first = beyond_first
         self.producer: Any = None
-        self.uses: list[Use] = []
+        self.consumers: list[Consumer] = []
 
     def vanishes_at_zero(self) -> bool:
-        """See :class:`Use`: a tensor that was only moved uses its source as it is used itself."""
-        return all(use.vanishes_at_zero() for use in self.uses)
+        """See :class:`Consumer`: a tensor that was only moved uses its source as it is used itself."""
+        return all(consumer.vanishes_at_zero() for consumer in self.consumers)
 
     def vanishes_below(self) -> bool:
-        """See :class:`Use`."""
-        return all(use.vanishes_below() for use in self.uses)
+        """See :class:`Consumer`."""
+        return all(consumer.vanishes_below() for consumer in self.consumers)
 
 
 class Rectified:
-    """The use that a ReLU makes of its input."""
+    """A ReLU as the consumer of its input."""
 
-    def __init__(self, output: Flow) -> None:
+    def __init__(self, output: TensorFacts) -> None:
         self._output = output
 
     def vanishes_at_zero(self) -> bool:
@@ -91,74 +91,74 @@ class Rectified:
         return self._output.vanishes_at_zero()
 
 
-def flow_of(tensor: Tensor) -> Flow:
-    """What is known of ``tensor``; what it was made from, if it passed through code that LRP does not see."""
-    known: _Known | None = getattr(tensor, _FLOW, None)
+def facts_of(tensor: Tensor) -> TensorFacts:
+    """The facts of ``tensor``, or of its sources if it came out of code that LRP does not see."""
+    known: _Known | None = getattr(tensor, _FACTS, None)
     if known is not None and known[0] is not None and known[1] == tensor._version:
         return known[0]
-    return _recovered(tensor, known) or Flow()
+    return _recovered(tensor, known) or TensorFacts()
 
 
-def set_flow(tensor: Tensor, flow: Flow) -> None:
-    """Let ``flow`` be what is known of ``tensor``, until something is written over it."""
-    setattr(tensor, _FLOW, (flow, tensor._version))
+def set_facts(tensor: Tensor, facts: TensorFacts) -> None:
+    """Attach ``facts`` to ``tensor``, until it is overwritten."""
+    setattr(tensor, _FACTS, (facts, tensor._version))
     node = tensor.grad_fn
     if node is not None:
-        _metadata(node)[_FLOW] = flow
+        _metadata(node)[_FACTS] = facts
 
 
 def is_followed(tensor: Tensor) -> bool:
-    """Whether ``tensor``, which is in the graph and no leaf, was made from what is explained: not from parameters."""
-    known: _Known | None = getattr(tensor, _FLOW, None)
+    """Whether ``tensor``, no leaf of the graph, depends on an explained input and not on parameters alone."""
+    known: _Known | None = getattr(tensor, _FACTS, None)
     if known is not None and (known[0] is not None or known[1] == version_of(tensor)):
         return known[0] is not None
     return _recovered(tensor, known) is not None
 
 
-_Known = tuple[Flow | None, int]
+_Known = tuple[TensorFacts | None, int]
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often it was overwritten; tensors made in inference mode do not know."""
+    """The tensor's version counter; -1 for tensors made in inference mode, which have none."""
     try:
         return tensor._version
     except RuntimeError:
         return -1
 
 
-def _recovered(tensor: Tensor, known: _Known | None) -> Flow | None:
-    """What the graph says of a tensor that code made which LRP does not see; None if no input reaches it."""
+def _recovered(tensor: Tensor, known: _Known | None) -> TensorFacts | None:
+    """The facts of a tensor from unseen code, recovered from the graph; None if it depends on no input."""
     sources = _sources(tensor.grad_fn)
     stale = known[0] if known is not None else None
     if stale is not None and stale not in sources:
         sources.append(stale)
     if not sources:
-        setattr(tensor, _FLOW, (None, version_of(tensor)))
+        setattr(tensor, _FACTS, (None, version_of(tensor)))
         return None
     if stale is None and len(sources) == 1 and _is_unchanged(tensor, sources[0]):
-        flow = sources[0]
+        facts = sources[0]
     else:
-        flow = Flow(beyond_first=any(source.beyond_first for source in sources))
+        facts = TensorFacts(beyond_first=any(source.beyond_first for source in sources))
         for source in sources:
-            source.uses.append(OTHER)
-    set_flow(tensor, flow)
-    return flow
+            source.consumers.append(ANYWHERE)
+    set_facts(tensor, facts)
+    return facts
 
 
-def _sources(node: Node | None) -> list[Flow]:
-    """What is known of the tensors that are nearest on the way back from ``node``."""
-    found: list[Flow] = []
+def _sources(node: Node | None) -> list[TensorFacts]:
+    """The facts of the nearest tensors on the way back from ``node``."""
+    found: list[TensorFacts] = []
     reached, seen = [node], set()
     while reached:
         node = reached.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        flow = _metadata(node).get(_FLOW)
-        if flow is None:
+        facts = _metadata(node).get(_FACTS)
+        if facts is None:
             reached += [before for before, _ in node.next_functions]
-        elif flow not in found:
-            found.append(flow)
+        elif facts not in found:
+            found.append(facts)
     return found
 
 
@@ -167,17 +167,17 @@ def _metadata(node: Node) -> dict[str, Any]:
     return metadata  # type: ignore[no-any-return]
 
 
-def _is_unchanged(tensor: Tensor, flow: Flow) -> bool:
-    """Whether the values are those that a layer returned: what lies between was an identity."""
-    output: Kept | None = getattr(flow.producer, "output", None)
+def _is_unchanged(tensor: Tensor, facts: TensorFacts) -> bool:
+    """Whether the values are still those that a layer returned."""
+    output: SavedTensor | None = getattr(facts.producer, "output", None)
     if output is None or output.tensor.shape != tensor.shape or version_of(output.tensor) != output.version:
         return False
     same = output.tensor.data_ptr() == tensor.data_ptr() and output.tensor.stride() == tensor.stride()
     return same or torch.equal(output.tensor, tensor)
 
 
-class Kept:
-    """A tensor held for the backward pass, whatever is written over it in the meantime."""
+class SavedTensor:
+    """A tensor saved for the backward pass, which survives being overwritten in the meantime."""
 
     __slots__ = ("rectified", "tensor", "version")
 
@@ -188,7 +188,7 @@ class Kept:
         _holders(tensor).append(self)
 
     def was_rectified(self, tensor: Tensor) -> None:
-        """Take note that the negative entries were set to zero, and nothing else changed."""
+        """Note that the negative entries were set to zero, and nothing else changed."""
         self.rectified, self.version = True, version_of(tensor)
         _holders(tensor).append(self)
 
@@ -208,7 +208,7 @@ class Kept:
 
 
 class _Constants(threading.local):
-    """The tensors that do not depend on the input and bear a list of what holds them: it is not to stay on them."""
+    """Constants to which a list of holders was attached, to be removed again."""
 
     def __init__(self) -> None:
         self.marked: list[Tensor] = []
@@ -217,28 +217,28 @@ class _Constants(threading.local):
 _constants = _Constants()
 
 
-def _holders(tensor: Tensor) -> list[Kept]:
-    """What holds the memory of ``tensor`` for the backward pass, be it by this tensor or by another view of it."""
+def _holders(tensor: Tensor) -> list[SavedTensor]:
+    """The saved tensors that share memory with ``tensor``, directly or through another view."""
     root = tensor if tensor._base is None else tensor._base
-    holders: list[Kept] | None = getattr(root, _KEPT, None)
+    holders: list[SavedTensor] | None = getattr(root, _SAVED, None)
     if holders is None:
         holders = []
-        setattr(root, _KEPT, holders)
+        setattr(root, _SAVED, holders)
         if root.is_leaf:
             _constants.marked.append(root)
     return holders
 
 
 def forget_constants() -> None:
-    """Leave nothing on tensors that outlive the forward pass: parameters above all."""
+    """Remove attributes from tensors that outlive the forward pass, such as parameters."""
     while _constants.marked:
         tensor = _constants.marked.pop()
-        if hasattr(tensor, _KEPT):
-            delattr(tensor, _KEPT)
+        if hasattr(tensor, _SAVED):
+            delattr(tensor, _SAVED)
 
 
 def before_overwriting(tensor: Tensor, *, copy: bool = False) -> Tensor | None:
-    """Let all that holds the memory of ``tensor`` for the backward pass keep a copy: it is about to be overwritten.
+    """Copy what the saved tensors need of ``tensor``, which is about to be overwritten.
 
     Args:
         tensor: what is about to be overwritten.
@@ -265,14 +265,14 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def before_rectifying(tensor: Tensor) -> Kept | None:
-    """Like :func:`before_overwriting` for a ReLU in place, which the layer that made ``tensor`` can do with.
+def before_rectifying(tensor: Tensor) -> SavedTensor | None:
+    """:func:`before_overwriting` for an in-place ReLU, which needs no copy for the layer that made ``tensor``.
 
     Returns:
-        What that layer holds, if it does: to be told :meth:`Kept.was_rectified`.
+        What that layer holds, if it does: to be told :meth:`SavedTensor.was_rectified`.
     """
     holders = _holders(tensor)
-    own: Kept | None = getattr(flow_of(tensor).producer, "output", None)
+    own: SavedTensor | None = getattr(facts_of(tensor).producer, "output", None)
     if own in holders and _place(own.tensor) == _place(tensor):
         holders.remove(own)
     else:
@@ -281,17 +281,17 @@ def before_rectifying(tensor: Tensor) -> Kept | None:
     return own
 
 
-def derived(inputs: Iterable[Tensor], *, nonnegative: bool = False, use: Use | None = None) -> Flow:
-    """The flow of a tensor made from ``inputs``, which learn of their use.
+def facts_from(inputs: Iterable[Tensor], *, nonnegative: bool = False, consumer: Consumer | None = None) -> TensorFacts:
+    """The facts of a tensor made from ``inputs``, whose facts take note of the new consumer.
 
     Args:
         inputs: what it is made from.
         nonnegative: that it has no negative entries.
-        use: how the inputs are used; by default as the new tensor is, which was moved from them.
+        consumer: what takes the inputs in; by default the new tensor, to which they were moved.
     """
-    flow = Flow(nonnegative, beyond_first=False)
+    facts = TensorFacts(nonnegative, beyond_first=False)
     for tensor in inputs:
-        source = flow_of(tensor)
-        flow.beyond_first = flow.beyond_first or source.beyond_first
-        source.uses.append(flow if use is None else use)
-    return flow
+        source = facts_of(tensor)
+        facts.beyond_first = facts.beyond_first or source.beyond_first
+        source.consumers.append(facts if consumer is None else consumer)
+    return facts

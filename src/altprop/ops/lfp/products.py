@@ -1,4 +1,4 @@
-"""LFP's rules for products, in the wide sense: the credit of the result is shared among its factors.
+"""LFP's rules for products in a wide sense: the factors share the credit of the result.
 
 A factor that does not depend on the input is a weight: it takes no part of the credit. What holds for a product of two
 holds for a function that is homogeneous of degree k, so that x·∂z/∂x sums to k·z: its gradient is divided by k.
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from altprop.ops import names
-from altprop.ops.credit import half_to, share, share_by
-from altprop.ops.lfp_basics import activation, mixture, move, secant_of
-from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp.basics import activation, mixture, move, secant_of
+from altprop.ops.lfp.credit import half_to, scale_gradient, scale_gradient_by
+from altprop.ops.lfp.pass_ import LFPPass
 from altprop.ops.names import OpRule
 
 _NUMBERS = {int, float}
@@ -33,17 +33,17 @@ def _activations(lfp: LFPPass, values: Any) -> int:
 
 
 def _shared(lfp: LFPPass, value: Any, part: float) -> Any:
-    """:meth:`LFPPass.operand`, of which an activation takes only ``part`` of the credit."""
+    """:meth:`LFPPass.operand`, with only ``part`` of the credit for an activation."""
     if type(value) in {list, tuple}:
         return type(value)(_shared(lfp, item, part) for item in value)
     if part == 1.0 or not isinstance(value, Tensor) or not lfp.is_activation(value):
         return lfp.operand(value)
-    return share(lfp.settle(value), part)
+    return scale_gradient(lfp.apply_factor(value), part)
 
 
 def _times_number(lfp: LFPPass, function: Callable[..., Any], a: Tensor, b: Any, factor: float) -> Any:
     """A number as a factor: the deferred ε is scaled as the values are."""
-    a = lfp.settle_spikes(a)
+    a = lfp.apply_spike_factor(a)
     epsilon = lfp.take(a) * factor
     return lfp.defer(function(a, b), epsilon)
 
@@ -57,7 +57,7 @@ def elementwise_product(lfp: LFPPass, function: Callable[..., Any], a: Any, b: A
 
 
 def quotient(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
-    """a / b: half of the *reward* to each; the divisor's gradient points the other way, hence the sign."""
+    """a / b: half of the reward to each; the divisor's gradient points the other way, hence the sign."""
     if kwargs.get("rounding_mode"):
         exact = lfp.defer(quotient(lfp, torch.div, a, b), 0.0)
         plain = [value.detach() if isinstance(value, Tensor) else value for value in (a, b)]
@@ -67,7 +67,7 @@ def quotient(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, **kwarg
     if not lfp.is_activation(b):
         return function(lfp.operand(a), lfp.operand(b), **kwargs)
     part = 0.5 if lfp.is_activation(a) else 1.0
-    return function(_shared(lfp, a, part), share(lfp.settle(b), -part), **kwargs)
+    return function(_shared(lfp, a, part), scale_gradient(lfp.apply_factor(b), -part), **kwargs)
 
 
 def power(lfp: LFPPass, function: Callable[..., Any], base: Any, exponent: Any) -> Any:
@@ -107,7 +107,7 @@ def matrix_product(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwa
     return lfp.defer(function(*shared, *lfp.operands(args[len(factors) :]), **kwargs), lfp.epsilon)
 
 
-# What follows is a bias.
+# Operands after these are biases.
 _FACTORS = dict.fromkeys((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS), 2) | {"bilinear": 3}
 
 
@@ -119,12 +119,12 @@ def embedding_bag(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwar
 
 
 def added_product(lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
-    """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); two activations share by halves."""
+    """b + a w: a weighted sum if w is a weight (Hugging Face's Conv1D); of two activations each gets half."""
     name = function.__name__.rstrip("_")
     if not lfp.is_activation(a) or not lfp.is_activation(w):
         sign = -1.0 if name == "addcdiv" and lfp.is_activation(w) else 1.0
         if sign > 0 and isinstance(b, Tensor) and name == "addmm" and lfp.is_activation(a):
-            a, w, b = lfp.enter(a, w, b)
+            a, w, b = lfp.layer_operands(a, w, b)
             return lfp.defer(function(b, a, w, *args, **kwargs), lfp.epsilon)
         taken = (lfp.operand(b), _shared(lfp, a, sign), _shared(lfp, w, sign))
     else:
@@ -138,7 +138,7 @@ def interpolation(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, we
         return mixture(lfp, function, a, b, weight)
     a, b, weight = lfp.operands((a, b, weight))
     z = function(a, b, weight)
-    return lfp.defer(half_to(z, a) if a.requires_grad else share(z, 0.5), lfp.epsilon)
+    return lfp.defer(half_to(z, a) if a.requires_grad else scale_gradient(z, 0.5), lfp.epsilon)
 
 
 def _of_degree(part: float, doc: str, name: str) -> OpRule:
@@ -153,7 +153,7 @@ def _of_degree(part: float, doc: str, name: str) -> OpRule:
 square_form = _of_degree(
     0.5, "A sum of products of the input with itself: each factor has half of the credit.", "square_form"
 )
-inverse = _of_degree(-1.0, "A⁻¹ and its kin, of degree −1: the gradient points against the reward.", "inverse")
+inverse = _of_degree(-1.0, "Functions of degree −1, such as A⁻¹: the gradient points against the reward.", "inverse")
 
 
 def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -164,12 +164,19 @@ def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs
     return _in_proportion(lfp, function, args, _places(lfp, args))
 
 
+def reduction(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """``scatter_reduce`` and its like: a sum or mean mixes, the winner of a contest takes all, a product shares."""
+    how = next(value for value in (*args, *kwargs.values()) if isinstance(value, str))
+    rule = {"sum": mixture, "mean": mixture, "prod": homogeneous}.get(how, move)
+    return rule(lfp, function, *args, **kwargs)
+
+
 def matrix_quotient(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A⁻¹B: half of the *reward* to each, in proportion to x·∂z/∂x, as in :func:`quotient`."""
+    """A⁻¹B: half of the reward to each, in proportion to x·∂z/∂x."""
     if torch.compiler.is_compiling():
         return NotImplemented
     function, args = _by_place(function, args, kwargs)
-    # Each operand by itself, the others constant; the values are there once.
+    # One contribution per operand, with the others constant; the forward values are computed once.
     halves = [_in_proportion(lfp, function, args, [place]) for place in _places(lfp, args)]
     if any(half is NotImplemented for half in halves):
         return NotImplemented
@@ -184,7 +191,7 @@ def _joined(shares: Any) -> Tensor:
     if not live:
         return shares[0]  # type: ignore[no-any-return]
     counts = torch.stack([z.grad_fn.contributed for z in live]).sum(0).clamp_min(1)
-    first, *others = (share_by(z, 1.0 / counts) for z in live)
+    first, *others = (scale_gradient_by(z, 1.0 / counts) for z in live)
     for other in others:
         first = first + (other - other.detach())
     return first
@@ -193,7 +200,7 @@ def _joined(shares: Any) -> Tensor:
 def _by_place(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """A function of the same arguments, all by place."""
+    """``function`` with all its arguments positional."""
     names_of, count = list(kwargs), len(args)
     if not kwargs:
         return function, args
@@ -208,7 +215,7 @@ def _places(lfp: LFPPass, args: tuple[Any, ...]) -> list[int]:
 
 
 def _in_proportion(lfp: LFPPass, function: Callable[..., Any], args: tuple[Any, ...], places: list[int]) -> Any:
-    """The reward to the operands in these places, in proportion to x·∂z/∂x; other activations are constant."""
+    """The reward to the operands at these positions, in proportion to x·∂z/∂x; other activations are constants."""
     sums = _contributions(function, args, places)
     if sums is None:
         return NotImplemented
@@ -263,7 +270,7 @@ def _scaled(z: Any, total: Tensor | None) -> Any:
     if total is None or not z.requires_grad:
         return z
     known = (total.abs() > 1e-10 * z.detach().abs()) & total.isfinite()  # what is less is rounding
-    scaled = share_by(z, torch.where(known, z.detach() / torch.where(known, total, 1), 1))
+    scaled = scale_gradient_by(z, torch.where(known, z.detach() / torch.where(known, total, 1), 1))
     scaled.grad_fn.contributed = known  # type: ignore[union-attr]
     return scaled
 

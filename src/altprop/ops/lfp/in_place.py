@@ -1,4 +1,4 @@
-"""LFP's rules for operations in place: each gives the updates of its out-of-place twin."""
+"""LFP's rules for in-place operations: each gives the updates of its out-of-place twin."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from altprop.ops.credit import SPIKES
-from altprop.ops.lfp_basics import activation, hand_over, marks_of, move
-from altprop.ops.lfp_pass import LFPPass
+from altprop.ops.lfp.basics import activation, hand_over, marks_of, move
+from altprop.ops.lfp.credit import SPIKES
+from altprop.ops.lfp.pass_ import LFPPass
 from altprop.ops.names import OpRule
 
 _OPERATORS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div", "__idiv__": "div",
@@ -20,13 +20,13 @@ _OPERATORS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itrued
 
 
 def with_in_place_twins(rules: Mapping[str | Callable[..., Any], OpRule]) -> dict[str | Callable[..., Any], OpRule]:
-    """The table with a rule for every method in place, and every such operator, of whose twin it has one.
+    """The table, extended by every in-place method and operator whose out-of-place twin has a rule.
 
     Args:
         rules: from names of torch's functions to rules.
 
     Returns:
-        The same and more.
+        The extended table.
     """
     table = dict(rules)
     for name, rule in rules.items():
@@ -66,7 +66,7 @@ def _by_flag(name: str, rule: OpRule) -> OpRule:
 
 
 def in_place(twin: str, rule: OpRule) -> OpRule:
-    """The rule for ``x.twin_(…)``, which is that for ``x.twin(…)``, of a copy of x, written into x.
+    """The rule for ``x.twin_(…)``: that for ``x.twin(…)`` on a copy of x, written back into x.
 
     Where the rule needs no copy, it works on x itself.
     """
@@ -75,14 +75,14 @@ def in_place(twin: str, rule: OpRule) -> OpRule:
     def in_place_rule(lfp: LFPPass, original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
         lfp.before_overwriting(x)
         if _needs_no_copy(lfp, rule, x, args):
-            lfp.settle_base(x)
+            lfp.apply_base_factor(x)
             return rule(lfp, original, x, *args, **kwargs)
         copy = lfp.defer(x.clone(), lfp.take(x)) if lfp.is_activation(x) else x.clone()
         result = rule(lfp, function, copy, *args, **kwargs)
         if result is NotImplemented:
             return result
         lfp.complete(result)
-        lfp.settle_base(x)
+        lfp.apply_base_factor(x)
         mark = lfp.mark(result) if result.requires_grad else 0.0
         lfp.take(result)
         return lfp.defer(x.copy_(result), mark)
@@ -120,7 +120,7 @@ def _is_part(target: Tensor) -> bool:
 
 
 def overwrite(lfp: LFPPass, function: Callable[..., Any], target: Any, *args: Any, **kwargs: Any) -> Any:
-    """Values written into ``target`` carry the factor that they lack along, if ``target`` lacks the same."""
+    """Written values keep their credit, and a deferred factor if the tensor they are written into lacks the same."""
     lfp.before_overwriting(target)
     marks = marks_of(lfp, kwargs.values(), marks_of(lfp, args, set()))
     mark = lfp.mark(target) if target.requires_grad else None
@@ -134,7 +134,7 @@ def overwrite(lfp: LFPPass, function: Callable[..., Any], target: Any, *args: An
         return result
     values = lfp.operands(args), {key: lfp.operands(value) for key, value in kwargs.items()}
     if mark is not None and mark >= SPIKES:
-        lfp.settle_in_place(target)
+        lfp.apply_factor_in_place(target)
     result = function(target, *values[0], **values[1])
     lfp.defer(target, 0.0)
     return result

@@ -1,4 +1,4 @@
-"""How relevance flows back through sums and products of activations, and through attention."""
+"""LRP through sums and products of activations, and through attention."""
 
 # ruff: noqa: A002 - torch's own names of arguments
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from altprop.ops.linear_maps import Bilinear, Columns, LinearMap, Matrix, Rows
-from altprop.ops.lrp_activations import rescaled
-from altprop.ops.lrp_common import (
+from altprop.ops.lrp.activations import rescaled
+from altprop.ops.lrp.basics import (
+    attach_node,
     constant,
     dependent,
     depends,
-    finish,
     homogeneous,
     in_proportion,
     mixture,
@@ -25,111 +25,119 @@ from altprop.ops.lrp_common import (
     ordinary,
     weighted_sum,
 )
-from altprop.ops.lrp_run import Run
+from altprop.ops.lrp.facts import ANYWHERE, PROPORTIONAL, SavedTensor, facts_from, facts_of, set_facts
+from altprop.ops.lrp.layer import Layer
+from altprop.ops.lrp.nodes import Elementwise, Halves, Pass, RelevanceNode, Softmax, Sum, connect
+from altprop.ops.lrp.pass_ import LRPPass
 from altprop.ops.names import OpRule
-from altprop.ops.relevance import Call, Elementwise, Halves, Pass, Softmax, Sum, connect
-from altprop.ops.relevance_flow import OTHER, PROPORTIONAL, Kept, derived, flow_of, set_flow
-from altprop.ops.weighted_sums import Layer
 
 
-def add(run: Run, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """z = a + b: a :func:`mixture`, in fewer steps because residual networks are made of it."""
+def add(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """z = a + b: in proportion to each operand's contribution, R_a = a R / (z + ε·sign z)."""
     inputs = dependent((a, b))
     if len(inputs) == 1 and is_number(b, 0.0) and depends(a):
-        return move(run, torch.clone, a)
+        return move(lrp, torch.clone, a)
     simple = all(isinstance(term, Tensor) and term.is_floating_point() for term in (a, b)) and not args and not kwargs
-    if not inputs or not simple or run.gradients:
-        return mixture(run, function, a, b, *args, **kwargs)
-    return _sum_of(run, function, a, b, constant(function, a, b))
+    if not inputs or not simple or lrp.gradients:
+        return mixture(lrp, function, a, b, *args, **kwargs)
+    return _sum_of(lrp, function, a, b, constant(function, a, b))
 
 
-def _sum_of(run: Run, function: Callable[..., Any], a: Tensor, b: Tensor, z: Tensor) -> Tensor:
-    """z = a + b, with its way back."""
+def subtract(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """z = a − b: a :func:`mixture`; a itself if b is the number 0."""
+    if depends(a) and is_number(b, 0.0):
+        return move(lrp, torch.clone, a)
+    return mixture(lrp, function, a, b, *args, **kwargs)
+
+
+def _sum_of(lrp: LRPPass, function: Callable[..., Any], a: Tensor, b: Tensor, z: Tensor) -> Tensor:
+    """z = a + b with a :class:`Sum` node on it."""
     inputs = dependent((a, b))
-    call = Sum([(depends(term), Kept(term)) for term in (a, b)], sum_epsilon(run, function))
-    nonnegative = all(depends(term) and flow_of(term).nonnegative for term in (a, b))
-    flow = derived(inputs, use=PROPORTIONAL, nonnegative=nonnegative)
-    connected = finish(run, function, call, z, inputs, flow)
-    call.set_output(connected)
+    node = Sum([(depends(term), SavedTensor(term)) for term in (a, b)], sum_epsilon(lrp, function))
+    nonnegative = all(depends(term) and facts_of(term).nonnegative for term in (a, b))
+    facts = facts_from(inputs, consumer=PROPORTIONAL, nonnegative=nonnegative)
+    connected = attach_node(lrp, function, node, z, inputs, facts)
+    node.set_output(connected)
     return connected
 
 
-def sum_epsilon(run: Run, function: Callable[..., Any]) -> float:
+def sum_epsilon(lrp: LRPPass, function: Callable[..., Any]) -> float:
     """The stabiliser of a sum: the composite's, if it has a rule for it."""
-    rule = run.rule_for(run.layer(function), "sum")
-    return run.epsilon if rule is None else float(rule.epsilon)
+    rule = lrp.rule_for(lrp.layer(function), "sum")
+    return lrp.epsilon if rule is None else float(rule.epsilon)
 
 
 def is_number(value: Any, number: float) -> bool:
-    """Whether ``value`` is that number, and no tensor."""
+    """Whether ``value`` is a plain number equal to ``number``."""
     return isinstance(value, int | float) and value == number
 
 
-def elementwise_product(run: Run, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
+def elementwise_product(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
     """a · b: half of the relevance to each of two activations; all of it to one activation times a constant."""
     inputs = dependent((a, b))
-    if not inputs or run.gradients:
-        return ordinary(run, function, a, b, **kwargs)
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, a, b, **kwargs)
     if any(isinstance(factor, Tensor | complex) and _is_complex(factor) for factor in (a, b)):
-        return in_proportion(run, function, (a, b), kwargs, parts=[1.0 / len(inputs)] * len(inputs))
+        return in_proportion(lrp, function, (a, b), kwargs, parts=[1.0 / len(inputs)] * len(inputs))
     if len(inputs) == 1 and is_number(b, 1.0):
-        return move(run, torch.clone, inputs[0])
+        return move(lrp, torch.clone, inputs[0])
     if len(inputs) == 1 or a is b:
-        return rescaled(run, function, inputs[0], a, b, **kwargs)
+        return rescaled(lrp, function, inputs[0], a, b, **kwargs)
     z = constant(function, a, b, **kwargs)
-    call = Halves([a.shape, b.shape])
-    return finish(run, function, call, z, inputs, derived(inputs, use=OTHER))
+    node = Halves([a.shape, b.shape])
+    return attach_node(lrp, function, node, z, inputs, facts_from(inputs, consumer=ANYWHERE))
 
 
 def _is_complex(factor: Tensor | complex) -> bool:
     return factor.is_complex() if isinstance(factor, Tensor) else isinstance(factor, complex)
 
 
-def quotient(run: Run, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
+def quotient(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
     """a / b: all to a, the divisor is taken as a constant; all to b if a is one."""
     inputs = dependent((a, b))
-    if not inputs or run.gradients:
-        return ordinary(run, function, a, b, **kwargs)
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, a, b, **kwargs)
     if any(isinstance(term, Tensor | complex) and _is_complex(term) for term in (a, b)):
         b = b.detach() if depends(a) and isinstance(b, Tensor) else b
-        return in_proportion(run, function, (a, b), kwargs) if depends(a) else NotImplemented
+        return in_proportion(lrp, function, (a, b), kwargs) if depends(a) else NotImplemented
     if is_number(b, 1.0) and not kwargs:
-        return move(run, torch.clone, a)
-    return rescaled(run, function, inputs[0], a, b, **kwargs)
+        return move(lrp, torch.clone, a)
+    return rescaled(lrp, function, inputs[0], a, b, **kwargs)
 
 
 def matrix_quotient(place: int) -> OpRule:
     """The rule of A⁻¹ B, where B is the operand at ``place``: all to B, A is taken as a constant; to A if B is one."""
 
-    def matrix_quotient_rule(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def matrix_quotient_rule(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A⁻¹ B: all to B, with A as a constant; all to A if B is a constant."""
         if len(args) > place and depends(args[place]):
             args = tuple(a if i == place else a.detach() if isinstance(a, Tensor) else a for i, a in enumerate(args))
-        return homogeneous(run, function, *args, **kwargs)
+        return homogeneous(lrp, function, *args, **kwargs)
 
     return matrix_quotient_rule
 
 
-def matrix_product(run: Run, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def matrix_product(lrp: LRPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A B: half of the relevance to each of two activations, in proportion (AttnLRP, eq. 15); x W is a linear layer."""
     inputs = dependent((*args, *kwargs.values()))
     if not inputs:
         return constant(function, *args, **kwargs)
     if len(inputs) == 1 and function.__name__ in _PRODUCTS and not kwargs:
         a, b = (args[1], args[0]) if function.__name__ == "__rmatmul__" else args
-        product = _layer_product(run, function, a, b, None, function, args, {})
+        product = _layer_product(lrp, function, a, b, None, function, args, {})
         if product is not None:
             return product
     if len(inputs) == 1 and function.__name__ in {"einsum", "tensordot", "inner"}:
-        product = _bilinear_layer(run, function, inputs[0], args, kwargs)
+        product = _bilinear_layer(lrp, function, inputs[0], args, kwargs)
         if product is not None:
             return product
-    if run.gradients:
-        return ordinary(run, function, *args, **kwargs)
-    return in_proportion(run, function, args, kwargs, parts=[1.0 / len(inputs)] * len(inputs))
+    if lrp.gradients:
+        return ordinary(lrp, function, *args, **kwargs)
+    return in_proportion(lrp, function, args, kwargs, parts=[1.0 / len(inputs)] * len(inputs))
 
 
 def _bilinear_layer(
-    run: Run, function: Callable[..., Any], x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    lrp: LRPPass, function: Callable[..., Any], x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """A product of x and one weight as a linear layer; None if it is none."""
     flat, structure = tree_flatten(args)
@@ -143,37 +151,37 @@ def _bilinear_layer(
         made: Tensor = function(*tree_unflatten(filled, structure), **kwargs)
         return made
 
-    layer = run.layer(function)
+    layer = lrp.layer(function)
     layer.kind = nn.Linear
     operands = (x, flat[weights[0]], None)
-    return weighted_sum(run, layer, Bilinear(product, x.shape), operands, function, *args, **kwargs)
+    return weighted_sum(lrp, layer, Bilinear(product, x.shape), operands, function, *args, **kwargs)
 
 
 _PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv"}
 
 
 def _layer_product(
-    run: Run, called: Callable[..., Any], a: Tensor, b: Tensor, bias: Tensor | None, function: Callable[..., Any],
+    lrp: LRPPass, called: Callable[..., Any], a: Tensor, b: Tensor, bias: Tensor | None, function: Callable[..., Any],
     args: tuple[Any, ...], kwargs: dict[str, Any],
 ) -> Any:  # fmt: skip
     """a b + bias, the value of ``function``, as a linear layer, if one of the two is a weight; None if none is."""
     x, weight, on_the_left = (a, b, False) if depends(a) else (b, a, True)
     if weight.dim() < 2 or not is_weight(weight):
         return None
-    layer = run.layer(called)
+    layer = lrp.layer(called)
     layer.kind = nn.Linear
     if x.dim() == 1:
-        rows = move(run, torch.unsqueeze, x, 0)
+        rows = move(lrp, torch.unsqueeze, x, 0)
         linear_map: LinearMap = Matrix() if on_the_left else Columns()
 
         def one_row(*args: Any, **kwargs: Any) -> Tensor:
             made: Tensor = function(*args, **kwargs)
             return made.unsqueeze(0)
 
-        one = weighted_sum(run, layer, linear_map, (rows, weight, bias), one_row, *args, **kwargs)
-        return move(run, torch.squeeze, one, 0)
+        one = weighted_sum(lrp, layer, linear_map, (rows, weight, bias), one_row, *args, **kwargs)
+        return move(lrp, torch.squeeze, one, 0)
     linear_map = Rows() if on_the_left else Columns()
-    return weighted_sum(run, layer, linear_map, (x, weight, bias), function, *args, **kwargs)
+    return weighted_sum(lrp, layer, linear_map, (x, weight, bias), function, *args, **kwargs)
 
 
 def is_weight(factor: Tensor) -> bool:
@@ -187,21 +195,21 @@ _ATTENTION = "_altprop_attention"
 """Marks attention weights that are taken as constants, with what they are of: they are no weights of a layer."""
 
 
-def followed(run: Run, output: Tensor, model: nn.Module) -> Tensor:
-    """A model's output; with its way back, if it is a softmax that was taken for constant attention weights."""
+def followed(lrp: LRPPass, output: Tensor, model: nn.Module) -> Tensor:
+    """The model's output, reconnected if it is a softmax that was treated as constant attention weights."""
     scores, z = getattr(output, _ATTENTION, (None, None))
     if scores is None or output.requires_grad:
         return output
-    call = Pass()
-    call.before = z
-    connected = connect(call, output.clone(), scores)
-    set_flow(connected, derived([scores], use=OTHER))
-    run.add(Layer("", model, "softmax", nn.Softmax), call)
+    node = Pass()
+    node.before = z
+    connected = connect(node, output.clone(), scores)
+    set_facts(connected, facts_from([scores], consumer=ANYWHERE))
+    lrp.add(Layer("", model, "softmax", nn.Softmax), node)
     return connected
 
 
 def added_product(
-    run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1
+    lrp: LRPPass, function: Callable[..., Any], a: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1
 ) -> Any:
     """β a + α x y: a linear layer where one factor is a weight, else a sum of a and a product."""
     inputs, factors = dependent((a, x, y)), dependent((x, y))
@@ -209,96 +217,98 @@ def added_product(
     if not inputs:
         return constant(function, a, x, y, **scales)
     if len(factors) == 1 and function.__name__.rstrip("_") in {"addmm", "addmv", "baddbmm"}:
-        layer = _added_layer(run, function, a, x, y, beta, alpha)
+        layer = _added_layer(lrp, function, a, x, y, beta, alpha)
         if layer is not None:
             return layer
-    if run.gradients:
-        return ordinary(run, function, a, x, y, **scales)
+    if lrp.gradients:
+        return ordinary(lrp, function, a, x, y, **scales)
     parts = [1.0] * (len(inputs) - len(factors)) + [1.0 / max(len(factors), 1)] * len(factors)
-    return in_proportion(run, function, (a, x, y), scales, parts)
+    return in_proportion(lrp, function, (a, x, y), scales, parts)
 
 
 def _added_layer(
-    run: Run, function: Callable[..., Any], a: Tensor, x: Tensor, y: Tensor, beta: float, alpha: float
+    lrp: LRPPass, function: Callable[..., Any], a: Tensor, x: Tensor, y: Tensor, beta: float, alpha: float
 ) -> Any:
     if depends(a):
         # A sum of two: the product's part of it goes through the layer.
-        layer = None if run.gradients else _layer_product(run, function, x, y, None, torch.matmul, (x, y), {})
+        layer = None if lrp.gradients else _layer_product(lrp, function, x, y, None, torch.matmul, (x, y), {})
         if layer is None:
             return None
-        terms = [rescaled(run, torch.mul, t, t, s) if s != 1 else t for t, s in ((a, beta), (layer, alpha))]
+        terms = [rescaled(lrp, torch.mul, t, t, s) if s != 1 else t for t, s in ((a, beta), (layer, alpha))]
         z = constant(function, a, x, y, beta=beta, alpha=alpha)
-        return _sum_of(run, function, terms[0], terms[1], z)
+        return _sum_of(lrp, function, terms[0], terms[1], z)
     original = (a, x, y)
     bias = None if not beta else a if beta == 1 else constant(torch.mul, a, beta)
     if alpha != 1:
         scaled = constant(torch.mul, y if depends(x) else x, alpha)
         x, y = (x, scaled) if depends(x) else (scaled, y)
     scales = {"beta": beta, "alpha": alpha}
-    return _layer_product(run, function, x, y, bias, function, original, scales)
+    return _layer_product(lrp, function, x, y, bias, function, original, scales)
 
 
 def product_with_bias(
-    run: Run, function: Callable[..., Any], x: Any, weight: Any, bias: Any, *args: Any, **kwargs: Any
+    lrp: LRPPass, function: Callable[..., Any], x: Any, weight: Any, bias: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """x W + b where W or b depends on the input: half of the product's part to each of two activations."""
     inputs, factors = dependent((x, weight, bias)), dependent((x, weight))
-    if not inputs or run.gradients:
-        return ordinary(run, function, x, weight, bias, *args, **kwargs)
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, x, weight, bias, *args, **kwargs)
     parts = [1.0 / max(len(factors), 1)] * len(factors) + [1.0] * (len(inputs) - len(factors))
-    return in_proportion(run, function, (x, weight, bias, *args), kwargs, parts)
+    return in_proportion(lrp, function, (x, weight, bias, *args), kwargs, parts)
 
 
-def product_added(run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
+def product_added(lrp: LRPPass, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
     """a + v x y, entry by entry, or an outer product: a sum, and half of the product's part to each factor."""
     inputs, factors = dependent((a, x, y)), dependent((x, y))
-    if not inputs or run.gradients:
-        return ordinary(run, function, a, x, y, **scales)
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, a, x, y, **scales)
     parts = [1.0] * (len(inputs) - len(factors)) + [1.0 / max(len(factors), 1)] * len(factors)
-    return in_proportion(run, function, (a, x, y), scales, parts)
+    return in_proportion(lrp, function, (a, x, y), scales, parts)
 
 
-def quotient_added(run: Run, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
+def quotient_added(lrp: LRPPass, function: Callable[..., Any], a: Any, x: Any, y: Any, **scales: Any) -> Any:
     """a + v x / y: a sum, of which the quotient's part goes to x; to y if x is constant."""
-    if not dependent((a, x, y)) or run.gradients:
-        return ordinary(run, function, a, x, y, **scales)
+    if not dependent((a, x, y)) or lrp.gradients:
+        return ordinary(lrp, function, a, x, y, **scales)
     if depends(x):
-        return in_proportion(run, function, (a, x, y.detach()), scales)
+        return in_proportion(lrp, function, (a, x, y.detach()), scales)
     # y ∂z/∂y is minus the quotient.
-    return in_proportion(run, function, (a, x, y), scales, parts=[*[1.0] * depends(a), *[-1.0] * depends(y)])
+    return in_proportion(lrp, function, (a, x, y), scales, parts=[*[1.0] * depends(a), *[-1.0] * depends(y)])
 
 
-def bilinear(run: Run, function: Callable[..., Any], x: Any, y: Any, weight: Any, bias: Any = None) -> Any:
+def bilinear(lrp: LRPPass, function: Callable[..., Any], x: Any, y: Any, weight: Any, bias: Any = None) -> Any:
     """Σ x_i W_ij y_j + b: the sum in proportion, the product's part in equal parts to the factors."""
     inputs, factors = dependent((x, y, weight, bias)), dependent((x, y, weight))
-    if not inputs or run.gradients:
-        return ordinary(run, function, x, y, weight, bias)
+    if not inputs or lrp.gradients:
+        return ordinary(lrp, function, x, y, weight, bias)
     parts = [1.0 / max(len(factors), 1)] * len(factors) + [1.0] * (len(inputs) - len(factors))
-    return in_proportion(run, function, (x, y, weight, bias), {}, parts)
+    return in_proportion(lrp, function, (x, y, weight, bias), {}, parts)
 
 
-def softmax(run: Run, function: Callable[..., Any], input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
+def softmax(
+    lrp: LRPPass, function: Callable[..., Any], input: Tensor, dim: Any = None, *args: Any, **kwargs: Any
+) -> Any:
     """A softmax a hands back R_x = x (R − a Σ R) (AttnLRP, eq. 13); in CP-LRP it is a constant."""
-    rule = run.rule_for(run.layer(function), "softmax") if depends(input) else None
-    if not depends(input) or (run.gradients and rule is None):
-        return ordinary(run, function, input, dim, *args, **kwargs)
+    rule = lrp.rule_for(lrp.layer(function), "softmax") if depends(input) else None
+    if not depends(input) or (lrp.gradients and rule is None):
+        return ordinary(lrp, function, input, dim, *args, **kwargs)
     a = constant(function, input, dim, *args, **kwargs)
-    if run.constant_attention and rule is None:
-        setattr(a, _ATTENTION, (input, Kept(input)))
+    if lrp.constant_attention and rule is None:
+        setattr(a, _ATTENTION, (input, SavedTensor(input)))
         return a
     # Without a dim torch takes the first for outputs of 0, 1 and 3 dimensions, else the second.
-    call: Call = Softmax(Kept(input), dim if dim is not None else int(input.dim() not in {0, 1, 3}))
+    node: RelevanceNode = Softmax(SavedTensor(input), dim if dim is not None else int(input.dim() not in {0, 1, 3}))
     if rule is not None:
-        call = Pass() if rule.passes else Elementwise(rule.relevance, Kept(input), repr(rule))
-    connected = finish(run, function, call, a, [input], derived([input], use=OTHER, nonnegative=True))
-    if isinstance(call, Softmax | Elementwise):
-        call.set_output(connected)
-    call.before = Kept(input) if isinstance(call, Softmax) else None
+        node = Pass() if rule.passes else Elementwise(rule.relevance, SavedTensor(input), repr(rule))
+    connected = attach_node(lrp, function, node, a, [input], facts_from([input], consumer=ANYWHERE, nonnegative=True))
+    if isinstance(node, Softmax | Elementwise):
+        node.set_output(connected)
+    node.before = SavedTensor(input) if isinstance(node, Softmax) else None
     return connected
 
 
 def attention(
-    run: Run,
+    lrp: LRPPass,
     function: Callable[..., Any],
     query: Tensor,
     key: Tensor,
@@ -312,14 +322,14 @@ def attention(
     What does not depend on the input takes nothing. In CP-LRP all is v's. The function's own backward pass does the
     rest, so that fused kernels stay in use.
     """
-    if run.constant_attention and not run.gradients:
+    if lrp.constant_attention and not lrp.gradients:
         query, key = query.detach(), key.detach()
         attn_mask = None if attn_mask is None else attn_mask.detach()
     tensors = (query, key, value, attn_mask)
-    if not dependent(tensors) or run.gradients:
-        return ordinary(run, function, *tensors, *args, **kwargs)
+    if not dependent(tensors) or lrp.gradients:
+        return ordinary(lrp, function, *tensors, *args, **kwargs)
     scores = [*map(depends, (query, key)), depends(attn_mask)]
     half = 1.0 / (any(scores) + depends(value))
     factor = half / max(sum(scores[:2]), 1)
     parts = [factor] * sum(scores[:2]) + [half] * depends(value) + [half] * scores[2]
-    return in_proportion(run, function, (*tensors, *args), kwargs, parts)
+    return in_proportion(lrp, function, (*tensors, *args), kwargs, parts)
