@@ -165,7 +165,7 @@ def homogeneous(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs
 
 
 def reduction(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """``scatter_reduce`` and its like: a sum or mean mixes, the winner of a contest takes all, a product shares."""
+    """A sum or mean in proportion; a maximum or minimum to its winner; a product in equal parts."""
     how = next(value for value in (*args, *kwargs.values()) if isinstance(value, str))
     rule = {"sum": mixture, "mean": mixture, "prod": homogeneous}.get(how, move)
     return rule(lfp, function, *args, **kwargs)

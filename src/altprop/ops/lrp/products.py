@@ -44,7 +44,7 @@ def add(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, 
 
 
 def subtract(lrp: LRPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """z = a − b: a :func:`mixture`; a itself if b is the number 0."""
+    """z = a − b: in proportion to each operand's contribution; a itself if b is the number 0."""
     if depends(a) and is_number(b, 0.0):
         return move(lrp, torch.clone, a)
     return mixture(lrp, function, a, b, *args, **kwargs)
