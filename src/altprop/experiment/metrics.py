@@ -43,6 +43,7 @@ def score(task: Task, output: Tensor, target: Tensor) -> float:
         target: as of :class:`~altprop.experiment.Splits`.
 
     Example:
+        >>> import torch
         >>> score("classification", torch.eye(4), torch.tensor([0, 1, 2, 0]))
         0.75
     """
@@ -64,6 +65,7 @@ def r2(error: Tensor, spread: Tensor) -> float:
             R² is 1 if they are predicted without an error, and else 0.
 
     Example:
+        >>> import torch
         >>> r2(torch.tensor([1.0, 0.0]), torch.tensor([4.0, 0.0]))
         0.875
     """

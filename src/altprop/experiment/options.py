@@ -87,7 +87,7 @@ class Options(BaseModel):
         Example:
             >>> from altprop.experiment import ExplainSettings
             >>> ExplainSettings(model="runs/mine", index=(0, 3)).command("explain")
-            'altprop explain --model runs/mine --index 0,3'
+            'altprop explain --index 0,3 --model runs/mine'
         """
         words = ["altprop", verb]
         for key in type(self).model_fields:

@@ -95,6 +95,7 @@ def best_epoch(history: Sequence[Epoch], monitor: str, *, lower: bool, min_delta
         min_delta: what counts as better.
 
     Example:
+        >>> from altprop.experiment.records.study import Epoch
         >>> losses = enumerate([2, 1, 3])
         >>> history = [Epoch(epoch=n, step=n, lr=1, train_loss=loss, train_score=0) for n, loss in losses]
         >>> best_epoch(history, "train_loss", lower=True).epoch
