@@ -58,7 +58,7 @@ def ahead(gains: Mapping[int, float] | Iterable[float]) -> Ahead | None:
             what one is ahead of the other is taken seed by seed. One seed alone is taken at its word.
 
     Returns:
-        ``"yes"``, ``"no"``, or ``"unclear"`` if it is neither; None without any gain.
+        ``"yes"``; ``"no"``, also if every gain is exactly 0; ``"unclear"`` if it is neither; None without any gain.
 
     Example:
         >>> ahead([0.1, 0.11, 0.09]), ahead([0.1, -0.1]), ahead([-0.2]), ahead([])
