@@ -104,7 +104,8 @@ def test_a_sweep_takes_its_workers_with_it(start, tmp_path, number):
     assert "The same command goes on with the sweep" in ended(process, number)
     with sqlite3.connect(database) as connection:  # they were handed back
         states = connection.execute("SELECT state, count(*) FROM trials GROUP BY state ORDER BY state").fetchall()
-    assert states == [("FAIL", 2), ("WAITING", 2)]
+    logs = "".join(log.read_text() for log in (tmp_path / "runs" / "it").glob("*.log"))
+    assert states == [("FAIL", 2), ("WAITING", 2)], logs
 
 
 def test_a_worker_gives_its_trial_back(start, tmp_path):

@@ -1,6 +1,5 @@
 """The time of a step, side by side, without a trace."""
 
-
 import pytest
 import torch
 

@@ -103,6 +103,9 @@ class Queue:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
         """Close the connections to the database; a use of the queue after this opens them again."""
         self._storage.remove_session()
         self._storage.engine.dispose()
@@ -174,6 +177,7 @@ class Queue:
 
     def hand_back(self, trial: FrozenTrial) -> None:
         """Give up a claimed trial for another worker to take; it does not count as an attempt."""
+        self.disconnect()  # an interrupt may have left a connection in the middle of a transaction
         with suppress(UpdateFinishedTrialError):
             self._storage.set_trial_user_attr(self._trial_id(trial), FATE, HANDED_BACK)
             if self._storage.set_trial_state_values(self._trial_id(trial), TrialState.FAIL):

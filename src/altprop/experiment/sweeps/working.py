@@ -22,6 +22,7 @@ from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import open_storage, said_in_a_line, storage_url
+from altprop.experiment.training.stopping import uninterrupted
 from altprop.experiment.training.watching import Watch
 
 _STARTUP_TRIALS = 5  # before the first is stopped early, so many must have come to their end
@@ -72,11 +73,20 @@ def work_through(queue: Queue, watch: Watch, objective: Objective | None = None)
     while True:
         watch.reach(queue.ended())
         queue.take_over()
-        trial = queue.claim()
-        if trial is not None:
-            watch.stage(f"trial {trial.user_attrs[PLACE]} of {queue.plan.trials}")
-            ended += _do(queue, trial, objective)
-        elif queue.running():
+        trial = None
+        try:
+            with uninterrupted():
+                trial = queue.claim()
+            if trial is not None:
+                watch.stage(f"trial {trial.user_attrs[PLACE]} of {queue.plan.trials}")
+                ended += _do(queue, trial, objective)
+                continue
+        except (KeyboardInterrupt, OptunaError, _OurFaultError):
+            if trial is not None:
+                with uninterrupted():
+                    queue.hand_back(trial)
+            raise
+        if queue.running():
             watch.stage("waiting for other workers")
             time.sleep(min(1.0, queue.plan.grace / 5))
         elif not queue.fill():
@@ -96,8 +106,7 @@ def _do(queue: Queue, claimed: FrozenTrial, objective: Objective) -> bool:
             return queue.end(claimed, TrialState.PRUNED, message=str(error))
         except TakenOverError:
             return False
-        except (KeyboardInterrupt, OptunaError, _OurFaultError):
-            queue.hand_back(claimed)
+        except (OptunaError, _OurFaultError):
             raise
         except Exception as error:  # whatever these values bring about, the other trials are to go on
             return queue.end(claimed, TrialState.FAIL, message=_line(error), fate=ERROR)

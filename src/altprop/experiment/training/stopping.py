@@ -39,6 +39,19 @@ def interruptible() -> Iterator[None]:
         _restore(before)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back within this block what :func:`interruptible` would raise, until the block has ended."""
+    came: list[int] = []
+    before = _handle(lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        _restore(before)
+    if came:
+        _interrupt(came[0], None)
+
+
 class Stop:
     """Within this block Ctrl-C, SIGTERM and SIGHUP only ask for the end; a second one does what it did before.
 
