@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,6 +19,7 @@ from altprop.experiment.sweeps.working import work
 from altprop.experiment.training.stopping import exit_status, interruptible
 
 _SECONDS_TO_END = 60  # a worker that is asked to stop gives its trial back first
+_SECONDS_TO_ANSWER = 5
 _PROGRAM = "from altprop.experiment.sweeps.processes import main; main()"
 
 
@@ -90,15 +92,21 @@ def _start(url: str, name: str, log: Path) -> subprocess.Popen[str]:
 
 
 def _stop(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        process.terminate()
     deadline = time.monotonic() + _SECONDS_TO_END
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        # Again and again: what a signal raises within a callback of Python's own, such as a weak reference's, is lost.
+        for process in processes:
+            process.terminate()
+        _wait(processes, min(deadline, time.monotonic() + _SECONDS_TO_ANSWER))
     for process in processes:
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
+
+
+def _wait(processes: list[subprocess.Popen[str]], until: float) -> None:
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.1, until - time.monotonic()))
 
 
 def _last_words(processes: list[subprocess.Popen[str]], files: list[Path]) -> str:
