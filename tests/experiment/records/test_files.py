@@ -60,8 +60,7 @@ def trained(recipe, tmp_path_factory):
 def flipped(file, seed):
     """Flip a bit of a file."""
     data, moments = bytearray(file.read_bytes()), random.Random(seed)
-    # Without its last line break, a line counts as one that is being written.
-    data[moments.randrange(len(data) - (file.suffix == ".jsonl"))] ^= 1 << moments.randrange(8)
+    data[moments.randrange(len(data))] ^= 1 << moments.randrange(8)
     file.write_bytes(data)
 
 
@@ -101,6 +100,18 @@ def test_no_flipped_bit_is_used_silently(trained, tmp_path, name):
         assert Path(name).name in str(said.value)
         assert "damaged" in str(said.value)
         assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flip_in_the_last_line_break_is_damage_and_a_line_being_written_is_not(tmp_path, bit):
+    lines = (sealed_line({"epoch": 1}) + sealed_line({"epoch": 2})).encode()
+    file = tmp_path / "history.jsonl"
+    file.write_bytes(lines[:-1] + bytes([lines[-1] ^ (1 << bit)]))
+    with pytest.raises(DamagedError, match="damaged in line 2"):
+        unsealed_lines(file)
+    for cut in (1, 2, 10):
+        file.write_bytes(lines[:-cut])
+        assert unsealed_lines(file) == [{"epoch": 1}]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "state.json", "manifest.json"])

@@ -135,15 +135,26 @@ def unsealed_lines(file: Path) -> list[dict[str, Any]]:
         DamagedError: a line is not what was written.
     """
     found: list[dict[str, Any]] = []
-    for line in file.read_bytes().split(b"\n")[:-1]:
-        try:
-            facts: Any = json.loads(line)
-        except (ValueError, RecursionError):
-            facts = None
-        if not isinstance(facts, dict) or facts.pop(_SUM, None) != _own_sum(facts):
+    *lines, rest = file.read_bytes().split(b"\n")
+    for line in lines:
+        facts = _unsealed_line(line)
+        if facts is None:
             raise DamagedError(f"{file} is damaged in line {len(found) + 1}.{_REMEDY}")
         found.append(facts)
+    if _unsealed_line(rest[:-1]) is not None:  # a whole line, and something else in the place of its break
+        raise DamagedError(f"{file} is damaged in line {len(found) + 1}.{_REMEDY}")
     return found
+
+
+def _unsealed_line(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None if it is not what was written."""
+    try:
+        facts: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict) or facts.pop(_SUM, None) != _own_sum(facts):
+        return None
+    return facts
 
 
 def _own_sum(facts: dict[str, Any]) -> str:
