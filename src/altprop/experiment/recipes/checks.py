@@ -15,8 +15,9 @@ from altprop.experiment.networks.names import ACTIVATIONS, check_model_name
 from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
 from altprop.experiment.recipes.reading import Key
-from altprop.experiment.recipes.schema import ALL, Recipe, RuleSection, section_in
+from altprop.experiment.recipes.schema import ALL, Recipe, RuleSection
 from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_named_rule
+from altprop.experiment.sections import section_in
 
 if TYPE_CHECKING:
     from altprop.experiment.data.catalog import DataSet

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import Any, get_args
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from altprop.experiment.recipes.schema import Recipe, section_in
+from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.sections import Section, section_in
 
 
 def describe() -> str:
@@ -34,14 +34,14 @@ def meaning_of(key: str) -> str:
         >>> meaning_of("data.fraction")
         'Of the training examples to use, drawn by seed, in the same proportions of classes.'
     """
-    section: type[BaseModel] = Recipe
+    section: type[Section] = Recipe
     *sections, last = key.split(".")
     for name in sections:
         section = section_in(section.model_fields[name].annotation) or section
     return re.sub(r"`+\"?([^`\"]*)\"?`+", r"\1", _meanings(section)[last])
 
 
-def _tables(section: type[BaseModel], key: str) -> Iterator[str]:
+def _tables(section: type[Section], key: str) -> Iterator[str]:
     fields = section.model_fields
     inner = {name: _section(field) for name, field in fields.items()}
     rows = [f"| `{name}` | {_default(field)} | {_meanings(section)[name]} |" for name, field in fields.items()]
@@ -52,15 +52,15 @@ def _tables(section: type[BaseModel], key: str) -> Iterator[str]:
             yield from _tables(kind, f"{key}.{name}" if key else name)
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
+def _section(field: FieldInfo) -> type[Section] | None:
     return section_in(field.annotation)
 
 
-def _summary(section: type[BaseModel]) -> str:
+def _summary(section: type[Section]) -> str:
     return _words(inspect.getdoc(section).partition("\n\nAttributes:")[0])  # type: ignore[union-attr]
 
 
-def _meanings(section: type[BaseModel]) -> dict[str, str]:
+def _meanings(section: type[Section]) -> dict[str, str]:
     """What the docstring of a section says of each of its keys."""
     text = str(inspect.getdoc(section)).partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.MULTILINE)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from altprop.experiment.errors import InputError, did_you_mean
 from altprop.experiment.networks.spiking import is_spiking, spiking_defaults
 from altprop.experiment.recipes.checks import problems
 from altprop.experiment.recipes.reading import Key, Tree, read_file, read_text, read_value
-from altprop.experiment.recipes.schema import Recipe, RuleSection, named, rules_in, section_in
+from altprop.experiment.recipes.schema import Recipe, RuleSection, rules_in
+from altprop.experiment.sections import Section, named, section_in
 
 
 def load_recipe(path: Path | str, overrides: Iterable[str] = (), *, own: bool = False) -> Recipe:
@@ -189,13 +190,13 @@ def _fill_in_for_spikes(tree: Tree) -> None:
             values[section] = {"name": defaults[section], **given}
 
 
-def _section(name: str) -> type[BaseModel]:
+def _section(name: str) -> type[Section]:
     section = _field_type(Recipe, name)
     assert section is not None
     return section
 
 
-def _field_type(section: Any, name: str) -> type[BaseModel] | None:
+def _field_type(section: Any, name: str) -> type[Section] | None:
     """The section that is at a key of a section, if there is one."""
     if section is None or name not in section.model_fields:
         return None
@@ -213,7 +214,7 @@ def _complaints(tree: Tree, error: ValidationError) -> list[str]:
 
 def key_of(loc: tuple[int | str, ...]) -> Key:
     """The key that pydantic means; it also names the alternatives of a type, which are no keys."""
-    section: type[BaseModel] | None = Recipe
+    section: type[Section] | None = Recipe
     key: list[str] = []
     for part in map(str, loc):
         if key == ["rule"] and part in ("one", "several"):
@@ -248,8 +249,8 @@ def _message(key: Key, detail: Any) -> str:
     return f"{said}, got {given!r}."
 
 
-def _parent(key: Key) -> type[BaseModel] | None:
-    section: type[BaseModel] | None = Recipe
+def _parent(key: Key) -> type[Section] | None:
+    section: type[Section] | None = Recipe
     for name in key[:-1]:
         section = _field_type(section, name)
     return None if section is RuleSection else section

@@ -3,91 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import base_name, parse_label, split_labels
-from altprop.experiment.options import HIGHEST_SEED, MOST_SEEDS, parse_numbers, parse_seeds
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, le=HIGHEST_SEED)]
-
-# Beyond these a value is a slip of the finger, which would start processes, or fill the memory, for hours.
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Processes = Annotated[int, Field(ge=1, le=1024)]
-Nodes = Annotated[int, Field(ge=1, le=16_384)]
-Trials = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: it cannot be changed once made, and knows no other keys.
-
-    Where a part has a name, text in place of the part is its name: ``model: lenet``, ``rule: lfp:epsilon=0``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_text(cls, values: Any) -> Any:
-        return named(cls, values)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_plain(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields.get(info.field_name or "")
-        if field is None:  # an argument of a rule, which is the rule's to check
-            return value
-        if get_origin(field.annotation) is tuple:
-            value = parse_seeds(value) if info.field_name == "seeds" else _listed(value)
-        # Python takes True for 1; a recipe that says so is wrong.
-        parts = value if isinstance(value, list | tuple) else [value]
-        if field.annotation is not bool and any(isinstance(part, bool) for part in parts):
-            raise InputError(f"this is no switch: it cannot be true or false; got {value!r}.")
-        return value
-
-
-def named(section: type[BaseModel], value: Any) -> Any:
-    """What text in place of a section says: the section's name, and arguments of a rule after a colon.
-
-    Args:
-        section: the class.
-        value: anything; what is not text is left alone, as is text where the section has no name.
-    """
-    whole = isinstance(value, int) and not isinstance(value, bool)  # a network with one hidden layer
-    if not (isinstance(value, str) or whole) or "name" not in section.model_fields:
-        return value
-    if section is DataSection:
-        return _data_named(str(value))
-    if section is not RuleSection:
-        return {"name": str(value)}
-    name, arguments = parse_label("rule", str(value))
-    return {"name": name, **arguments}
-
-
-def section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field of such a type holds, also where it may be something else; None without any."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = () if get_origin(annotation) is tuple else get_args(annotation)
-    return next(filter(None, map(section_in, inner)), None)
-
-
-def _data_named(text: str) -> dict[str, Any]:
-    from altprop.experiment.data.names import parse_data  # noqa: PLC0415  (who opens data reads this module first)
-
-    name, root = parse_data(text)
-    return {"name": name} if root is None else {"name": name, "root": root}
-
-
-def _listed(value: Any) -> Any:
-    """A list may be given as text with commas, or as the one value it holds."""
-    if isinstance(value, str):
-        return parse_numbers(value)
-    return (value,) if isinstance(value, int | float) else value
+from altprop.experiment.options import MOST_SEEDS
+from altprop.experiment.sections import (
+    Count,
+    Fraction,
+    Nodes,
+    Positive,
+    Processes,
+    Section,
+    Seed,
+    Trials,
+)
 
 
 class DataSection(Section):
@@ -116,6 +48,14 @@ class DataSection(Section):
     augment: bool = False
     size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     workers: int = Field(default=0, ge=0, le=1024)
+
+    @classmethod
+    def of_text(cls, text: str) -> dict[str, Any]:
+        """The name of the set, and its folder after a colon."""
+        from altprop.experiment.data.names import parse_data  # noqa: PLC0415  (who opens data reads this module first)
+
+        name, root = parse_data(text)
+        return {"name": name} if root is None else {"name": name, "root": root}
 
 
 class ModelSection(Section):
@@ -146,6 +86,12 @@ class RuleSection(Section):
     model_config = ConfigDict(extra="allow")
 
     name: str = "backprop"
+
+    @classmethod
+    def of_text(cls, text: str) -> dict[str, Any]:
+        """The name of the rule, and its arguments after a colon."""
+        name, arguments = parse_label("rule", text)
+        return {"name": name, **arguments}
 
     @property
     def arguments(self) -> dict[str, Any]:

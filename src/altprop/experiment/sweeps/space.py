@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError, model_validator
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import check_recipe
 from altprop.experiment.recipes.loading import key_of
-from altprop.experiment.recipes.schema import Recipe, Section
+from altprop.experiment.recipes.schema import Recipe
+from altprop.experiment.sections import Section
 
 _MOST_GRID_POINTS = 10_000
 _DRAWS = 16  # of other values, one of which must go together with a value that is checked
