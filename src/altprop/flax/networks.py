@@ -14,7 +14,7 @@ from flax import nnx
 from jax import Array
 
 from altprop.flax.initializers import Initializer, feedback_initializer
-from altprop.flax.lfp import scale_by_weights, secant, settle
+from altprop.flax.lfp import apply_deferred_factor, scale_by_weights, secant
 from altprop.flax.nnx import (
     DFANetwork,
     DRTPNetwork,
@@ -101,7 +101,7 @@ def make_network(
         return network
     if rule == "shallow" and hidden:
         return ShallowNetwork(*hidden, layers[-1])
-    return nnx.Sequential(*hidden, layers[-1], *([settle] if rule == "lfp" else []))
+    return nnx.Sequential(*hidden, layers[-1], *([apply_deferred_factor] if rule == "lfp" else []))
 
 
 def transform_for(rule: str) -> optax.GradientTransformation:

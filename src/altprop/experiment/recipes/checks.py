@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
 
+from altprop._names import did_you_mean
 from altprop.experiment.data.examples import Task
-from altprop.experiment.errors import InputError, did_you_mean, unknown
+from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.networks.names import ACTIVATIONS, check_model_name
 from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
