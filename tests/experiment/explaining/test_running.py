@@ -87,7 +87,14 @@ def test_the_inputs_tell_what_the_network_makes_of_them(digits, runs):
 
 def test_the_folder_holds_what_it_should_and_no_more(digits):
     assert {path.name for path in digits.folder.iterdir()} == {
-        *("altprop.json", "results.json", "relevance.pt", "report.html", "explanations.png", "explanations-dark.png"),
+        *(
+            "altprop.json",
+            "explanations.json",
+            "relevance.pt",
+            "report.html",
+            "explanations.png",
+            "explanations-dark.png",
+        ),
     }
     assert digits.folder.name == "digits"
     for name in ("explanations.png", "explanations-dark.png"):
@@ -407,9 +414,10 @@ def test_a_record_that_is_damaged_or_of_an_earlier_version_is_named(tmp_path, ru
     (tmp_path / "toy" / STUDY).write_text("{}")
     with pytest.raises(InputError, match=r"study\.json is damaged"):
         explain(asked(model=str(tmp_path / "toy")))
-    (tmp_path / "toy" / STUDY).rename(tmp_path / "toy" / "results.json")
-    with pytest.raises(InputError, match=r"trained by altprop 0\.1\.0, whose folders this version does not read"):
-        explain(asked(model=str(tmp_path / "toy")))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"old is of altprop 0\.1\.0, whose folders this version does not read"):
+        explain(asked(model=str(tmp_path / "old")))
 
 
 def test_a_study_in_a_folder_is_not_taken_for_another_around_it(tmp_path, runs, monkeypatch):

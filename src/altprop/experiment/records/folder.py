@@ -28,7 +28,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, Self
-from urllib.parse import quote
 from uuid import uuid4
 
 from altprop.experiment.errors import InputError
@@ -46,25 +45,8 @@ from altprop.experiment.records.files import (
 from altprop.experiment.records.locks import clear, lock_free_name, lock_name, release
 from altprop.experiment.records.ownership import check_kind, check_replaceable, holds_something
 
-RESULTS, WEIGHTS = "results.json", "weights"
-
 _PATIENCE = 60.0  # seconds that one waits for others who write a record
 _LONG = 80  # of a name that is made, before a number is added
-
-
-def weights_file(folder: Path, rule: str, seed: int) -> Path:
-    """The file of the weights that a rule reached from a seed.
-
-    Args:
-        folder: of the results.
-        rule: the label of the rule; no two have the same file.
-        seed: of the run.
-
-    Example:
-        >>> weights_file(Path("runs/mine"), "lfp:epsilon=0", 2).name
-        'lfp%3Aepsilon=0-seed-2.safetensors'
-    """
-    return folder / WEIGHTS / f"{quote(rule, safe='=,')}-seed-{seed}.safetensors"
 
 
 def plain_name(text: str) -> str:
