@@ -17,7 +17,7 @@ from altprop.experiment.networks.names import Shape, build_model
 from altprop.experiment.records.study import STUDY, WEIGHTS, cell_folder
 from altprop.experiment.training.watching import Watch
 from tests.experiment.reports.test_study import Links
-from tests.experiment.toys import own_data, tiny, without_report
+from tests.experiment.toys import StopsAt, own_data, tiny, without_report
 
 SQUEEZENET = "torchvision:squeezenet1_1"
 
@@ -52,6 +52,26 @@ def digits(runs):
             model=str(runs / "toy"), index="4,2", composites="epsilon,alpha1_beta0,gradient", out=runs, name="digits"
         )
     )
+
+
+def test_an_interruption_keeps_the_composites_that_were_done(runs, digits, tmp_path):
+    asked = {"model": str(runs / "toy"), "index": "4,2", "composites": "epsilon,alpha1_beta0,gradient", "out": tmp_path}
+    found = explain(ExplainSettings(**asked, name="mine"), watch=StopsAt(stage="gradient"))
+    assert found.interrupted
+    assert not digits.interrupted
+    assert list(found.relevance) == ["epsilon", "alpha1_beta0"] == [outcome.composite for outcome in found.outcomes]
+    assert all(torch.equal(R, digits.relevance[label]) for label, R in found.relevance.items())
+    assert "Interrupted: 2 of 3 composites were done." in found.notes
+    assert Explanations.load(tmp_path / "mine").interrupted
+
+
+def test_an_interruption_before_any_composite_was_done_leaves_nothing(runs, tmp_path):
+    for stage in ("loading", "epsilon", "writing"):
+        with pytest.raises(KeyboardInterrupt):
+            explain(
+                ExplainSettings(model=str(runs / "toy"), composites="epsilon", out=tmp_path), watch=StopsAt(stage=stage)
+            )
+        assert not list(tmp_path.iterdir())
 
 
 def toy_network(runs, seed=0):
