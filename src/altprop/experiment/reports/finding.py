@@ -60,7 +60,7 @@ def find(folders: Iterable[Path]) -> Found:
         wrong += broken
         found |= {path: one for path, one in read.items() if path not in found}
     if wrong:
-        raise InputError(f"{'; '.join(dict.fromkeys(wrong))}. Leave out what cannot be read, or repeat the run.")
+        raise InputError(f"{'; '.join(dict.fromkeys(wrong))}. Leave out what cannot be read.")
     parts = _told_apart(list(found.values()))
     return Found(
         sources=tuple(one for one in parts if isinstance(one, Source)),
@@ -78,7 +78,7 @@ def _below(folder: Path) -> tuple[dict[Path, Source | Sweep | Stress], list[str]
             broken.append(_reason(error))
             continue
         except (ValueError, OSError) as error:
-            broken.append(f"{place} is damaged: {_reason(error)}")
+            broken.append(f"{place} is damaged: {_reason(error)}. Repeat the run")
             continue
         if one is not None:
             read[place.resolve()] = one
