@@ -176,10 +176,13 @@ class LFP(Rule):
         return None if kind is None else MODULE_RULES[kind]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _tell_while_tracing(attachment: Attachment, name: str) -> None:
     """What is told of an operation without a rule, by code that ``torch.compile`` traces: runs then, and then alone."""
     attachment.rule._tell_of_unknown(attachment, name)  # type: ignore[attr-defined]
+
+
+# This is all that torch.compiler.assume_constant_result does, after it has imported the compiler, which takes seconds.
+_tell_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _warn_of_zero_parameters(model: nn.Module, minimum_scale: float) -> None:
