@@ -82,8 +82,16 @@ def make_rule(label: str, outputs: int | None = None) -> Rule:
     return make_named_rule(*parse_label("rule", label), outputs=outputs)
 
 
-def make_named_rule(name: str, arguments: Mapping[str, Any], outputs: int | None = None) -> Rule:
+def make_named_rule(
+    name: str, arguments: Mapping[str, Any], outputs: int | None = None, output: str | None = None
+) -> Rule:
     """Make a rule from its name and its arguments, as :func:`make_rule` does from a label.
+
+    Args:
+        name: of the rule.
+        arguments: of the rule.
+        outputs: as for :func:`make_rule`.
+        output: the module whose output is the network's, for rules that are told. Unset: the network itself.
 
     Raises:
         InputError: as for :func:`make_rule`.
@@ -92,5 +100,5 @@ def make_named_rule(name: str, arguments: Mapping[str, Any], outputs: int | None
         >>> make_named_rule("lfp", {"epsilon": 0})
         LFP(epsilon=0)
     """
-    given = {} if outputs is None else {"outputs": outputs}
+    given = {key: value for key, value in {"outputs": outputs, "output": output}.items() if value is not None}
     return make_named("rule", name, arguments, {name: entry.make for name, entry in RULES.items()}, **given)

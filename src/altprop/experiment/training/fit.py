@@ -16,6 +16,7 @@ from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
 from altprop.experiment.records.study import Cell, Epoch, Status, StopTraining
+from altprop.experiment.training.bounding import errors_clipped, weight_norms
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.training.loop import Loop
@@ -117,9 +118,16 @@ def fit_job(
     """As :func:`fit`, for a job that was checked; ``before`` is how many steps ``watch`` was told of already."""
     saved, notes = find_saved(folder, job) if folder is not None and resume else (None, [])
     keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
-    network = job.model()
-    with all_seeded(job.rule_seed), job.rule().attach(network), Stop() as stop:
-        loop = Loop(job, machine, network)
+    network, training = job.model(), job.recipe.training
+    norms = weight_norms(network) if training.constrain_weights else {}
+
+    def error_scale() -> float:
+        # The updates of processes are averaged: the error in each is as large as if it had all the samples.
+        return machine.scale() * machine.world_size
+
+    clipped = errors_clipped(network, training.error_clip, error_scale)
+    with all_seeded(job.rule_seed), clipped, job.rule().attach(network), Stop() as stop:
+        loop = Loop(job, machine, network, norms)
         if saved is not None:
             put_back_network(saved, loop)
         loop.set_up()
