@@ -1,4 +1,4 @@
-"""Which learning rate to take where none is given: each rule with each optimizer, at the rates of a grid, on small sets.
+"""Which learning rate to take where none is given: each rule and optimizer, at the rates of a grid, on small sets.
 
 Each network is trained for a short time, and judged on samples that were held out from the training data. A rate's
 figure on a set says how much of what the rule reaches there at its best rate it reaches, from 0 (an untrained network)
@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 from altprop.experiment.data.embedded import DATA
-from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.registry import RULES
 from altprop.experiment.training.fit import fit
@@ -94,7 +93,9 @@ def main() -> None:
             figures = {lr: [one / top for one, top in zip(row, most, strict=True)] for lr, row in reached.items()}
             print(f"{rule}, {optimizer}: {best(figures):g}")
             for lr, shares in figures.items():
-                print(f"  {lr:<8g} mean {fmean(shares):.2f}  worst {min(shares):.2f} on {sets[shares.index(min(shares))]}")
+                print(
+                    f"  {lr:<8g} mean {fmean(shares):.2f}  worst {min(shares):.2f} on {sets[shares.index(min(shares))]}"
+                )
             gains[f"{rule},{optimizer}"] = {name: [reached[lr][n] for lr in reached] for n, name in enumerate(sets)}
             if arguments.json:
                 arguments.json.write_text(json.dumps(gains))

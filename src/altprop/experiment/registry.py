@@ -8,7 +8,7 @@ from typing import Any
 
 import altprop
 from altprop.experiment.data.examples import Task
-from altprop.experiment.errors import unknown
+from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.labels import base_name, make_named, parse_label
 from altprop.rule import Rule
 
@@ -28,12 +28,14 @@ class RuleEntry:
         lr: a learning rate for each family of optimizers that suits small networks, with the default clipping.
         summary: the rule in a line.
         tasks: what it can learn.
+        leaves_zero: whether it moves weights that start at zero.
     """
 
     make: Callable[..., Rule]
     lr: dict[str, float]
     summary: str
     tasks: tuple[Task, ...] = ("classification", "regression", "reconstruction")
+    leaves_zero: bool = True
 
     def lr_with(self, optimizer: str) -> float:
         """The learning rate for an optimizer, where none is given."""
@@ -42,12 +44,20 @@ class RuleEntry:
 
 RULES: dict[str, RuleEntry] = {
     "backprop": RuleEntry(altprop.Backprop, {"sgd": 0.1, "adam": 1e-3}, "The gradient: what all is compared with."),
-    "lfp": RuleEntry(altprop.LFP, {"sgd": 1.0, "adam": 3e-3}, "A reward, shared out in proportion to contributions."),
+    "lfp": RuleEntry(
+        altprop.LFP,
+        {"sgd": 1.0, "adam": 3e-3},
+        "A reward, shared out in proportion to contributions.",
+        leaves_zero=False,
+    ),
     "fa": RuleEntry(
         altprop.FeedbackAlignment, {"sgd": 0.03, "adam": 1e-3}, "The error goes back through fixed random weights."
     ),
     "sign-symmetric": RuleEntry(
-        altprop.SignSymmetric, {"sgd": 0.1, "adam": 3e-3}, "The error goes back through the weights' signs."
+        altprop.SignSymmetric,
+        {"sgd": 0.1, "adam": 3e-3},
+        "The error goes back through the weights' signs.",
+        leaves_zero=False,
     ),
     "kp": RuleEntry(
         altprop.KolenPollack, {"sgd": 0.1, "adam": 3e-3}, "Feedback weights learn as the forward weights do."
@@ -61,6 +71,19 @@ RULES: dict[str, RuleEntry] = {
     ),
     "shallow": RuleEntry(altprop.Shallow, {"sgd": 0.3, "adam": 1e-2}, "The last layer alone: the control."),
 }
+
+
+def check_start(name: str, *, zero_init: bool) -> None:
+    """Check that a rule can learn from the initial weights that are asked for.
+
+    Raises:
+        InputError: the weights are zero, and it multiplies by them.
+    """
+    if zero_init and not RULES[name].leaves_zero:
+        raise InputError(
+            f"the rule {name!r} multiplies by the weights, or by the scale they start with, and never leaves zero: "
+            f"leave model.zero_init off, or take a rule such as dfa."
+        )
 
 
 def make_rule(label: str, outputs: int | None = None) -> Rule:

@@ -54,11 +54,18 @@ def clip_updates(network: nn.Module, limit: float) -> None:
                     parameter.grad.clamp_(-limit, limit)
 
 
+def layer_weights(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The weight matrices of all layers, with the names of the parameters; without what a rule added."""
+    layers = {name for name, module in named_modules(network) if is_layer(module)}
+    for name, parameter in network.named_parameters():
+        layer, _, own = name.rpartition(".")
+        if layer in layers and parameter.dim() >= 2 and not own.endswith("feedback_weight"):
+            yield name, parameter
+
+
 def weight_norms(network: nn.Module) -> dict[str, float]:
     """The norms of the weights of all layers, by the names of the parameters; without those that are zero."""
-    layers = [name for name, module in named_modules(network) if is_layer(module)]
-    owned = {name: p for name, p in network.named_parameters() if name.rpartition(".")[0] in layers and p.dim() >= 2}
-    norms = {name: float(torch.linalg.vector_norm(parameter)) for name, parameter in owned.items()}
+    norms = {name: float(torch.linalg.vector_norm(weight)) for name, weight in layer_weights(network)}
     return {name: norm for name, norm in norms.items() if norm}
 
 

@@ -30,7 +30,7 @@ from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.learning import OPTIMIZER_KEYS
 from altprop.experiment.recipes.rules import recipe_of_cell
 from altprop.experiment.recipes.schema import RuleSection
-from altprop.experiment.registry import RULES, make_named_rule
+from altprop.experiment.registry import RULES, check_start, make_named_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.training.batches import Batches
 from altprop.experiment.training.loggers import check_loggers
@@ -203,6 +203,7 @@ def check(job: Job) -> None:
             f"training.monitor is {job.monitor!r}, but {splits.name} has no validation data: set data.validation to a "
             f"fraction, such as 0.1."
         )
+    check_start(recipe.single_rule.name, zero_init=recipe.model.zero_init)
     job.rule(), job.objective()
     if len(splits.train) < 2:
         raise InputError(f"{splits.name} has {len(splits.train)} training samples: at least 2 are needed.")
