@@ -31,5 +31,5 @@ def gini(values: Tensor) -> Tensor:
     """
     ordered = values.detach().abs().double().sort(-1).values
     count = ordered.shape[-1]
-    left = (count - torch.arange(1, count + 1, device=values.device) + 0.5) / count
+    left = (count - torch.arange(1, count + 1, device=values.device, dtype=torch.float64) + 0.5) / count
     return 1 - 2 * (ordered / ordered.sum(-1, keepdim=True)) @ left

@@ -65,7 +65,7 @@ def layer_weights(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def weight_norms(network: nn.Module) -> dict[str, float]:
     """The norms of the weights of all layers, by the names of the parameters; without those that are zero."""
-    norms = {name: float(torch.linalg.vector_norm(weight)) for name, weight in layer_weights(network)}
+    norms = {name: float(torch.linalg.vector_norm(weight.detach())) for name, weight in layer_weights(network)}
     return {name: norm for name, norm in norms.items() if norm}
 
 
