@@ -46,7 +46,7 @@ RULES: dict[str, RuleEntry] = {
     "backprop": RuleEntry(altprop.Backprop, {"sgd": 0.1, "adam": 1e-3}, "The gradient: what all is compared with."),
     "lfp": RuleEntry(
         altprop.LFP,
-        {"sgd": 1.0, "adam": 3e-3},
+        {"sgd": 0.3, "adam": 3e-3},
         "A reward, shared out in proportion to contributions.",
         leaves_zero=False,
     ),
@@ -64,7 +64,7 @@ RULES: dict[str, RuleEntry] = {
     ),
     "dfa": RuleEntry(altprop.DFA, {"sgd": 0.03, "adam": 1e-3}, "The error is projected to every hidden layer."),
     "drtp": RuleEntry(
-        altprop.DRTP, {"sgd": 0.3, "adam": 3e-3}, "The target is projected to every hidden layer.", ("classification",)
+        altprop.DRTP, {"sgd": 0.1, "adam": 3e-3}, "The target is projected to every hidden layer.", ("classification",)
     ),
     "local-loss": RuleEntry(
         altprop.LocalLoss, {"sgd": 0.03, "adam": 1e-3}, "Each block learns from a classifier of its own."

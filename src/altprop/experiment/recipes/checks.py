@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from inspect import signature
 from types import NoneType
 from typing import TYPE_CHECKING, get_args
@@ -217,7 +218,7 @@ def _fits_spikes(recipe: Recipe) -> Iterator[Problem]:
 def _start(recipe: Recipe) -> Iterator[Problem]:
     zero_init = recipe.model.zero_init
     for name in RULES if ALL in {rule.name for rule in recipe.rules} else [rule.name for rule in recipe.rules]:
-        yield from _complaint(("model", "zero_init"), lambda name=name: check_start(name, zero_init=zero_init))
+        yield from _complaint(("model", "zero_init"), partial(check_start, name, zero_init=zero_init))
     if zero_init and recipe.training.constrain_weights:
         message = "weights that start at zero would stay there: leave model.zero_init off."
         yield ("training", "constrain_weights"), message

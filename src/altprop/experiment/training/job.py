@@ -68,7 +68,8 @@ class Job:
     def model(self) -> nn.Module:
         """The network before training: the same for every rule."""
         section, shape = self.recipe.model, Shape(self.splits.input_shape, self.splits.outputs)
-        given = {"beta": section.beta, "reset": section.reset, "noise": section.noise}
+        usual = Neurons()
+        beta = usual.beta if section.beta is None else section.beta
         network = build_model(
             section.name,
             shape,
@@ -78,7 +79,7 @@ class Job:
             dropout=section.dropout,
             pretrained=section.pretrained,
             output=section.output,
-            neurons=Neurons(**{key: value for key, value in given.items() if value is not None}),
+            neurons=Neurons(beta, section.reset or usual.reset, section.noise),
         )
         if section.zero_init:
             zero_linear_layers(network)
@@ -104,7 +105,8 @@ class Job:
         """The layer whose outputs go through an activation: a direct rule takes the error at the layer itself."""
         if self.recipe.model.output == "none":
             return None
-        return [name for name, module in self.blank_model().named_modules() if is_layer(module)][-1]
+        layers: list[str] = [name for name, module in self.blank_model().named_modules() if is_layer(module)]
+        return layers[-1]
 
     @property
     def label(self) -> str:
