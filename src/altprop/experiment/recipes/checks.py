@@ -172,9 +172,9 @@ def keys(section: type[BaseModel], before: str = "") -> list[str]:
     """The dotted keys of a section, without those of a search.
 
     Example:
-        >>> from altprop.experiment.recipes.schema import ObjectiveSection
-        >>> keys(ObjectiveSection, "objective.")
-        ['objective.name', 'objective.label_smoothing']
+        >>> from altprop.experiment.recipes.learning import CheckpointSection
+        >>> keys(CheckpointSection, "checkpoints.")
+        ['checkpoints.every', 'checkpoints.every_steps']
     """
     found = []
     for name, field in section.model_fields.items():
