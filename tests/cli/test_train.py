@@ -105,7 +105,7 @@ BROKEN = {
     "a wrong type": ("training:\n  epochs: many", "recipe.yaml:2: training.epochs: Input should be a valid integer"),
     "a wrong value": (
         "optimizer:\n  name: sdg",
-        "recipe.yaml:2: optimizer.name: Input should be 'sgd', 'adam' or 'ada",
+        "recipe.yaml:2: optimizer.name: Input should be 'sgd', 'adam', 'ada",
     ),
     "a key given twice": ("data: digits\ndata: sine", "recipe.yaml:2: data: this key is given twice, first at "),
     "a tab": ("data:\n\tname: digits", "recipe.yaml:2: there is a tab. YAML is indented with spaces."),
