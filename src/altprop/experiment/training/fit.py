@@ -16,13 +16,12 @@ from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
 from altprop.experiment.records.study import Cell, Epoch, Status, StopTraining
-from altprop.experiment.training.bounding import errors_clipped, weight_norms
+from altprop.experiment.training.framework import TORCH, Framework
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.training.loop import Loop
 from altprop.experiment.training.machine import Machine, make_machine
-from altprop.experiment.training.randomness import all_seeded, random_states, set_random_states
-from altprop.experiment.training.snapshots import put_back, put_back_network
+from altprop.experiment.training.randomness import random_states, set_random_states
 from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
 from altprop.experiment.training.watching import Watch
@@ -114,27 +113,13 @@ def fit_job(
     watch: Watch,
     on_epoch: OnEpoch | None,
     before: int = 0,
+    framework: Framework = TORCH,
 ) -> Cell:
     """As :func:`fit`, for a job that was checked; ``before`` is how many steps ``watch`` was told of already."""
-    saved, notes = find_saved(folder, job) if folder is not None and resume else (None, [])
+    saved, notes = find_saved(folder, job, framework.name) if folder is not None and resume else (None, [])
     keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
-    network, training = job.model(), job.recipe.training
-    norms = weight_norms(network) if training.constrain_weights else {}
-
-    def error_scale() -> float:
-        # The updates of processes are averaged: the error in each is as large as if it had all the samples.
-        return machine.scale() * machine.world_size
-
-    clipped = errors_clipped(network, training.error_clip, error_scale)
-    with all_seeded(job.rule_seed), clipped, job.rule().attach(network), Stop() as stop:
-        loop = Loop(job, machine, network, norms)
-        if saved is not None:
-            put_back_network(saved, loop)
-        loop.set_up()
-        if machine.global_rank:
-            torch.manual_seed(job.rule_seed + 2**20 * machine.global_rank)
-        if saved is not None:
-            put_back(saved, loop)
+    network = job.model()
+    with Stop() as stop, framework.loop(job, machine, network, saved) as loop:
         states = random_states(machine.device)
         watch.reach(before + loop.step)
         keeper.begin(loop)
