@@ -143,7 +143,7 @@ def test_what_there_is_can_be_listed(run, command, names):
         (["--objective", "softmx"], "--objective: There is no objective 'softmx'. Did you mean 'softmax'?"),
         (["--activation", "rellu"], "--activation: There is no activation 'rellu'. Did you mean 'relu'?"),
         (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got 0."),
-        (["--optimizer", "sdg"], "--optimizer: Input should be 'sgd', 'adam' or 'adamw', got 'sdg'."),
+        (["--optimizer", "sdg"], "--optimizer: Input should be 'sgd', 'adam', 'adamw' or 'rmsprop', got 'sdg'."),
         (["--lr", "fast"], "--lr: Input should be a valid number, unable to parse string as a number, got 'fast'."),
         (["--lr", "0.1", "--lr-grid", "0.1,0.2"], "--lr-grid: optimizer.lr is given too: give either"),
         (["--data", "circles", "--model", "lenet"], "The model 'lenet' takes images of at least 16×16 pixels"),

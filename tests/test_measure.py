@@ -568,3 +568,22 @@ def test_comparing_on_cuda_leaves_everything_as_it_was():
         comparison = measure.compare_with_backprop(model, F.cross_entropy, batches)
         assert_same_snapshot((snapshot(model), torch.cuda.get_rng_state()), before)
     assert comparison.cosine.total == pytest.approx(1)
+
+
+def test_the_gini_index_is_hurley_and_rickards():
+    values = torch.tensor([[1.0, -2.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    ordered = [0.0, 0.5, 1.0, 2.0]
+    expected = 1 - 2 * sum(c / 3.5 * (4 - k + 0.5) / 4 for k, c in enumerate(ordered, 1))
+    found = measure.gini(values)
+    assert found[0].item() == pytest.approx(expected)
+    assert math.isnan(found[1])
+
+
+def test_the_gini_index_knows_no_scale_and_no_copies_and_rises_as_the_rich_get_richer():
+    values = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    whole = measure.gini(values)
+    torch.testing.assert_close(measure.gini(7 * values), whole)
+    torch.testing.assert_close(measure.gini(values.repeat(3)), whole)
+    richer = values + torch.where(values == values.max(), 10.0, 0.0)
+    assert measure.gini(richer) > whole
+    assert measure.gini(values + 10) < whole

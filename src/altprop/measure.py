@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altprop._gini import gini as gini  # noqa: PLC0414  (re-exported)
 from altprop._preserve import preserved
 from altprop._sharding import full_tensor
 from altprop._switches import with_gradients

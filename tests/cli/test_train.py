@@ -8,7 +8,9 @@ import pytest
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from altprop.cli import training
+from altprop.experiment import train
 from altprop.experiment.recipes import find_recipe, load_recipe
+from altprop.experiment.studies.reading import read_study
 from altprop.experiment.training import progress
 
 QUICK = """\
@@ -103,7 +105,7 @@ BROKEN = {
     "a wrong type": ("training:\n  epochs: many", "recipe.yaml:2: training.epochs: Input should be a valid integer"),
     "a wrong value": (
         "optimizer:\n  name: sdg",
-        "recipe.yaml:2: optimizer.name: Input should be 'sgd', 'adam' or 'ada",
+        "recipe.yaml:2: optimizer.name: Input should be 'sgd', 'adam', 'ada",
     ),
     "a key given twice": ("data: digits\ndata: sine", "recipe.yaml:2: data: this key is given twice, first at "),
     "a tab": ("data:\n\tname: digits", "recipe.yaml:2: there is a tab. YAML is indented with spaces."),
@@ -218,3 +220,43 @@ def test_one_process_speaks_for_all(monkeypatch, rank):
     """Under a launcher each process runs the command; the tables are printed once."""
     monkeypatch.setattr(rank_zero_only, "rank", rank, raising=False)
     assert training.is_first() is (rank == 0)
+
+
+KEYS = {
+    "classes": (
+        "data=drtp-classification", "data.fraction=0.01", "model.name=8-8", "model.activation=tanh",
+        "model.output=sigmoid", "model.zero_init=true", "model.frozen=linear[2]", "objective=bce",
+        "optimizer.name=rmsprop", "optimizer.alpha=0.9", "rule=dfa", "training.error_clip=0.5", "track.metrics=[gini]",
+        "track.top_k=[2]",
+    ),
+    "numbers": ("data=drtp-regression", "data.fraction=0.05", "model.output=tanh", "training.constrain_weights=true"),
+    "spikes": (
+        "data=digits", "data.fraction=0.1", "model=lif-8", "model.beta=0.5", "model.reset=zero", "model.noise=0.1",
+    ),
+    "bounds": (
+        "objective.name=bounded-softmax", "objective.lower=0.1", "objective.upper=0.9", "objective.sign_only=true",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_of_the_command_line_train_as_pythons_do(name, run, recipe, tmp_path):
+    changes = KEYS[name]
+    words = [word for change in changes for word in ("-o", change)]
+    outcome = run("train", recipe, *words, "--seeds", 1, "--out", tmp_path, "--name", name)
+    assert outcome.exit_code == 0, outcome.stderr
+    told = read_study(tmp_path / name)
+    study = train(load_recipe(recipe, changes), seeds=1, out=None)
+    assert told.recipe == study.recipe
+    (cell,), (own,) = told.cells, study.cells
+    figures = [[one.model_copy(update={"seconds": 0.0}) for one in (each.start, *each.history)] for each in (cell, own)]
+    assert figures[0] == figures[1]
+
+
+def test_a_pattern_of_frozen_layers_that_means_nothing_is_told_in_one_line(run, recipe, tmp_path):
+    outcome = run("train", recipe, "-o", "model.frozen=linear1,linaer2", "--out", tmp_path)
+    assert outcome.exit_code == 2
+    assert "model.frozen: There is no layer with parameters called 'linaer2'. Did you mean 'linear2'" in " ".join(
+        outcome.stderr.split()
+    )
+    assert not any(path.is_dir() for path in tmp_path.iterdir())

@@ -1,5 +1,7 @@
 """Losses and rewards by name."""
 
+import math
+
 import pytest
 import torch
 
@@ -37,6 +39,20 @@ def test_the_squared_error_of_classes_is_the_distance_to_their_one_hot_form():
     output, classes = torch.tensor([[0.5, 0.0, 1.0], [0.0, 2.0, 0.0]]), torch.tensor([2, 0])
     distances = [0.5**2 + 0**2 + 0**2, 1**2 + 2**2 + 0**2]
     assert make_objective("mse", "classification")(output, classes).item() == pytest.approx(sum(distances) / 2)
+
+
+def test_the_binary_cross_entropy_takes_logits_or_probabilities_and_means_over_all():
+    z, classes = torch.tensor([[0.5, -1.0, 3.0], [0.0, 2.0, -4.0]]), torch.tensor([2, 0])
+    p = [[1 / (1 + math.exp(-one)) for one in row] for row in z.tolist()]
+    right = [p[0][2], p[1][0], 1 - p[0][0], 1 - p[0][1], 1 - p[1][1], 1 - p[1][2]]
+    expected = pytest.approx(-sum(map(math.log, right)) / 6, rel=1e-5)
+    assert make_objective("bce", "classification")(z, classes).item() == expected
+    of_probabilities = make_objective("bce", "classification", output="sigmoid")
+    assert of_probabilities(z.sigmoid(), classes).item() == expected
+    certain = torch.tensor([[1.0, 0.0, 0.0]], requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        of_probabilities(certain, torch.tensor([1])).backward()
+    assert certain.grad.isfinite().all()
 
 
 def test_the_closest_match_is_named():

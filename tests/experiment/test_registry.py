@@ -10,7 +10,7 @@ from altprop.experiment.registry import CONTROL, REFERENCE
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_can_be_made_and_has_rates_for_every_optimizer(name):
     assert isinstance(make_rule(name), altprop.Rule)
-    for optimizer in ("sgd", "adam", "adamw"):
+    for optimizer in ("sgd", "adam", "adamw", "rmsprop"):
         assert 0 < RULES[name].lr_with(optimizer) <= 1
 
 

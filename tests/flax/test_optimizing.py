@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from altprop.experiment.objectives import make_objective as make_torch_objective
-from altprop.experiment.recipes.schema import OptimizerSection
+from altprop.experiment.recipes.learning import OptimizerSection
 from altprop.flax.optimizing import make_objective, make_optimizer
 
 SECTIONS = [

@@ -24,13 +24,14 @@ def models() -> None:
 
 def rules() -> None:
     """List the learning rules and their arguments."""
-    from altprop.experiment.registry import RULES
+    from altprop.experiment.registry import REFERENCE, RULES
 
     rows = (
         [name, ", ".join(signature(entry.make).parameters), *(f"{rate:g}" for rate in entry.lr.values()), entry.summary]
         for name, entry in RULES.items()
     )
-    print_list("Learning rules", ["--rules", "arguments", "lr, sgd", "lr, adam", ""], rows)
+    rates = [f"lr, {optimizer}" for optimizer in RULES[REFERENCE].lr]
+    print_list("Learning rules", ["--rules", "arguments", *rates, ""], rows)
 
 
 def composites() -> None:

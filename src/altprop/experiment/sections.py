@@ -13,6 +13,8 @@ from altprop.experiment.options import HIGHEST_SEED, parse_numbers, parse_seeds
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=HIGHEST_SEED)]
 
 # Beyond these a value is a slip of the finger, which would start processes, or fill the memory, for hours.

@@ -10,7 +10,7 @@ import optax
 from jax import Array
 
 from altprop.experiment.data.examples import Task
-from altprop.experiment.recipes.schema import OptimizerSection
+from altprop.experiment.recipes.learning import OptimizerSection
 
 OBJECTIVES = ("cross-entropy", "mse")
 OPTIMIZERS = ("sgd", "adam", "adamw")

@@ -131,6 +131,18 @@ def cub(root):
     (folder / "classes.txt").write_text("".join(f"{one} {name}\n" for one, name in enumerate(classes, start=1)))
 
 
+def isic(root):
+    """ISIC 2019: ten lesions of two diagnoses of nine, one of them in two sizes."""
+    folder, header = root / "ISIC_2019", "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK"
+    lines = [header, "ISIC_0000003," + ",".join(["1.0"] + 8 * ["0.0"])]
+    for number in range(10):
+        name = f"ISIC_000000{number}" + ("_downsampled" if number == 3 else "")
+        picture(folder / "ISIC_2019_Training_Input" / f"{name}.jpg", number)
+        marks = [float(column == (1 if number < 5 else 7)) for column in range(9)]
+        lines.append(",".join([name, *map(str, marks)]))
+    (folder / "ISIC_2019_Training_GroundTruth.csv").write_text("\n".join(lines) + "\n")
+
+
 def image_folder(root, parts=("train", "test")):
     """Anyone's images: cats and dogs."""
     for part in parts:
@@ -151,6 +163,7 @@ MAKERS = {
     "food-11": lambda root, _: food11(root),
     "tiny-imagenet": lambda root, _: tiny_imagenet(root),
     "cub-200": lambda root, _: cub(root),
+    "isic": lambda root, _: isic(root),
     "imagenet": lambda root, _: image_folder(root, ("train", "val")),
     "folder": lambda root, _: image_folder(root),
 }

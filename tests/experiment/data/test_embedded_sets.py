@@ -25,11 +25,14 @@ KNOWN = {
     "teacher-student": ("regression", 3200, 800, (10,), 10, -103.804, 27.708, 51.134, 0.9),
     # The text is that of the Python which runs, so that it has no checksum; rulers of hyphens are on many pages.
     "python-text": ("classification", 4000, 1000, (32,), 96, None, None, None, 1.0),
+    "drtp-classification": ("classification", 25000, 5000, (1, 16, 16), 10, None, None, None, 1.0),
+    "drtp-regression": ("regression", 5000, 1000, (1, 16, 16), 10, None, None, None, 0.6),
     "sine": ("regression", 1000, 500, (1,), 1, 17.544, 17.430, 10.715, 0.7),
 }
 
 
 NUMBERS = [name for name in KNOWN if name != "python-text"]
+STANDARDISED = [name for name in NUMBERS if not name.startswith("drtp")]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_sizes_shapes_and_types_are_as_listed(loaded, name):
     assert [int(number.replace(",", "")) for number in sizes] == [train, test]
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", STANDARDISED)
 def test_the_numbers_and_their_split_are_always_the_same(loaded, name):
     data, (*_, x_train, x_test, y_train, _) = loaded[name], KNOWN[name]
     assert checksum(data.train.x) == pytest.approx(x_train, abs=0.02)
@@ -73,7 +76,7 @@ def test_the_numbers_and_their_split_are_always_the_same(loaded, name):
     assert checksum(data.train.y) == pytest.approx(y_train, abs=0.02)
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", STANDARDISED)
 def test_inputs_are_standardised_by_the_training_data(loaded, name):
     data = loaded[name]
     over = (0,) if data.inputs <= 10 else tuple(range(data.train.x.dim()))
@@ -116,8 +119,9 @@ def test_images_keep_their_pixels_in_place(loaded, name, side):
 def test_a_linear_model_fails_where_hidden_layers_are_called_for(loaded, name):
     data, most = loaded[name], KNOWN[name][-1]
     targets = data.train.y if data.task == "regression" else F.one_hot(data.train.y).float()
-    linear = torch.linalg.lstsq(F.pad(data.train.x, (0, 1), value=1.0), targets).solution
-    assert score(data.task, F.pad(data.test.x, (0, 1), value=1.0) @ linear, data.test.y) < most
+    x, x_test = (F.pad(part.x.flatten(1), (0, 1), value=1.0) for part in (data.train, data.test))
+    linear = torch.linalg.lstsq(x, targets).solution
+    assert score(data.task, x_test @ linear, data.test.y) < most
 
 
 def test_the_sine_is_a_sine(loaded):
@@ -125,6 +129,34 @@ def test_the_sine_is_a_sine(loaded):
     # x was uniform on [-π, π): its standard deviation is π/√3.
     curve = (data.test.x * torch.pi / 3**0.5).sin().flatten()
     assert torch.corrcoef(torch.stack([curve, data.test.y.flatten()]))[0, 1] > 0.995
+
+
+def test_the_regression_of_drtp_is_cosines_of_the_mean_of_an_angle_with_noise(loaded):
+    train, test = loaded["drtp-regression"].train, loaded["drtp-regression"].test
+    x, y = torch.cat([train.x, test.x]), torch.cat([train.y, test.y])
+    angles = x.flatten(1).mean(1)
+    for output in range(10):
+        torch.testing.assert_close(y[:, output], torch.cos(angles + torch.pi * (output - 4.5) / 9), atol=1e-5, rtol=0)
+    # Uniform from -π to π (Kolmogorov-Smirnov at the level 0.001), but for the noise of the mean, of deviation 1/16.
+    uniform = (angles.sort().values / torch.pi + 1) / 2
+    assert (uniform - (torch.arange(6000) + 0.5) / 6000).abs().max() < 1.95 / 6000**0.5 + 1 / 16 / (2 * torch.pi)
+    noise = x.flatten(1) - angles[:, None]
+    assert float(noise.var()) == pytest.approx(255 / 256, abs=0.01)
+    assert float((noise[:, 0] * noise[:, 1]).mean()) == pytest.approx(-1 / 256, abs=4 / 6000**0.5)
+
+
+def test_the_classification_of_drtp_is_balanced_clusters_among_noise(loaded):
+    x, y = loaded["drtp-classification"].train.x.flatten(1), loaded["drtp-classification"].train.y
+    assert (y.bincount() - 2500).abs().max() < 4 * (25000 * 0.1 * 0.9) ** 0.5
+    spread = x.std(0)
+    noise, informative = spread[spread < 1.1], spread[spread > 3]
+    # Each of 50 centres is a corner of a cube of side 2·4.5, around which a cluster spreads.
+    assert (len(noise), len(informative)) == (128, 128)
+    assert (noise - 1).abs().max() < 5 / (2 * 25000) ** 0.5
+    assert informative.min() > 4.5
+    by_class = torch.stack([x[y == one].mean(0) for one in range(10)])
+    assert by_class[:, spread < 1.1].abs().max() < 5 / 2500**0.5
+    assert by_class[:, spread > 3].abs().max() > 1
 
 
 @pytest.mark.parametrize("name", KNOWN)

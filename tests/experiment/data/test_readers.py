@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from altprop.experiment import DATA
+from altprop.experiment import DATA, InputError
 from altprop.experiment.data.catalog import DATA_SETS
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.data.preparing import Look
@@ -26,6 +26,7 @@ KNOWN = {
     "food-11": ((3, 224, 224), 11, 22, 22, 22),
     "tiny-imagenet": ((3, 64, 64), 3, 12, None, 6),
     "cub-200": ((3, 224, 224), 2, 6, None, 4),
+    "isic": ((3, 224, 224), 9, 8, None, 2),
     "imagenet": ((3, 224, 224), 2, 10, None, 10),
     "folder": ((3, 224, 224), 2, 10, None, 10),
 }
@@ -126,6 +127,37 @@ def test_tables_say_which_image_is_what(tmp_path, monkeypatch):
     assert [file.name for file in splits.test.images.files] == [f"bird_{one}.jpg" for one in (3, 4, 8, 9)]
     MAKERS["tiny-imagenet"](tmp_path, monkeypatch)
     assert opened("tiny-imagenet", tmp_path).test.batch(torch.arange(6), 0)[1].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_the_table_of_isic_says_the_diagnosis_and_a_lesion_in_two_sizes_counts_once(tmp_path, monkeypatch):
+    MAKERS["isic"](tmp_path, monkeypatch)
+    splits = opened("isic", tmp_path / "ISIC_2019")
+    assert splits.classes == ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
+    diagnoses = {}
+    for part in (splits.train, splits.test):
+        names = [part.images.files[number].stem for number in part.numbers.tolist()]
+        diagnoses |= dict(zip(names, part.targets.tolist(), strict=True))
+    assert diagnoses == {
+        f"ISIC_000000{number}" + "_downsampled" * (number == 3): 1 if number < 5 else 7 for number in range(10)
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "is no table with a line for each image"),
+        ("image,MEL,NV\n", "it has no column image, or no images"),
+        ("picture,MEL\na,1.0\n", "it has no column image, or no images"),
+        ("image,MEL,NV\nISIC_1,1.0\n", "the line of ISIC_1 has 2 columns"),
+        ("image,MEL,NV\nISIC_1,1.0,1.0\n", "of 1.0, 1.0 one must be 1, the diagnosis"),
+        ("image,MEL,NV\nISIC_1,yes,no\n", "of yes, no one must be 1, the diagnosis"),
+    ],
+)
+def test_a_broken_table_of_isic_is_told(table, message, tmp_path, monkeypatch):
+    MAKERS["isic"](tmp_path, monkeypatch)
+    (tmp_path / "ISIC_2019" / "ISIC_2019_Training_GroundTruth.csv").write_text(table)
+    with pytest.raises(InputError, match=f"GroundTruth.csv.*{message}.*: put the published file there"):
+        opened("isic", tmp_path)
 
 
 def test_photographs_keep_their_proportions(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from altprop.experiment import InputError, build_model, compare
 from altprop.experiment.networks.names import Shape
-from altprop.experiment.networks.spiking import SPIKING_MODELS, STEPS, SURROGATES, Surrogate, read_spikes
+from altprop.experiment.networks.spiking import SPIKING_MODELS, STEPS, SURROGATES, Neurons, Surrogate, read_spikes
 from altprop.experiment.recipes.flags import make_recipe
 from altprop.nn.activations import step
 from tests.experiment.toys import models_of, own_data
@@ -128,3 +128,50 @@ def test_spikes_are_read_by_the_code_they_were_trained_for():
     assert read_spikes("first-spike", spikes).argmax(1).item() == 0
     assert read_spikes("spike-rate", spikes).argmax(1).item() == 1
     assert read_spikes("cross-entropy", spikes).argmax(1).item() == 1
+
+
+def fired(current, beta, reset):
+    """The spikes of a leaky neuron, step by step: of shape (steps, batch, neurons), as the current is."""
+    u, spikes = torch.zeros_like(current[0]), []
+    for now in current:
+        before = (u > 1).float()  # a spike acts on the next step
+        kept = (1 - before) * u if reset == "zero" else u
+        u = beta * kept + now - (before if reset == "subtract" else 0)
+        spikes.append((u > 1).float())
+    return torch.stack(spikes)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 1.0])
+def test_neurons_decay_and_are_reset_as_asked_for(beta, reset):
+    model = build_model("lif-6", Shape((4,), 3), activation="atan", neurons=Neurons(beta, reset))
+    x = 3 * torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    first, last = (module for module in model if isinstance(module, nn.Linear))
+    hidden = fired(first(x).expand(STEPS, -1, -1), beta, reset)
+    assert 0.02 < hidden.mean() < 0.98
+    assert torch.equal(model(x), fired(last(hidden), beta, reset))
+
+
+def test_noise_is_drawn_for_each_step_in_training_alone():
+    noisy = build_model("lif-6", Shape((4,), 3), activation="atan", neurons=Neurons(noise=0.5))
+    plain = build_model("lif-6", Shape((4,), 3), activation="atan")
+    plain.load_state_dict(dict(zip(plain.state_dict(), noisy.state_dict().values(), strict=True)))
+    seen = []
+    next(m for m in noisy if isinstance(m, nn.Linear)).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(4, generator=torch.Generator().manual_seed(0)).expand(500, 4)
+    noisy(x)
+    noise = (seen[0] - x.repeat(STEPS, 1)).reshape(STEPS, -1)
+    count = noise.numel()
+    assert float(noise.mean()) == pytest.approx(0, abs=5 * 0.5 / count**0.5)
+    assert float(noise.std()) == pytest.approx(0.5, abs=5 * 0.5 / (2 * count) ** 0.5)
+    assert abs(float(torch.corrcoef(noise[:2])[0, 1])) < 5 / noise.shape[1] ** 0.5, "each step has its own"
+    assert torch.equal(noisy.eval()(x), plain.eval()(x))
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
+def test_every_rule_trains_with_noise_and_any_reset(reset):
+    flags = {"model": "lif-6", "rules": "all", "epochs": 1, "batch_size": 25}
+    recipe = make_recipe("compare", ["model.noise=0.1", f"model.reset={reset}", "model.beta=0.5"], flags, own=True)
+    results = compare(recipe, data=own_data(), seeds=1, out=None)
+    assert not results.diverged
+    assert results.recipe.model.reset == reset

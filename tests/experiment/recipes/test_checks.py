@@ -47,6 +47,27 @@ STOP = "{patience: 3}"
         ("optimizer: {nesterov: true, momentum: 0}", "optimizer.nesterov", "this is a kind of momentum"),
         ("optimizer: {name: adam, nesterov: true}", "optimizer.nesterov", "this is a kind of momentum"),
         ("model: {name: lif-8, activation: relu}", "model", "The neurons of 'lif-8' fire spikes"),
+        ("model: {beta: 0}", "model.beta", "this is of spiking neurons, and the model '256-256' has none"),
+        ("model: {reset: zero}", "model.reset", "this is of spiking neurons"),
+        ("model: {noise: 0.1}", "model.noise", "this is of spiking neurons"),
+        ("model: {zero_init: true}\nrule: lfp", "model.zero_init", "the rule 'lfp' multiplies by the weights"),
+        (
+            "model: {zero_init: true}\ntraining: {constrain_weights: true}",
+            "training.constrain_weights",
+            "weights that start at zero would stay there",
+        ),
+        ("model: {output: softmax}", "model.output", "the objective 'cross-entropy' takes the softmax itself"),
+        ("model: {output: softmax}\nobjective: softmax", "model.output", "the objective 'softmax' takes the softmax"),
+        ("model: {output: sigmoid}\nobjective: sigmoid", "model.output", "the objective 'sigmoid' takes the sigmoid"),
+        ("model: {output: tanh}\nobjective: bce", "model.output", "'bce' judges probabilities, and a tanh gives none"),
+        ("objective: {lower: 0.1}", "objective", "lower, upper and sign_only are of the objective 'bounded-softmax'"),
+        ("objective: {name: softmax, sign_only: true}", "objective", "are of the objective 'bounded-softmax', not of"),
+        (
+            "objective: {name: bounded-softmax, lower: 0.9, upper: 0.1}",
+            "objective",
+            "the lower bound, 0.9, is above the upper one, 0.1.",
+        ),
+        ("data: sine\nobjective: bce", "objective.name", "'bce' is for classification, not for regression."),
         ("model: {activation: atan}", "model", "The activation 'atan' is the surrogate gradient of spiking neurons"),
         ("model: lif-8\ndata: sine\nobjective: mse", "model.name", "it is not for regression."),
         (
@@ -135,3 +156,21 @@ def test_a_number_beyond_reason_is_a_line_at_once(text, key):
 def test_more_processes_than_cores_can_bear_are_not_started():
     with pytest.raises(InputError, match=r"machine.devices: 1000 processes on \d+ cores"):
         OnFabric(MachineSection(devices=1000))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.output", "relu"), ("model.beta", 1.1), ("model.beta", -0.1), ("model.reset", "half"),
+        ("model.noise", -1), ("model.noise", ".inf"), ("model.zero_init", 2), ("model.frozen", "{}"),
+        ("objective.lower", -0.1), ("objective.upper", 1.1), ("optimizer.alpha", 1), ("optimizer.name", "rmspro"),
+        ("training.error_clip", -1), ("training.error_clip", ".nan"), ("training.constrain_weights", 3),
+        ("track.metrics", "[ginni]"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_its_bounds_is_refused_with_its_key(key, value):
+    section, name = key.split(".")
+    with pytest.raises(InputError) as caught:
+        parse_recipe(f"{section}: {{{name}: {value}}}", source="recipe.yaml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"recipe.yaml:1: {key}")

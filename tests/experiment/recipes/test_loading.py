@@ -105,7 +105,10 @@ def test_a_key_of_a_search_space_keeps_its_dots():
         ("training:\n  epochs: true", "2: training.epochs: this is no switch: it cannot be true or false; got True."),
         ("training:\n  epochs: 0", "2: training.epochs: Input should be greater than or equal to 1, got 0."),
         ("optimizer:\n  lr: .nan", "2: optimizer.lr: Input should be "),
-        ("optimizer:\n\n  name: sdg", "3: optimizer.name: Input should be 'sgd', 'adam' or 'adamw', got 'sdg'."),
+        (
+            "optimizer:\n\n  name: sdg",
+            "3: optimizer.name: Input should be 'sgd', 'adam', 'adamw' or 'rmsprop', got 'sdg'.",
+        ),
         ("machine:\n  devices: many", "2: machine.devices: Input should be a valid integer"),
         ("scheduler:\n  epochs: [1, x]", "2: scheduler.epochs: Input should be a valid integer"),
         ("training: 5", "1: training: this is a section, with the keys epochs, steps, "),

@@ -11,7 +11,7 @@ from tests.experiment.training.ddp import train_in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:DRTP teaches")
 
-NAMES = [*RULES, "sign-symmetric-batchwise", "local-loss-trained", "accumulated", "odd"]
+NAMES = [*RULES, "sign-symmetric-batchwise", "local-loss-trained", "accumulated", "odd", "bounded"]
 
 
 def recipe(name):
@@ -27,6 +27,8 @@ def recipe(name):
             training["accumulate"] = 2
         case "odd":  # the parts differ in size
             training["batch_size"] = 61
+        case "bounded":
+            training |= {"error_clip": 1e-4, "constrain_weights": True}
     return Recipe(
         model={"name": "32", "activation": "tanh"},
         rule=rule,

@@ -18,7 +18,7 @@ from tests.experiment.training.ddp import train_in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore:DRTP teaches")
 
-ALL_TRACKED = {"metrics": ("bp_cosine", "norms", "sparsity", "weight_alignment"), "loggers": ()}
+ALL_TRACKED = {"metrics": ("bp_cosine", "norms", "sparsity", "weight_alignment", "gini"), "loggers": ()}
 
 # Networks and options beside the rules by themselves, which are all there too.
 OTHERS = {
@@ -27,6 +27,10 @@ OTHERS = {
     "taught-forward": {"rule": {"name": "drtp", "when": "forward"}},
     "accumulated": {"training": {"epochs": 1, "batch_size": 64, "accumulate": 2}},
     "odd": {"training": {"epochs": 1, "batch_size": 61}},  # the parts differ in size
+    "bounded": {
+        "training": {"epochs": 1, "batch_size": 64, "error_clip": 1e-4, "constrain_weights": True},
+        "model": {"name": "32-16", "activation": "tanh", "frozen": ("linear2",)},
+    },
     "clipped": {"training": {"epochs": 1, "batch_size": 64, "clip": 0.01}},
     "tracked": {"rule": {"name": "kp"}, "optimizer": {"name": "adam", "lr": 0.01}, "track": ALL_TRACKED},
     "transformer": {"model": {"name": "vit-tiny"}, "rule": {"name": "lfp", "minimum_scale": 1e-3}},

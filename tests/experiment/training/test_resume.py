@@ -62,7 +62,7 @@ def test_every_rule_goes_on_where_it_was_stopped(rule, steps, circles, tmp_path)
     recipe = toy(
         rule={"name": name} | ({"mode": mode} if mode else {}),
         model={"name": "4-4", "activation": "tanh", "dropout": 0.3, "norm": "batch"},
-        training={"epochs": 3, "batch_size": 251},
+        training={"epochs": 3, "batch_size": 251, "error_clip": 0.05, "constrain_weights": True},
         track={"loggers": ()},
     )
     whole = fit(recipe, seed=0, splits=circles)

@@ -5,7 +5,7 @@ import torch
 from torch.optim import lr_scheduler as of_torch
 
 from altprop.experiment.networks.names import Shape, build_model
-from altprop.experiment.recipes.schema import SchedulerSection
+from altprop.experiment.recipes.learning import SchedulerSection
 from altprop.experiment.training.batches import Batches
 from altprop.experiment.training.fit import fit
 from altprop.experiment.training.schedules import make_schedule

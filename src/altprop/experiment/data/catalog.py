@@ -14,6 +14,7 @@ from altprop.experiment.data.readers.cub import read_cub
 from altprop.experiment.data.readers.folders import read_caltech, read_eurosat, read_folder, read_imagenet
 from altprop.experiment.data.readers.food11 import read_food11
 from altprop.experiment.data.readers.huggingface import read_huggingface
+from altprop.experiment.data.readers.isic import read_isic
 from altprop.experiment.data.readers.parts import Parts
 from altprop.experiment.data.readers.tiny_imagenet import read_tiny_imagenet
 from altprop.experiment.data.readers.torchvision_sets import (
@@ -166,6 +167,14 @@ DATA_SETS: dict[str, DataSet] = {
         "https://www.vision.caltech.edu/datasets/cub_200_2011",
         "CUB_200_2011/images, images.txt and three more tables",
         read_cub,
+        _PHOTOS,
+    ),
+    "isic": _images(
+        "25,331 photographs",
+        "Skin lesions, 9 diagnoses.",
+        "https://challenge.isic-archive.com/data/#2019, CC BY-NC 4.0",
+        "ISIC_2019_Training_Input, ISIC_2019_Training_GroundTruth.csv",
+        read_isic,
         _PHOTOS,
     ),
     "imagenet": _images(

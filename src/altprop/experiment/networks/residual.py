@@ -14,8 +14,8 @@ from altprop.experiment.networks.shapes import (
     Parts,
     Shape,
     check_image,
-    check_no_dropout,
     check_no_layer_norm,
+    check_plain,
 )
 
 WIDTHS = (16, 32, 64)
@@ -75,7 +75,7 @@ def resnet(blocks: int, shape: Shape, parts: Parts) -> nn.Sequential:
     name = f"resnet-{6 * blocks + 2}"
     check_image(name, shape, at_least=4)
     check_no_layer_norm(name, parts.norm)
-    check_no_dropout(name, parts.dropout)
+    check_plain(name, parts.dropout)
     layers: dict[str, nn.Module] = {
         "conv": nn.Conv2d(shape.input[0], WIDTHS[0], 3, padding=1, bias=False),
         "norm": nn.BatchNorm2d(WIDTHS[0]),

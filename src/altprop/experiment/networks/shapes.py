@@ -11,6 +11,7 @@ from torch import nn
 from altprop.experiment.errors import InputError
 
 Norm = Literal["none", "batch", "layer"]
+Output = Literal["none", "softmax", "sigmoid", "tanh"]
 Activation = Callable[[], nn.Module]
 
 
@@ -82,14 +83,14 @@ def check_no_layer_norm(model: str, norm: Norm) -> None:
         raise InputError(f"The model {model!r} knows no layer norm: take norm 'batch' or 'none'.")
 
 
-def check_no_dropout(model: str, dropout: float) -> None:
-    """Check that a network that has no place for dropout is not asked for it.
+def check_plain(model: str, dropout: float, output: Output = "none") -> None:
+    """Check that a network that has no place for dropout, or for an activation of its outputs, is not asked for it.
 
     Raises:
         InputError: it is.
     """
+    instead = "or take hidden widths such as 256-256, lenet or vgg-like"
     if dropout:
-        raise InputError(
-            f"The model {model!r} has no place for dropout: leave dropout at 0, or take hidden widths such as 256-256, "
-            f"lenet or vgg-like."
-        )
+        raise InputError(f"The model {model!r} has no place for dropout: leave dropout at 0, {instead}.")
+    if output != "none":
+        raise InputError(f"The model {model!r} gives its outputs as they are: leave model.output at none, {instead}.")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,38 @@ if TYPE_CHECKING:
 SURROGATES = ("atan", "fast-sigmoid", "step")
 """In the place of activations: the surrogate gradient of the hidden neurons; ``"step"`` is none. All fire alike."""
 
-STEPS, BETA = 15, 0.9
+STEPS = 15
+
+Reset = Literal["subtract", "zero", "none"]
+"""What a spike does to the membrane potential, as snntorch's ``reset_mechanism``."""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """What the neurons of a network are like.
+
+    Attributes:
+        beta: how much of the membrane potential is left after a step.
+        reset: what a spike does to it.
+        noise: the standard deviation of the noise on what enters each layer in training.
+    """
+
+    beta: float = 0.9
+    reset: Reset = "subtract"
+    noise: float = 0.0
+
+
+class Noise(nn.Module):
+    """Adds normal noise in training, drawn anew at each step of time: lfprop's ``NoisyWrapper``."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x + noise in training, else x."""
+        return x + self.deviation * torch.randn_like(x) if self.training else x
+
 
 _MLP = re.compile(r"lif-[1-9]\d*(-[1-9]\d*)*")
 _WIDTHS_OF_MLP = "lif-1000"
@@ -52,23 +83,35 @@ class _Parts:
 
     surrogate: str
     norm: str
+    neurons: Neurons
 
     def neuron(self, *, last: bool = False) -> nn.Module:
         from snntorch import Leaky
 
         # The last layer's neurons always have a gradient: without it no rule but LFP could teach even these.
         name = "atan" if last and self.surrogate == "step" else self.surrogate
-        neuron: nn.Module = Leaky(BETA, spike_grad=step if name == "step" else Surrogate(name), init_hidden=True)
+        neuron: nn.Module = Leaky(
+            self.neurons.beta,
+            spike_grad=step if name == "step" else Surrogate(name),
+            reset_mechanism=self.neurons.reset,
+            init_hidden=True,
+        )
         return neuron
 
     def convolution(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
         # Spikes are sparse: by torch's default the layers behind would be silent, and stay so.
         nn.init.kaiming_normal_(convolution.weight)
-        return [convolution, *([nn.BatchNorm2d(outputs)] if self.norm == "batch" else [])]
+        return [*self._noise(), convolution, *([nn.BatchNorm2d(outputs)] if self.norm == "batch" else [])]
 
     def linear(self, inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if self.norm == "batch" else [])]
+        return [*self.last(inputs, outputs), *([nn.BatchNorm1d(outputs)] if self.norm == "batch" else [])]
+
+    def last(self, inputs: int, outputs: int) -> list[nn.Module]:
+        return [*self._noise(), nn.Linear(inputs, outputs)]
+
+    def _noise(self) -> list[nn.Module]:
+        return [Noise(self.neurons.noise)] if self.neurons.noise else []
 
 
 def _mlp(widths: Iterable[int], shape: Shape, parts: _Parts) -> list[nn.Module]:
@@ -76,7 +119,7 @@ def _mlp(widths: Iterable[int], shape: Shape, parts: _Parts) -> list[nn.Module]:
     sizes = [int(torch.Size(shape.input).numel()), *widths]
     for inputs, outputs in pairwise(sizes):
         layers += [*parts.linear(inputs, outputs), parts.neuron()]
-    return [*layers, nn.Linear(sizes[-1], shape.outputs)]
+    return [*layers, *parts.last(sizes[-1], shape.outputs)]
 
 
 def _cnn(shape: Shape, parts: _Parts) -> list[nn.Module]:
@@ -84,7 +127,7 @@ def _cnn(shape: Shape, parts: _Parts) -> list[nn.Module]:
     for width in (16, 32):
         layers += [*parts.convolution(channels, width), parts.neuron(), nn.MaxPool2d(2)]
         channels = width
-    return [*layers, nn.Flatten(), nn.Linear(_size(shape, 4, channels), shape.outputs)]
+    return [*layers, nn.Flatten(), *parts.last(_size(shape, 4, channels), shape.outputs)]
 
 
 def _vgg(shape: Shape, parts: _Parts) -> list[nn.Module]:
@@ -95,7 +138,7 @@ def _vgg(shape: Shape, parts: _Parts) -> list[nn.Module]:
         layers.append(nn.MaxPool2d(2))
         channels = width
     hidden = [nn.Flatten(), *parts.linear(_size(shape, 8, channels), 256), parts.neuron()]
-    return [*layers, *hidden, nn.Linear(256, shape.outputs)]
+    return [*layers, *hidden, *parts.last(256, shape.outputs)]
 
 
 def _resnet(shape: Shape, parts: _Parts) -> list[nn.Module]:
@@ -109,7 +152,7 @@ def _resnet(shape: Shape, parts: _Parts) -> list[nn.Module]:
         )
         layers += [SpikingResidual(body, shortcut), parts.neuron()]
         channels = width
-    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, shape.outputs)]
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *parts.last(channels, shape.outputs)]
 
 
 def _size(shape: Shape, shrinks: int, channels: int) -> int:
@@ -169,7 +212,9 @@ def is_spiking(name: str) -> bool:
     return name in SPIKING_MODELS or bool(_MLP.fullmatch(name))
 
 
-def build_spiking(name: str, shape: Shape, *, surrogate: str = "atan", norm: str = "none") -> SpikingSequential:
+def build_spiking(
+    name: str, shape: Shape, *, surrogate: str = "atan", norm: str = "none", neurons: Neurons | None = None
+) -> SpikingSequential:
     """Build a spiking network.
 
     Args:
@@ -177,6 +222,7 @@ def build_spiking(name: str, shape: Shape, *, surrogate: str = "atan", norm: str
         shape: what the network must fit.
         surrogate: of the hidden neurons, one of :data:`SURROGATES`.
         norm: ``"batch"``, over samples and time, before each hidden neuron; or ``"none"``.
+        neurons: what they are like. Unset: the usual ones.
 
     Returns:
         A network that gives spikes of shape (steps, batch, outputs).
@@ -194,7 +240,7 @@ def build_spiking(name: str, shape: Shape, *, surrogate: str = "atan", norm: str
         raise _not_a_surrogate(name, surrogate)
     if norm == "layer":
         raise InputError(f"The model {name!r} knows no layer norm: take norm 'batch' or 'none'.")
-    parts, entry = _Parts(surrogate, norm), SPIKING_MODELS.get(name)
+    parts, entry = _Parts(surrogate, norm, neurons or Neurons()), SPIKING_MODELS.get(name)
     if entry is None:
         layers = _mlp(_widths(name), shape, parts)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from inspect import signature
 from types import NoneType
 from typing import TYPE_CHECKING, get_args
@@ -13,11 +14,17 @@ from altprop._names import did_you_mean
 from altprop.experiment.data.examples import Task
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.networks.names import ACTIVATIONS, check_model_name
-from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task
-from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
+from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task, is_spiking
+from altprop.experiment.objectives import (
+    DEFAULT_OBJECTIVE,
+    check_objective_name,
+    check_output,
+    check_settings,
+    tasks_of,
+)
 from altprop.experiment.recipes.reading import Key
 from altprop.experiment.recipes.schema import ALL, Recipe, RuleSection
-from altprop.experiment.registry import CONTROL, REFERENCE, RULES, make_named_rule
+from altprop.experiment.registry import CONTROL, REFERENCE, RULES, check_start, make_named_rule
 from altprop.experiment.sections import section_in
 
 if TYPE_CHECKING:
@@ -166,9 +173,9 @@ def keys(section: type[BaseModel], before: str = "") -> list[str]:
     """The dotted keys of a section, without those of a search.
 
     Example:
-        >>> from altprop.experiment.recipes.schema import ObjectiveSection
-        >>> keys(ObjectiveSection, "objective.")
-        ['objective.name', 'objective.label_smoothing']
+        >>> from altprop.experiment.recipes.learning import CheckpointSection
+        >>> keys(CheckpointSection, "checkpoints.")
+        ['checkpoints.every', 'checkpoints.every_steps']
     """
     found = []
     for name, field in section.model_fields.items():
@@ -192,12 +199,30 @@ def _fits_task(recipe: Recipe) -> Iterator[Problem]:
     if recipe.objective.label_smoothing and used != "cross-entropy":
         message = f"smoothing is of the cross-entropy, and the objective is {used}: set one of them otherwise."
         yield ("objective", "label_smoothing"), message
+    else:
+        settings = recipe.objective.model_dump(exclude={"name"})
+        yield from _complaint(("objective",), lambda: check_settings(used, **settings))
+    yield from _complaint(("model", "output"), lambda: check_output(used, recipe.model.output))
 
 
 def _fits_spikes(recipe: Recipe) -> Iterator[Problem]:
     model = recipe.model
     yield from _complaint(("model",), lambda: check_fit(model.name, model.activation, recipe.objective.name))
     yield from _complaint(("model", "name"), lambda: check_task(model.name, _task(recipe)))
+    if not is_spiking(model.name):
+        for key in ("beta", "reset", "noise"):
+            if getattr(model, key) != type(model).model_fields[key].default:
+                message = f"this is of spiking neurons, and the model {model.name!r} has none: take lif-mlp, say."
+                yield ("model", key), message
+
+
+def _start(recipe: Recipe) -> Iterator[Problem]:
+    zero_init = recipe.model.zero_init
+    for name in RULES if ALL in {rule.name for rule in recipe.rules} else [rule.name for rule in recipe.rules]:
+        yield from _complaint(("model", "zero_init"), partial(check_start, name, zero_init=zero_init))
+    if zero_init and recipe.training.constrain_weights:
+        message = "weights that start at zero would stay there: leave model.zero_init off."
+        yield ("training", "constrain_weights"), message
 
 
 def _optimizer(recipe: Recipe) -> Iterator[Problem]:
@@ -263,5 +288,5 @@ def _search(recipe: Recipe) -> Iterator[Problem]:
 
 
 _NAMES = (_data, _model, _rule, _objective, _rates, _search_keys)
-_FITS = (_fits_task, _fits_spikes, _optimizer, _scheduler, _training, _machine, _validation, _search)
+_FITS = (_fits_task, _fits_spikes, _start, _optimizer, _scheduler, _training, _machine, _validation, _search)
 _OF_DATA = (_data, _fits_task, _fits_spikes, _validation)

@@ -7,6 +7,7 @@ from typing import Any
 
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.differences import flat
+from altprop.experiment.recipes.learning import OPTIMIZER_KEYS
 from altprop.experiment.reports.records import Entry
 
 # Not what a network is, or shown in columns of their own.
@@ -22,7 +23,6 @@ _LEFT_OUT = (
     "search",
 )
 _PLACES = ("machine.accelerator", "machine.devices", "machine.nodes", "machine.strategy", "machine.threads")
-_OTHERS = {"sgd": ("optimizer.betas",), "adam": ("optimizer.momentum", "optimizer.nesterov")}
 
 
 def settings_of(recipe: Recipe, **more: Any) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def settings_of(recipe: Recipe, **more: Any) -> dict[str, Any]:
         ('lenet', 'mse', False)
     """
     chosen = flat(recipe.model_dump(mode="json")) | {key.replace("__", "."): value for key, value in more.items()}
-    unused = _OTHERS["sgd" if recipe.optimizer.name == "sgd" else "adam"]
+    used = OPTIMIZER_KEYS[recipe.optimizer.name]
+    unused = (f"optimizer.{key}" for keys in OPTIMIZER_KEYS.values() for key in keys if key not in used)
     hidden = (*_LEFT_OUT, *_PLACES, *unused)
     return {key: value for key, value in chosen.items() if not _under(key, hidden)} | {"framework": "torch"}
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from altprop.experiment.recipes.schema import MachineSection
 from altprop.experiment.records.machine import versions
+from altprop.experiment.training.bounding import errors_clipped, weight_norms
 from altprop.experiment.training.checkpoints import Snapshot
 from altprop.experiment.training.job import Job
 from altprop.experiment.training.loop import Loop
@@ -69,8 +70,16 @@ class Torch:
     @contextmanager
     def loop(self, job: Job, machine: Machine, network: nn.Module, saved: Snapshot | None) -> Iterator[Loop]:
         """See :class:`Framework`."""
-        with all_seeded(job.rule_seed), job.rule().attach(network):
-            loop = Loop(job, machine, network)
+        training = job.recipe.training
+        norms = weight_norms(network) if training.constrain_weights else {}
+
+        def error_scale() -> float:
+            # The updates of processes are averaged: the error in each is as large as if it had all the samples.
+            return machine.scale() * machine.world_size
+
+        clipped = errors_clipped(network, training.error_clip, error_scale)
+        with all_seeded(job.rule_seed), clipped, job.rule().attach(network):
+            loop = Loop(job, machine, network, norms)
             if saved is not None:
                 put_back_network(saved, loop)
             loop.set_up()

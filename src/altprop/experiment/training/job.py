@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from altprop.experiment.errors import InputError
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.networks.names import Shape, build_model
 from altprop.experiment.networks.spiking import (
+    Neurons,
     check_fit,
     check_task,
     default_objective,
@@ -22,16 +24,26 @@ from altprop.experiment.networks.spiking import (
     objective_of_spikes,
     read_spikes,
 )
+from altprop.experiment.networks.starting import freeze, zero_linear_layers
 from altprop.experiment.objectives import make_objective
 from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes.learning import OPTIMIZER_KEYS
 from altprop.experiment.recipes.rules import recipe_of_cell
 from altprop.experiment.recipes.schema import RuleSection
-from altprop.experiment.registry import RULES, make_named_rule
+from altprop.experiment.registry import RULES, check_start, make_named_rule
 from altprop.experiment.seeding import seeded
 from altprop.experiment.training.batches import Batches
 from altprop.experiment.training.loggers import check_loggers
 from altprop.experiment.training.stepping import Objective
 from altprop.rule import Rule
+from altprop.rules._layers import is_layer
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}
 
 
 def rule_seed(seed: int) -> int:
@@ -56,7 +68,9 @@ class Job:
     def model(self) -> nn.Module:
         """The network before training: the same for every rule."""
         section, shape = self.recipe.model, Shape(self.splits.input_shape, self.splits.outputs)
-        return build_model(
+        usual = Neurons()
+        beta = usual.beta if section.beta is None else section.beta
+        network = build_model(
             section.name,
             shape,
             activation=section.activation,
@@ -64,7 +78,13 @@ class Job:
             seed=self.seed,
             dropout=section.dropout,
             pretrained=section.pretrained,
+            output=section.output,
+            neurons=Neurons(beta, section.reset or usual.reset, section.noise),
         )
+        if section.zero_init:
+            zero_linear_layers(network)
+        freeze(network, section.frozen)
+        return network
 
     def blank_model(self) -> nn.Module:
         """The same network for weights to be put into: none are downloaded."""
@@ -77,9 +97,16 @@ class Job:
 
     def rule(self) -> Rule:
         """The learning rule."""
-        return make_named_rule(
-            self.recipe.single_rule.name, self.recipe.single_rule.arguments, outputs=self.splits.outputs
-        )
+        name, arguments = self.recipe.single_rule.name, self.recipe.single_rule.arguments
+        return make_named_rule(name, arguments, outputs=self.splits.outputs, output=self._before_output)
+
+    @property
+    def _before_output(self) -> str | None:
+        """The layer whose outputs go through an activation: a direct rule takes the error at the layer itself."""
+        if self.recipe.model.output == "none":
+            return None
+        layers: list[str] = [name for name, module in self.blank_model().named_modules() if is_layer(module)]
+        return layers[-1]
 
     @property
     def label(self) -> str:
@@ -98,8 +125,8 @@ class Job:
 
     def objective(self) -> Objective:
         """What is descended, as the mean over the samples."""
-        smoothing = self.recipe.objective.label_smoothing
-        objective = make_objective(self.objective_name, self.splits.task, label_smoothing=smoothing)
+        settings = self.recipe.objective.model_dump(exclude={"name"})
+        objective = make_objective(self.objective_name, self.splits.task, output=self.recipe.model.output, **settings)
         return objective_of_spikes(self.objective_name, objective) if self.spiking else objective
 
     @property
@@ -120,15 +147,8 @@ class Job:
         """The optimizer. Make it once the rule is attached: a rule may add parameters."""
         section = self.recipe.optimizer
         parameters, decay = [p for p in model.parameters() if p.requires_grad], section.weight_decay
-        match section.name:
-            case "sgd":
-                return torch.optim.SGD(
-                    parameters, self.lr, momentum=section.momentum, nesterov=section.nesterov, weight_decay=decay
-                )
-            case "adam":
-                return torch.optim.Adam(parameters, self.lr, betas=section.betas, weight_decay=decay)
-            case "adamw":
-                return torch.optim.AdamW(parameters, self.lr, betas=section.betas, weight_decay=decay)
+        own = {key: getattr(section, key) for key in OPTIMIZER_KEYS[section.name]}
+        return _OPTIMIZERS[section.name](parameters, lr=self.lr, weight_decay=decay, **own)
 
     @cached_property
     def recipe_as_json(self) -> dict[str, Any]:
@@ -185,6 +205,7 @@ def check(job: Job) -> None:
             f"training.monitor is {job.monitor!r}, but {splits.name} has no validation data: set data.validation to a "
             f"fraction, such as 0.1."
         )
+    check_start(recipe.single_rule.name, zero_init=recipe.model.zero_init)
     job.rule(), job.objective()
     if len(splits.train) < 2:
         raise InputError(f"{splits.name} has {len(splits.train)} training samples: at least 2 are needed.")

@@ -14,6 +14,7 @@ from altprop.experiment.data.examples import TensorExamples
 from altprop.experiment.data.loading import batches
 from altprop.experiment.records.study import Epoch
 from altprop.experiment.training.batches import Batches, check_batches
+from altprop.experiment.training.bounding import clip_updates, constrain_weights
 from altprop.experiment.training.checkpoints import Snapshot
 from altprop.experiment.training.evaluating import evaluate
 from altprop.experiment.training.job import Job
@@ -26,7 +27,13 @@ from altprop.experiment.training.tracking import track
 
 
 class Loop:
-    """A training under way. Make it where torch's random state may move; ``network`` has its rule attached.
+    """A training under way. Make it where torch's random state may move.
+
+    Args:
+        job: what is done.
+        machine: where.
+        network: the network, with its rule attached.
+        norms: of :func:`~altprop.experiment.training.bounding.weight_norms`, if weights are to keep them.
 
     Attributes:
         job: what is done.
@@ -45,8 +52,8 @@ class Loop:
         seconds: how long it took before this process went on with it.
     """
 
-    def __init__(self, job: Job, machine: Machine, network: nn.Module) -> None:
-        self.job, self.machine, self.network = job, machine, network
+    def __init__(self, job: Job, machine: Machine, network: nn.Module, norms: dict[str, float] | None = None) -> None:
+        self.job, self.machine, self.network, self._norms = job, machine, network, norms
         splits, training = job.splits, job.recipe.training
         normalised = has_batch_statistics(network)
         parts = machine.world_size * training.accumulate
@@ -181,9 +188,13 @@ class Loop:
                 self.machine.backward(loss)
             total = loss.detach() if number == 1 else total + loss.detach()
             self._count(y, samples)
-        clip = self.job.recipe.training.clip
-        self.machine.check_and_clip(self.model, self.optimizer, self._parameters, clip, self.step + 1)
+        training = self.job.recipe.training
+        if training.error_clip:
+            clip_updates(self.network, training.error_clip * self.machine.scale())
+        self.machine.check_and_clip(self.model, self.optimizer, self._parameters, training.clip, self.step + 1)
         self.optimizer.step()
+        if self._norms:
+            constrain_weights(self.network, self._norms)
         processes = self.machine.world_size
         self.tally.add_loss(total if processes == 1 else total / processes, size)
 

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 
-from altprop.experiment.recipes.schema import SchedulerSection
+from altprop.experiment.recipes.learning import SchedulerSection
 
 Factor = Callable[[int], float]
 

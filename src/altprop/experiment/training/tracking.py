@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor, nn
+
+from altprop._preserve import preserved
 from altprop._sharding import full_tensor
-from altprop.measure import Comparison, compare_with_backprop, weight_alignment
+from altprop.experiment.training.bounding import layer_weights
+from altprop.measure import Comparison, compare_with_backprop, gini, weight_alignment
+from altprop.rules._layers import is_layer, named_modules
 
 if TYPE_CHECKING:
     from altprop.experiment.training.loop import Loop
@@ -20,7 +27,8 @@ def track(loop: Loop) -> Tracked:
     The network and the random state stay as they are. ``bp_cosine`` is the cosine between the rule's updates and
     backprop's, ``norms`` the ratio of their lengths (``norm_ratio``) and the lengths of the weights (``weight_norm``),
     ``sparsity`` the fraction of zeros in the updates, ``weight_alignment`` the cosine between forward and feedback
-    weights. Each is given in all, and after a slash by layer.
+    weights, ``gini`` the Gini index of the weights (``weight_gini``), and of what enters each layer but the first
+    (``activation_gini``), the mean over samples. Each is given in all, and after a slash by layer.
     """
     asked = loop.job.recipe.track.metrics
     found: Tracked = {}
@@ -34,6 +42,8 @@ def track(loop: Loop) -> Tracked:
         found |= _weight_norms(loop)
     if "weight_alignment" in asked:
         found |= _named("weight_alignment", weight_alignment(loop.network).cosine)
+    if "gini" in asked:
+        found |= _weight_gini(loop) | _activation_gini(loop)
     return found
 
 
@@ -50,6 +60,35 @@ def _weight_norms(loop: Loop) -> Tracked:
         squares[layer] = squares.get(layer, 0.0) + float(full_tensor(parameter.detach()).double().square().sum())
     norms = {f"weight_norm/{layer}": math.sqrt(square) for layer, square in squares.items()}
     return {"weight_norm": math.sqrt(sum(squares.values())), **norms}
+
+
+def _weight_gini(loop: Loop) -> Tracked:
+    weights = {name: full_tensor(weight.detach()).flatten() for name, weight in layer_weights(loop.network)}
+    found = {f"weight_gini/{name.rpartition('.')[0]}": float(gini(weight)) for name, weight in weights.items()}
+    found["weight_gini"] = float(gini(torch.cat(list(weights.values()))))
+    return {name: _defined(value) for name, value in found.items()}
+
+
+def _activation_gini(loop: Loop) -> Tracked:
+    seen: dict[str, list[Tensor]] = {}
+    hidden = [(name, module) for name, module in named_modules(loop.network) if is_layer(module)][1:]
+
+    def look(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.setdefault(name, []).append(gini(args[0].flatten(1)))
+
+    handles = [module.register_forward_pre_hook(partial(look, name)) for name, module in hidden]
+    try:
+        with preserved(loop.network), torch.no_grad(), loop.machine.autocast():
+            for x, _ in loop.first_batches(loop.job.recipe.track.batches):
+                loop.network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # A sample at which all units of a layer are silent has no index there.
+    means = {name: float(torch.cat(values).nanmean()) for name, values in seen.items()}
+    defined = [value for value in means.values() if math.isfinite(value)]
+    total = sum(defined) / len(defined) if defined else None
+    return {"activation_gini": total} | {f"activation_gini/{name}": _defined(value) for name, value in means.items()}
 
 
 def _named(name: str, scores: Any) -> Tracked:
