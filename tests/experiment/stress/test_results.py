@@ -8,6 +8,7 @@ from rich.console import Console
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.stress.output import Words, rows, terminal_tables, write_stress
 from altprop.experiment.stress.results import Point, Spread, StressResults, withstands
+from tests.experiment.reports.test_study import Links
 from tests.experiment.toys import own_data
 
 WORDS = Words(
@@ -120,7 +121,7 @@ def two_rules(kinds=("one", "two", "three")):
 def test_the_files_hold_it_all_and_are_read_again(tmp_path):
     results = two_rules()
     write_stress(results, WORDS, tmp_path)
-    names = {"results.csv", "curves.csv", "curves.png", "curves-dark.png", "report.html", "results.json"}
+    names = {"results.csv", "curves.csv", "curves.svg", "report.html", "results.json"}
     assert {file.name for file in tmp_path.iterdir()} == names
     assert StressResults.model_validate_json(results.model_dump_json(exclude={"curves"})) == results
     with (tmp_path / "results.csv").open() as file:
@@ -130,9 +131,9 @@ def test_the_files_hold_it_all_and_are_read_again(tmp_path):
     assert first == {
         "kind": "one", "rule": "backprop", "level": "0.0", "mean": "1.0", "deviation": "0.0", "seeds": "2",
     }  # fmt: skip
-    page = (tmp_path / "report.html").read_text()
+    text = Links((tmp_path / "report.html").read_text()).text
     for cell in {"A title", "A note.", "altprop take", *(cell for line in rows(results, WORDS) for cell in line)}:
-        assert cell in page
+        assert cell in text
 
 
 def test_the_terminal_shows_a_table_for_each_kind_with_few_levels():

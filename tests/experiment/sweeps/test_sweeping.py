@@ -85,7 +85,7 @@ def test_the_folder_holds_what_programs_and_people_want(done):
     page = (folder / "report.html").read_text()
     assert f"{results.best.value:.4g}" in page
     for picture in ("history", "slice", "parallel", "epochs"):
-        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{picture}.svg").read_bytes().startswith(b"<?xml")
     assert not [file for file in folder.iterdir() if file.name.startswith(".")]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.labels import base_name
-from altprop.experiment.records.study import Epoch, Study
+from altprop.experiment.records.study import Epoch, Study, Trial
 from altprop.experiment.registry import REFERENCE, make_rule
 from altprop.experiment.reports.csv import column, write_csv
 from altprop.experiment.reports.figures import pictures
@@ -23,7 +23,7 @@ def write_report(study: Study, splits: Splits, folder: Path) -> None:
     """Write the report of a study.
 
     * ``results.csv``: a line for each network; ``curves.csv``: a line for each of its epochs;
-    * ``report.html``, and its pictures as PNG files beside it.
+    * ``report.html``, and its pictures as SVG files beside it.
 
     Args:
         study: what to show, with its networks.
@@ -34,7 +34,7 @@ def write_report(study: Study, splits: Splits, folder: Path) -> None:
     write_csv(folder / "curves.csv", _epoch_rows(study))
     drawn = pictures(study, splits)
     for picture in drawn:
-        (folder / f"{picture.name}.png").write_bytes(picture.light)
+        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
     (folder / "report.html").write_text(render_report(study, drawn), encoding="utf-8")
 
 
@@ -45,6 +45,7 @@ def render_report(study: Study, drawn: Sequence[Picture]) -> str:
         study: what to show.
         drawn: the pictures below the table.
     """
+    layers = _layers(study)
     subtitle = "several learning rules, the same batches" if study.compares else "one learning rule"
     interrupted = ["The study was interrupted; this is what there was."] if study.interrupted else []
     return render(
@@ -54,14 +55,25 @@ def render_report(study: Study, drawn: Sequence[Picture]) -> str:
         subtitle=f"One network, {subtitle}",
         facts=_facts(study) | {rule: f"altprop.{make_rule(rule)!r}" for rule in study.rules},
         header=header(study),
-        rows=[(summary, row(study, summary)) for summary in study.summaries],
+        rows=[row(study, summary) for summary in study.summaries],
+        marks=[summary.beats_control for summary in study.summaries] if has_control(study) else [],
         verdict=_verdict(study) if has_control(study) else "",
         control_note=CONTROL_NOTE if has_control(study) else "",
-        layers=_layers(study),
+        layers=layers,
+        layer_rows=[[rule, *map(_cosine, cosines.values())] for rule, cosines in layers.items()],
+        trials=[_trial_row(trial) for trial in study.trials],
         pictures=drawn,
         messages=[*interrupted, *study.messages],
         command=study.command,
     )
+
+
+def _cosine(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _trial_row(trial: Trial) -> list[str]:
+    return [trial.rule, f"{trial.lr:g}", "diverged" if trial.score is None else f"{trial.score:.3f}"]
 
 
 def _cell_rows(study: Study) -> Iterable[Mapping[str, Any]]:

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.folder import RESULTS
 from altprop.experiment.stress.results import Spread, StressResults
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.table import Table
 
-    from altprop.experiment.reports.theme import Theme
+    from altprop.experiment.reports.picture import Drawn
 
 _LEADS = {"yes": "yes", "no": "no", "unclear": "unclear", "reference": "–", None: "–"}
 _SHOWN = 5  # levels in a terminal
@@ -59,7 +59,7 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
     """Write what came out.
 
     * ``results.csv``: a line for each network under each stress; ``curves.csv``: for each rule at each level;
-    * ``curves.png`` and ``curves-dark.png``; ``report.html``, a page that needs no other file;
+    * ``curves.svg``; ``report.html``, a page that needs no other file;
     * ``results.json``: all of it, to be read again by :meth:`StressResults.load`. It comes last.
 
     Args:
@@ -67,17 +67,14 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
         words: what it is called.
         folder: where to write; it exists.
     """
-    from altprop.experiment.reports.picture import Picture, png  # noqa: PLC0415  (matplotlib is slow to import)
-    from altprop.experiment.reports.theme import DARK, LIGHT  # noqa: PLC0415
+    from altprop.experiment.reports.picture import picture  # noqa: PLC0415  (matplotlib is slow to import)
 
     _write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
     _write_csv(folder / "curves.csv", _rows(results))
-    light, dark = (png(partial(_draw, results, words), theme) for theme in (LIGHT, DARK))
-    assert light is not None and dark is not None  # there is a level at least
-    (folder / "curves.png").write_bytes(light)
-    (folder / "curves-dark.png").write_bytes(dark)
-    picture = Picture("curves", words.picture, words.caption, light, dark)
-    (folder / "report.html").write_text(_page(results, words, picture), encoding="utf-8")
+    drawn = picture("curves", words.picture, words.caption, partial(_draw, results, words))
+    assert drawn is not None  # there is a level at least
+    (folder / "curves.svg").write_bytes(drawn.svg)
+    (folder / "report.html").write_text(_page(results, words, drawn), encoding="utf-8")
     (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
 
 
@@ -153,30 +150,31 @@ def _write_csv(file: Path, lines: list[dict[str, Any]]) -> None:
         writer.writerows(lines)
 
 
-def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
+def _draw(results: StressResults, words: Words) -> Drawn | None:
+    from altprop.experiment.reports.drawing import Curve, Curves, side_by_side  # noqa: PLC0415
 
-    from altprop.experiment.reports.theme import lines_of  # noqa: PLC0415
+    def curve(kind: str, rule: str) -> Curve:
+        one = results.curve(kind, rule)
+        means, deviations = zip(*((spread.mean, spread.deviation or 0.0) for spread in one.scores), strict=True)
+        return Curve(one.levels, means, deviations)
 
-    kinds = results.kinds
-    figure = Figure(figsize=(9, 3.5 * -(-len(kinds) // 2)) if len(kinds) > 1 else (6, 3.8))
-    panels = figure.subplots(-(-len(kinds) // 2), min(2, len(kinds)), squeeze=False, sharey=True).flatten()
-    looks = lines_of(results.rules, theme)
-    for kind, axes in zip(kinds, panels, strict=False):
-        for rule in results.rules:
-            curve = results.curve(kind, rule)
-            means = [spread.mean for spread in curve.scores]
-            deviations = [spread.deviation or 0.0 for spread in curve.scores]
-            low, high = ([mean + sign * one for mean, one in zip(means, deviations, strict=True)] for sign in (-1, 1))
-            axes.plot(curve.levels, means, marker=".", **looks[rule])
-            axes.fill_between(curve.levels, low, high, color=looks[rule]["color"], alpha=0.18, linewidth=0)
-        axes.set(title=kind, xlabel=words.level, ylabel=f"test {results.metric}")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: words.unit.format(level)))
-    for axes in panels[len(kinds) :]:
-        axes.remove()
-    panels[0].legend(loc="best", ncols=1 + (len(results.rules) > 5))
-    return figure
+    kinds = {kind: {rule: curve(kind, rule) for rule in results.rules} for kind in results.kinds}
+    ends = [end for own in kinds.values() for one in own.values() for end in one.ends]
+    room = 0.04 * ((max(ends) - min(ends)) or 1.0)
+    panels = [
+        Curves(
+            kind,
+            curves,
+            across=words.level,
+            up=f"test {results.metric}",
+            better="low" if METRICS[results.data.task].lower_is_better else "high",
+            bottom=min(ends) - room,
+            top=max(ends) + room,
+            place=words.unit.format,
+        )
+        for kind, curves in kinds.items()
+    ]
+    return side_by_side(panels, results.rules, across=2, size=(4.5, 3.4))
 
 
 def _page(results: StressResults, words: Words, picture: Any) -> str:
