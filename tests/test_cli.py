@@ -4,7 +4,6 @@ import html
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -321,20 +320,6 @@ def test_an_interrupted_explanation_writes_nothing(run, tmp_path, trained, monke
     assert outcome.exit_code == 130
     assert "nothing was written" in outcome.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_package_names_the_extra_that_brings_it():
-    program = "import sys; sys.modules['pydantic'] = None; import altprop.cli"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ended.returncode != 0
-    assert "pip install 'altprop[experiments]'" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_the_command_is_installed():
-    command = Path(sys.executable).parent / "altprop"
-    ended = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
-    assert ended.stdout == f"altprop {altprop.cli.version('altprop')}\n"
 
 
 def test_help_waits_for_nothing_that_it_does_not_need():

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def watched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function of the library with ``watch=``, a progress bar on the terminal."""
+    """Call a function of the library with ``watch=``: a progress bar on a terminal, lines elsewhere."""
     from rich.console import Console
 
-    from altprop.experiment.training.progress import Bar
+    from altprop.experiment.training.progress import watch_on
 
-    with Bar(Console(stderr=True)) as bar:
-        return run(*arguments, **options, watch=bar)
+    with watch_on(Console(stderr=True)) as watch:
+        return run(*arguments, **options, watch=watch)
 
 
 @contextmanager

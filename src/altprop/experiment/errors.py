@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
+from altprop._extras import how_to_install
+
 _MANY = 40
 _NEEDED = (
     "PIL",
@@ -74,6 +76,6 @@ def check_extra() -> None:
     if missing:
         raise ModuleNotFoundError(
             f"Experiments need packages that are not installed ({', '.join(missing)}). "
-            f"Install them with: pip install 'altprop[experiments]'",
+            f"Install them with: {how_to_install('experiments')}",
             name=missing[0],
         )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from altprop._extras import how_to_install
 from altprop.experiment.errors import InputError
 from altprop.flax.results import FlaxEpoch
 from altprop.flax.settings import FlaxSettings
@@ -28,7 +29,7 @@ def weights_and_biases(settings: FlaxSettings, folder: Path | None) -> Iterator[
         yield lambda epoch: None
         return
     if find_spec("wandb") is None:
-        raise InputError("--wandb needs wandb, which is not installed. Install it with: pip install 'altprop[wandb]'")
+        raise InputError(f"--wandb needs wandb, which is not installed. Install it with: {how_to_install('wandb')}")
     import wandb  # noqa: PLC0415  (an extra of its own)
 
     project = os.environ.get("WANDB_PROJECT", "altprop")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from altprop._extras import how_to_install
 from altprop.experiment.data.examples import Task
 from altprop.experiment.errors import InputError
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
@@ -188,7 +189,7 @@ def build_spiking(name: str, shape: Shape, *, surrogate: str = "atan", norm: str
         import snntorch  # noqa: F401
     except ModuleNotFoundError:
         raise InputError(
-            f"The model {name!r} needs snntorch, which is not installed. Install it with: pip install 'altprop[snn]'"
+            f"The model {name!r} needs snntorch, which is not installed. Install it with: {how_to_install('snn')}"
         ) from None
     if surrogate not in SURROGATES:
         raise _not_a_surrogate(name, surrogate)

@@ -30,7 +30,7 @@ from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.machine import Alone, Machine, make_machine
 from altprop.experiment.training.rates import best_rate, held_out, trial_jobs, try_rate
 from altprop.experiment.training.timing import step_times
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 _Made = TypeVar("_Made")
 
@@ -100,7 +100,7 @@ def run_study(
                 study, folder = _of_the_first(machine, lambda: begin(stack.enter_context(opened)))
             else:
                 study, folder = begin(None)
-            return _Run(study, jobs, splits, machine, resume, watch or Watch(), caught, folder).whole()
+            return _Run(study, jobs, splits, machine, resume, or_default(watch), caught, folder).whole()
 
 
 def default_name(recipe: Recipe, splits: Splits) -> str:

@@ -19,6 +19,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from altprop.experiment.reports.picture import Drawn, Picture, picture
 from altprop.experiment.reports.theme import MUTED, SERIES
 from altprop.experiment.sweeps.results import SweepResults, SweepTrial
+from altprop.experiment.sweeps.space import Range
 
 _ENOUGH = 2  # complete trials that there must be, for a picture to say something
 _SIZE = (9.0, 3.8)
@@ -54,8 +55,10 @@ class _Sweep:
     @cached_property
     def varied(self) -> dict[str, _Axis]:
         """What was searched, and was not the same in all trials."""
-        keys = self.results.plan.space.parts
-        axes = {key: _Axis.of([trial.values.get(key) for trial in self.trials]) for key in keys}
+        axes = {
+            key: _Axis.of([trial.values.get(key) for trial in self.trials], log=isinstance(part, Range) and part.log)
+            for key, part in self.results.plan.space.parts.items()
+        }
         return {key: axis for key, axis in axes.items() if len(set(axis.places)) > 1}
 
 
@@ -74,10 +77,10 @@ class _Axis:
     log: bool
 
     @classmethod
-    def of(cls, values: Sequence[Any]) -> _Axis:
+    def of(cls, values: Sequence[Any], *, log: bool) -> _Axis:
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             numbers = tuple(map(float, values))
-            return cls(numbers, (), min(numbers) > 0 and max(numbers) > _RATIO_OF_A_LOG * min(numbers))
+            return cls(numbers, (), log or (min(numbers) > 0 and max(numbers) > _RATIO_OF_A_LOG * min(numbers)))
         words = [str(value) for value in values]
         names = tuple(dict.fromkeys(words))
         return cls(tuple(float(names.index(word)) for word in words), names, log=False)

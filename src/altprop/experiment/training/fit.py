@@ -13,6 +13,7 @@ from altprop._sharding import full_tensor
 from altprop.experiment.data.embedded import chosen_parts
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
+from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
 from altprop.experiment.records.study import Cell, Epoch, Status, StopTraining
@@ -24,7 +25,7 @@ from altprop.experiment.training.randomness import all_seeded, random_states, se
 from altprop.experiment.training.snapshots import put_back, put_back_network
 from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -66,7 +67,7 @@ def fit(
     """
     job = Job(recipe, checked_splits(recipe) if splits is None else splits, seed)
     check(job)
-    watch = watch or Watch()
+    watch = or_default(watch)
     with threads(recipe.machine.threads):
         machine = make_machine(recipe.machine)
         watch.begin(job.all_steps)
@@ -162,6 +163,7 @@ def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch
                     return _Ending("interrupted")
             figures = loop.end_epoch()
             keeper.after_epoch(figures)
+            watch.tell(_line(loop.job, figures))
             if on_epoch is not None:
                 on_epoch(figures)
     except NotFiniteError as error:
@@ -169,6 +171,18 @@ def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch
     except StopTraining as reason:
         return _Ending("pruned", str(reason))
     return _Ending("stopped early" if _has_stalled(loop) else "finished")
+
+
+def _line(job: Job, figures: Epoch) -> str:
+    """An epoch of a network, for a log."""
+    metric = METRICS[job.splits.task].name
+    scores = {
+        "training loss": figures.train_loss,
+        f"validation {metric}": figures.val_score,
+        f"test {metric}": figures.test_score,
+    }
+    told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None)
+    return f"{job.label}, seed {job.seed}, epoch {figures.epoch}: {told}"
 
 
 def _advance(watch: Watch, stop: Stop) -> None:

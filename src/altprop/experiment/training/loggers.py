@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from altprop._extras import how_to_install
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.records.study import CELLS, Epoch
@@ -62,8 +63,7 @@ def check_loggers(recipe: Recipe) -> None:
         package, extra = {"csv": ("csv", ""), "tensorboard": ("tensorboard", "experiments")}.get(name, (name, name))
         if find_spec(package) is None:
             raise InputError(
-                f"The logger {name!r} needs {package}, which is not installed. Install it with: "
-                f"pip install 'altprop[{extra}]'"
+                f"The logger {name!r} needs {package}, which is not installed. Install it with: {how_to_install(extra)}"
             )
 
 
