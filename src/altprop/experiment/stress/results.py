@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
@@ -91,7 +92,7 @@ class Curve(BaseModel):
     lead: Lead | None
 
 
-class StressResults(BaseModel):
+class StressResults(Tabular, BaseModel):
     """What came out of putting networks under stress.
 
     Attributes:
@@ -144,6 +145,18 @@ class StressResults(BaseModel):
     def curves(self) -> tuple[Curve, ...]:
         """A curve for each kind of stress and each rule."""
         return tuple(self._curve(kind, rule) for kind in self.kinds for rule in self.rules)
+
+    def _table(self) -> Table:
+        curves = self.curves
+        header = ["kind", "rule", *(f"{level:g}" for level in curves[0].levels), "withstands", "more than backprop"]
+        rows = [
+            (one.kind, one.rule, *(score.text() for score in one.scores), one.withstands.text(), one.lead)
+            for one in curves
+        ]
+        return Table(f"{self.network} on {self.data.name}, test {self.metric} by level", header, rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [point.model_dump() for point in self.points]
 
     def curve(self, kind: str, rule: str) -> Curve:
         """The curve of a kind of stress and a rule."""
