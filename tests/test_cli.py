@@ -42,6 +42,17 @@ def test_compare_prints_a_table_and_writes_the_report_it_names(run, tmp_path):
         assert summary.test.text() in outcome.stdout
 
 
+def test_without_a_terminal_there_is_a_line_for_each_epoch_and_no_escape_code(run, tmp_path):
+    outcome = run("train", *QUICK, "--epochs", "3", "--rule", "lfp", "--out", tmp_path, "--name", "mine")
+    (cell,) = Study.load(tmp_path / "mine").cells
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("lfp, seed 0, epoch ")]
+    assert lines == [
+        f"lfp, seed 0, epoch {one.epoch}: training loss {one.train_loss:.4g}, test accuracy {one.test_score:.4g}"
+        for one in cell.history
+    ]
+    assert "\x1b" not in outcome.output
+
+
 def test_every_flag_reaches_the_recipe(run, tmp_path):
     given = {
         "data": "blobs",
