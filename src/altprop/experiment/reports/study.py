@@ -45,7 +45,7 @@ def render_report(study: Study, drawn: Sequence[Picture]) -> str:
         study: what to show.
         drawn: the pictures below the table.
     """
-    layers = _layers(study)
+    judged, layers = has_control(study), _layers(study)
     subtitle = "several learning rules, the same batches" if study.compares else "one learning rule"
     interrupted = ["The study was interrupted; this is what there was."] if study.interrupted else []
     return render(
@@ -55,10 +55,9 @@ def render_report(study: Study, drawn: Sequence[Picture]) -> str:
         subtitle=f"One network, {subtitle}",
         facts=_facts(study) | {rule: f"altprop.{make_rule(rule)!r}" for rule in study.rules},
         header=header(study),
-        rows=[row(study, summary) for summary in study.summaries],
-        marks=[summary.beats_control for summary in study.summaries] if has_control(study) else [],
-        verdict=_verdict(study) if has_control(study) else "",
-        control_note=CONTROL_NOTE if has_control(study) else "",
+        rows=[(summary.beats_control if judged else "", row(study, summary)) for summary in study.summaries],
+        verdict=_verdict(study) if judged else "",
+        control_note=CONTROL_NOTE if judged else "",
         layers=layers,
         layer_rows=[[rule, *map(_cosine, cosines.values())] for rule, cosines in layers.items()],
         trials=[_trial_row(trial) for trial in study.trials],

@@ -188,7 +188,7 @@ def _page(results: StressResults, words: Words, picture: Any) -> str:
         title=words.title,
         subtitle=words.subtitle,
         header=header(results, words),
-        rows=rows(results, words),
+        rows=[(cells[-1], cells) for cells in rows(results, words)],
         note=words.note,
         pictures=[picture],
         messages=list(results.notes),
