@@ -118,7 +118,7 @@ def _angles(study: Study, name: str, layers: Mapping[str, Mapping[str, float | N
     ]
     dress = partial(_degrees, 1.05 * max(90.0, *reached))
     panels: list[Panel] = [
-        Curves("All layers, while training", over_time, up=f"angle with {what}", better="low", dress=dress),
+        Curves("All layers, while training", over_time, up=f"angle with {what}", better=None, dress=dress),
         Bars("Each layer, mean over training", heights, dress=dress),
     ]
     return side_by_side(panels, study.rules, size=_WIDE)
