@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from altprop.experiment.labels import base_name
-from altprop.experiment.records.study import Cell, Study
+from altprop.experiment.records.study import HIDDEN_COSINE, Cell, Study
 from altprop.experiment.registry import REFERENCE
 from altprop.experiment.reports.theme import Theme, lines_of
 
@@ -41,7 +41,8 @@ def learning_curves(study: Study, theme: Theme) -> Figure | None:
 
 def _in_view(study: Study) -> list[Cell]:
     """The cells that a picture has to show: those of a rule that fell behind the control may run out of it."""
-    lost = {summary.rule for summary in study.summaries if summary.beats_control == "no"}
+    leads = {summary.rule: summary.over_control for summary in study.summaries}
+    lost = {rule for rule, lead in leads.items() if lead and lead.gain < 0}
     cells = [cell for cell in study.cells if cell.rule not in lost and cell.history]
     return cells or [cell for cell in study.cells if cell.history]
 
@@ -79,13 +80,13 @@ def alignment(study: Study, theme: Theme) -> Figure | None:
     """The angle between each rule's updates and backprop's: over time, and for each layer."""
     rules = [rule for rule in study.rules if base_name(rule) != REFERENCE]
     layers = {rule: study.summary(rule).layer_cosines for rule in rules}
-    return _angles(study, "bp_cosine", layers, theme, "backprop's update")
+    return _angles(study, HIDDEN_COSINE, layers, theme, "backprop's update", "Hidden layers, while training")
 
 
 def weight_alignment(study: Study, theme: Theme) -> Figure | None:
     """The angle between forward and feedback weights: over time, and for each layer."""
     layers = {summary.rule: summary.layer_weight_cosines for summary in study.summaries}
-    return _angles(study, "weight_alignment", layers, theme, "forward weights")
+    return _angles(study, "weight_alignment", layers, theme, "forward weights", "All layers, while training")
 
 
 def angle(cosine: float | None) -> float | None:
@@ -94,7 +95,7 @@ def angle(cosine: float | None) -> float | None:
 
 
 def _angles(
-    study: Study, name: str, layers: dict[str, dict[str, float | None]], theme: Theme, what: str
+    study: Study, name: str, layers: dict[str, dict[str, float | None]], theme: Theme, what: str, title: str
 ) -> Figure | None:
     there = [rule for rule in layers if any(value is not None for value in layers[rule].values())]
     if not there:
@@ -106,7 +107,7 @@ def _angles(
         over_time = [[angle(one.tracked.get(name)) for one in cell.epochs] for cell in study.cells_of(rule)]
         band(left, over_time, looks[rule], first=0)
     left.axhline(90, color=looks[there[0]]["color"], alpha=0.3, linewidth=0.8)
-    left.set(title="All layers, while training", xlabel="epoch", ylabel=f"angle with {what}")
+    left.set(title=title, xlabel="epoch", ylabel=f"angle with {what}")
     names = list(dict.fromkeys(name for rule in there for name in layers[rule]))
     width = 0.8 / len(there)
     for number, rule in enumerate(there):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.stress.results import Spread, StressResults
+from altprop.experiment.stress.results import Curve, StressResults
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from altprop.experiment.reports.theme import Theme
 
-_LEADS = {"yes": "yes", "no": "no", "unclear": "unclear", "reference": "–", None: "–"}
 _SHOWN = 5  # levels in a terminal
-_STYLES = {"yes": "green", "no": "red", "unclear": "yellow"}
+_STYLES = {"yes": "green", "no": "red"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def rows(results: StressResults, words: Words) -> list[list[str]]:
             curve.kind,
             curve.rule,
             *(spread.text() for spread in curve.scores),
-            _level(words, curve.withstands),
-            _LEADS[curve.lead],
+            curve.withstands.text(words.finer),
+            _lead(words, curve),
         ]
         for curve in results.curves
     ]
@@ -120,15 +119,19 @@ def _terminal_table(results: StressResults, words: Words, kind: str) -> Table:
     for rule in results.rules:
         curve = results.curve(kind, rule)
         means = [f"{curve.scores[number].mean:.3f}" for number in shown]
-        lead, style = _LEADS[curve.lead], _STYLES.get(_LEADS[curve.lead])
-        withstood = _level(words, curve.withstands)
+        lead, style = _lead(words, curve), _STYLES.get(verdict_of(curve))
+        withstood = curve.withstands.text(words.finer)
         table.add_row(rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
     return table
 
 
-def _level(words: Words, level: Spread) -> str:
-    around = "" if level.deviation is None else f" ± {words.finer.format(level.deviation)}"
-    return words.finer.format(level.mean) + around
+def verdict_of(curve: Curve) -> str:
+    """Whether the networks of a rule withstand more than backprop's: yes, no, or nothing if that cannot be told."""
+    return curve.lead.verdict or "" if curve.lead else ""
+
+
+def _lead(words: Words, curve: Curve) -> str:
+    return curve.lead.text(words.finer) if curve.lead else "–"
 
 
 def _rows(results: StressResults) -> list[dict[str, Any]]:
@@ -166,7 +169,7 @@ def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
     for kind, axes in zip(kinds, panels, strict=False):
         for rule in results.rules:
             curve = results.curve(kind, rule)
-            means = [spread.mean for spread in curve.scores]
+            means = [spread.mean or 0.0 for spread in curve.scores]
             deviations = [spread.deviation or 0.0 for spread in curve.scores]
             low, high = ([mean + sign * one for mean, one in zip(means, deviations, strict=True)] for sign in (-1, 1))
             axes.plot(curve.levels, means, marker=".", **looks[rule])
@@ -190,7 +193,7 @@ def _page(results: StressResults, words: Words, picture: Any) -> str:
         title=words.title,
         subtitle=words.subtitle,
         header=header(results, words),
-        rows=rows(results, words),
+        rows=[(verdict_of(curve), cells) for curve, cells in zip(results.curves, rows(results, words), strict=True)],
         note=words.note,
         pictures=[picture],
         messages=list(results.notes),
