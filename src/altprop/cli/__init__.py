@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         f"pip install 'altprop[experiments]'"
     ) from None
 
-from altprop.cli import compare, data, explain, flax, lists, prune, recipes, report, robustness, sweep, train
+from altprop.cli import compare, data, demo, explain, flax, lists, prune, recipes, report, robustness, sweep, train
 
 app = typer.Typer(
     name="altprop",
@@ -51,5 +51,5 @@ def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
     pass
 
 
-for _commands in (compare, train, recipes, sweep, explain, prune, robustness, report, flax, data, lists):
+for _commands in (demo, compare, train, recipes, sweep, explain, prune, robustness, report, flax, data, lists):
     _commands.add_to(app)

@@ -82,8 +82,8 @@ def test_ratios_that_waver_more_than_they_say_do_not_hold(register):
 @pytest.mark.parametrize(
     ("ratio", "low", "high", "rounds", "holds"),
     [
-        (1.0, 0.96, 1.05, 60, True),  # as long, to within a tenth
-        (1.02, 0.93, 1.09, 60, False),
+        (1.0, 0.92, 1.09, 60, True),  # as long, give or take a tenth
+        (1.02, 0.89, 1.14, 60, False),
         (1.5, 1.3, 1.7, 60, True),
         (1.5, 1.2, 1.8, 60, False),  # half as long again, give or take more than half
         (0.5, 0.3, 0.7, 60, True),

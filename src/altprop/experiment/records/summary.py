@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from altprop.experiment.records.statistics import Lead, Spread
 
-_TENTH = 0.1
+_ABOUT = 0.2  # the width of: about as long as backprop's, give or take a tenth
 _LEAST = 6  # with fewer rounds all of them together are no interval of 95 %
 
 
@@ -45,7 +45,7 @@ class StepTime(Record):
 
     @property
     def holds(self) -> bool:
-        """Whether the ratio says more than it wavers: how far it is from 1, or that it is 1 to within a tenth.
+        """Whether the ratio says more than it wavers: how far it is from 1, or what it is, give or take a tenth.
 
         Example:
             >>> StepTime(ratio=1.3, low=1.2, high=1.4, rounds=60).holds
@@ -53,7 +53,7 @@ class StepTime(Record):
             >>> StepTime(ratio=1.3, low=0.9, high=1.6, rounds=60).holds
             False
         """
-        return self.rounds >= _LEAST and self.high - self.low <= max(abs(self.ratio - 1), _TENTH)
+        return self.rounds >= _LEAST and self.high - self.low <= max(abs(self.ratio - 1), _ABOUT)
 
 
 class Summary(Record):

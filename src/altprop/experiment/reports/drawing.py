@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from altprop.experiment.records.folder import plain_name
+from altprop.experiment.records.study import HIDDEN_COSINE
 from altprop.experiment.reports.boundaries import draw_kept, kept_of, pictures_made
 from altprop.experiment.reports.curves import band
 from altprop.experiment.reports.picture import Picture, png
@@ -19,7 +20,8 @@ from altprop.experiment.reports.theme import DARK, LIGHT, Theme, lines_of
 
 _LOSS = "Training loss"
 _TITLES = {
-    "bp_cosine": "Cosine with backprop's updates",
+    HIDDEN_COSINE: "Cosine with backprop's updates, hidden layers",
+    "bp_cosine": "Cosine with backprop's updates, all layers",
     "norm_ratio": "Length: times backprop's updates",
     "weight_norm": "Length of the weights",
     "sparsity": "Zeros in the updates",

@@ -78,7 +78,8 @@ def terminal_table(study: Study) -> Table:
 
 def _rule_table(study: Study) -> Table:
     recipe, seeds = study.recipe, f"{len(study.seeds)} seed" + ("s" if len(study.seeds) > 1 else "")
-    length = f"{recipe.training.steps} steps" if recipe.training.steps else f"{recipe.training.planned_epochs} epochs"
+    steps, epochs = recipe.training.steps, recipe.training.planned_epochs
+    length = f"{steps} steps" if steps else f"{epochs} epoch" + "s" * (epochs > 1)
     title = f"{study.data.name} · {recipe.model.name} · {length} · {seeds}"
     table = Table(title=title, caption=f"{OVER_CONTROL} {CONTROL_NOTE}" if has_control(study) else None)
     scores_alone = not any(summary.trouble for summary in study.summaries)
