@@ -69,7 +69,7 @@ def check_loggers(recipe: Recipe) -> None:
 
 class _TensorBoard(Log):
     def __init__(self, recipe: Recipe, folder: Path, history: Sequence[Epoch]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
         from torch.utils.tensorboard.writer import SummaryWriter
 
         # What was written after the checkpoint that a training goes on from is not shown again.
@@ -80,10 +80,10 @@ class _TensorBoard(Log):
     def write(self, figures: dict[str, float], step: int) -> None:
         # All figures as one event: ``add_scalar`` makes one of each, which takes ten times as long.
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        self._writer._get_file_writer().add_summary(self._summary(value=values), step)  # type: ignore[no-untyped-call]
+        self._writer._get_file_writer().add_summary(self._summary(value=values), step)
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class _CSV(Log):
