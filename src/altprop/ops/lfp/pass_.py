@@ -10,7 +10,9 @@ cheap, and stands in the metadata of its autograd node, where it outlives the te
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 from weakref import ref
 
@@ -20,10 +22,12 @@ from torch.utils._pytree import tree_leaves
 
 from altprop._switches import without_gradients
 from altprop.ops.lfp.credit import SPIKES, apply_deferred_factor, layer_operands, scale_update
-from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
+from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, read_mark, write_mark
 from altprop.ops.witness import sequence_number
 
-_MARK = "_altprop_mark"
+MARK = "_altprop_mark"
+"""The attribute of a tensor that holds its mark."""
+
 _ORIGIN = "_altprop_origin"
 _SAVERS = "_altprop_savers"
 
@@ -38,7 +42,7 @@ _passes = itertools.count(1)
 
 def is_marked(value: Any) -> bool:
     """Whether ``value`` is a marked tensor."""
-    return getattr(value, _MARK, None) is not None
+    return getattr(value, MARK, None) is not None
 
 
 class LFPPass:
@@ -55,6 +59,9 @@ class LFPPass:
         pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
         start: the number of the pass's first autograd node.
         of_the_loss: parameters that what is taken for the loss uses.
+        is_unusual: whether a mark that a tensor bears, or that its type suggests, might not be the last word, or nodes
+            have to bear marks.
+        met_unseen: whether a tensor came out of code that the interceptor does not see.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class LFPPass:
         self._ids: set[int] = set()
         self.pending: dict[int, Tensor] = {}
         self._applied_bases: list[Tensor] = []
+        self._left: list[tuple[int, int, float, ref[Tensor] | None]] = []
         self.of_the_loss: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
         self.start = 0 if compiling else sequence_number()
@@ -85,6 +93,8 @@ class LFPPass:
                 self._ids.add(id(argument))
                 if argument.grad_fn is not None:
                     write_mark(argument.grad_fn, argument.output_nr, 0.0, None)
+        self.met_unseen = False
+        self.is_unusual = self._takes_parameters or acted is not None
 
     # ----------------------------------------------------------------------------------------------------------------
     # Weights and activations.
@@ -93,10 +103,20 @@ class LFPPass:
         """The mark of a tensor that requires a gradient."""
         if type(value) is nn.Parameter and not self._takes_parameters:
             return PARAMETER  # the usual case, and the cheap one
-        mark: float | None = getattr(value, _MARK, None)
+        mark: float | None = getattr(value, MARK, None)
         if mark is None:
             return self._unmarked(value)
         if mark > 0 and self._applied_bases and any(value._base is base for base in self._applied_bases):
+            return 0.0
+        return mark
+
+    def mark_at_sight(self, value: Any) -> float | None:
+        """The mark of a tensor that bears one, 0 for one that was made from the input alone; None for all others.
+
+        Unlike :meth:`mark` this costs next to nothing; it is right unless :attr:`is_unusual`.
+        """
+        mark: float | None = getattr(value, MARK, None)
+        if mark is None and (id(value) in self._ids or getattr(value, _ORIGIN, None) == self._number):
             return 0.0
         return mark
 
@@ -154,7 +174,10 @@ class LFPPass:
             return 0.0
         node: Any = value.grad_fn
         # Made before this pass, and no argument: what torch.func.functional_call puts in a parameter's place.
-        return PARAMETER if node._sequence_nr() < self.start else found_again(self, value, node)
+        if node._sequence_nr() < self.start:
+            return PARAMETER
+        self.met_unseen = True
+        return found_again(self, value, node)
 
     # ----------------------------------------------------------------------------------------------------------------
     # The deferred factor.
@@ -163,7 +186,7 @@ class LFPPass:
         """Mark ``z`` (a tensor or a sequence of them) as lacking its factor |z| / (|z| + ε), or none for ε = 0."""
         if isinstance(z, Tensor):
             if z.requires_grad:
-                setattr(z, _MARK, epsilon)
+                setattr(z, MARK, epsilon)
                 node = None if is_compiling() else z.grad_fn
                 if node is not None:
                     lacks = epsilon > 0 or epsilon == SPIKES
@@ -174,6 +197,33 @@ class LFPPass:
             for part in z:
                 self.defer(part, epsilon)
         return z
+
+    def leave(self, z: Tensor, epsilon: float, before: int) -> Tensor:
+        """:meth:`defer` for the only result of an operation, which requires a gradient: the hot path.
+
+        Args:
+            z: the result.
+            epsilon: its mark.
+            before: autograd's number before the operation: all nodes made since are the operation's.
+        """
+        setattr(z, MARK, epsilon)
+        owner = None
+        if epsilon > 0 or epsilon == SPIKES:
+            self.pending[id(z)] = z
+            owner = ref(z)
+        self._left.append((before, sequence_number(), epsilon, owner))
+        return z
+
+    def mark_of_node(self, node: Any, number: int) -> tuple[float, ref[Tensor] | None] | None:
+        """The mark of output ``number`` of a node, and its tensor if that lacks its factor; None if it bears none."""
+        written = read_mark(node, number)
+        if written is not None:
+            return written
+        made = node._sequence_nr()
+        place = bisect_right(self._left, made, key=itemgetter(1))
+        if place == len(self._left) or made < self._left[place][0]:
+            return None
+        return self._left[place][2:]
 
     def complete(self, z: Any) -> None:
         """Mark results that their operation left unmarked: they lack no factor."""
@@ -302,6 +352,7 @@ class LFPPass:
         without_gradients(self.before_overwriting)(base)
         base.copy_(self.apply_factor(copy))
         self._applied_bases.append(base)
+        self.is_unusual = True
         self.defer(base, 0.0)
 
     def apply_factor_in_place(self, x: Tensor) -> None:
@@ -329,7 +380,10 @@ class LFPPass:
             return self.apply_factor(z)
         free = self.pending.pop(id(z), None) is not None
         output = z if free else z.view_as(z)
-        self.defer(output, 0.0)
+        if self.is_unusual:
+            self.defer(output, 0.0)
+        else:
+            setattr(output, MARK, 0.0)
         output.register_hook(OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
         return output
 
