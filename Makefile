@@ -18,8 +18,8 @@ help:  ## say what the targets do
 
 venv: $(READY)  ## make .venv, with all that work on altprop needs
 
-demo: $(READY)  ## train every rule on handwritten digits, side by side
-	$(BIN)/altprop compare --data digits --model 256-256 --name demo --overwrite
+demo: $(READY)  ## in two minutes: every rule side by side, what backprop cannot, and why a digit was misread
+	$(BIN)/altprop demo --overwrite
 
 pictures: $(READY)  ## explain handwritten digits by every rule, for the README
 	$(BIN)/altprop train --rule backprop --data mnist-5k --model lenet --lr 0.03 --epochs 15 --seeds 1 \

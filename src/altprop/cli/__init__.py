@@ -22,8 +22,8 @@ else:
     _missing = None
 
 COMMANDS = (
-    "compare", "train", "recipes", "sweep", "worker", "explain", "prune", "robustness", "report", "flax", "data",
-    "models", "rules", "composites", "objectives",
+    "demo", "compare", "train", "recipes", "sweep", "worker", "explain", "prune", "robustness", "report", "flax",
+    "data", "models", "rules", "composites", "objectives",
 )  # fmt: skip
 """The names of the commands, for who has none of the packages that they need."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from altprop import __version__
-from altprop.cli import compare, data, explain, flax, lists, prune, recipes, report, robustness, sweep, train
+from altprop.cli import compare, data, demo, explain, flax, lists, prune, recipes, report, robustness, sweep, train
 
 app = typer.Typer(
     name="altprop",
@@ -37,5 +37,5 @@ def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
         raise typer.Exit(1) from None
 
 
-for _commands in (compare, train, recipes, sweep, explain, prune, robustness, report, flax, data, lists):
+for _commands in (demo, compare, train, recipes, sweep, explain, prune, robustness, report, flax, data, lists):
     _commands.add_to(app)

@@ -81,8 +81,10 @@ def print_list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]
     Console().print(table)
 
 
-def print_outcome(tables: Iterable[Table], notes: Iterable[str], folder: Path | None) -> None:
-    """Print what a run gave, and where its report is."""
+def print_outcome(
+    tables: Iterable[Table], notes: Iterable[str], folder: Path | None, *, headline: Iterable[str] = ()
+) -> None:
+    """Print what a run gave, what is to be seen in it, and where its report is."""
     from rich.console import Console
 
     console = Console()
@@ -90,5 +92,7 @@ def print_outcome(tables: Iterable[Table], notes: Iterable[str], folder: Path | 
         console.print(table)
     for note in notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for sentence in headline:
+        console.print(sentence, style="bold", markup=False, highlight=False)
     if folder:
         console.print(f"Report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

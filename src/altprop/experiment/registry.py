@@ -28,12 +28,14 @@ class RuleEntry:
         lr: a learning rate for each family of optimizers that suits small networks, with the default clipping.
         summary: the rule in a line.
         tasks: what it can learn.
+        bounded: whether it needs activations that are bounded, such as tanh.
     """
 
     make: Callable[..., Rule]
     lr: dict[str, float]
     summary: str
     tasks: tuple[Task, ...] = ("classification", "regression", "reconstruction")
+    bounded: bool = False
 
     def lr_with(self, optimizer: str) -> float:
         """The learning rate for an optimizer, where none is given."""
@@ -54,7 +56,11 @@ RULES: dict[str, RuleEntry] = {
     ),
     "dfa": RuleEntry(altprop.DFA, {"sgd": 0.03, "adam": 1e-3}, "The error is projected to every hidden layer."),
     "drtp": RuleEntry(
-        altprop.DRTP, {"sgd": 0.3, "adam": 3e-3}, "The target is projected to every hidden layer.", ("classification",)
+        altprop.DRTP,
+        {"sgd": 0.3, "adam": 3e-3},
+        "The target is projected to every hidden layer.",
+        ("classification",),
+        bounded=True,
     ),
     "local-loss": RuleEntry(
         altprop.LocalLoss, {"sgd": 0.03, "adam": 1e-3}, "Each block learns from a classifier of its own."

@@ -39,7 +39,8 @@ def test_there_is_a_panel_for_what_there_is(tmp_path):
     compared(tmp_path / "mine")
     assert set(panels(draw_curves(group(tmp_path)))) == {"Test accuracy", "Training loss"}
     measured = panels(draw_measured(group(tmp_path)))
-    assert set(measured) == {"Cosine with backprop's updates", "Zeros in the updates"}
+    cosine = "Cosine with backprop's updates"
+    assert set(measured) == {f"{cosine}, hidden layers", f"{cosine}, all layers", "Zeros in the updates"}
     np.testing.assert_allclose(measured["Zeros in the updates"].get_lines()[0].get_ydata(), 0.25)
 
 
@@ -51,7 +52,7 @@ def test_what_is_tracked_by_a_recipe_is_drawn_but_for_single_layers(tmp_path):
     recipe_run(tmp_path / "mine", fit_of(0, history=history))
     assert set(panels(draw_curves(group(tmp_path)))) == {"Validation accuracy", "Training loss"}
     ((title, axes),) = panels(draw_measured(group(tmp_path))).items()
-    assert title == "Cosine with backprop's updates"
+    assert title == "Cosine with backprop's updates, all layers"
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [0.125, 0.25])
 
 

@@ -68,7 +68,7 @@ def test_the_folder_holds_what_it_should_and_no_more(results):
 
 def test_the_json_gives_the_results_back(results):
     loaded = Study.load(results.folder)
-    assert (loaded.trials, loaded.recipe, loaded.step_ratios) == (results.trials, results.recipe, results.step_ratios)
+    assert (loaded.trials, loaded.recipe, loaded.step_times) == (results.trials, results.recipe, results.step_times)
     assert loaded.summaries == results.summaries
 
 
@@ -91,8 +91,8 @@ def test_the_csv_has_a_line_for_each_run(results):
     for row, run in zip(rows, results.cells, strict=True):
         assert number(row["test_accuracy"]) == run.score
         assert number(row["lr"]) == run.lr
-        assert number(row["cosine"]) == run.tracked("bp_cosine")
-        assert number(row["step_time_ratio"]) == results.step_ratios[run.rule]
+        assert number(row["cosine_hidden"]) == run.tracked("bp_cosine_hidden")
+        assert number(row["step_time_ratio"]) == results.step_ratio(run.rule)
         assert (row["status"], row["message"]) == ("finished", "")
 
 

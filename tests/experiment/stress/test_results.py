@@ -7,7 +7,7 @@ from rich.console import Console
 
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.stress.output import Words, rows, terminal_tables, write_stress
-from altprop.experiment.stress.results import Point, Spread, StressResults, withstands
+from altprop.experiment.stress.results import Point, StressResults, withstands
 from tests.experiment.reports.test_study import Links
 from tests.experiment.toys import own_data
 
@@ -73,19 +73,21 @@ def lost_at(level):
     [
         ((0.7, 0.72, 0.71), "yes"),
         ((0.1, 0.12, 0.11), "no"),
-        ((0.1, 0.7, 0.4), "unclear"),
-        ((0.4, 0.5, 0.45), "no"),  # the same, seed by seed: no lead
+        ((0.1, 0.7, 0.4), None),
+        ((0.4, 0.5, 0.45), None),  # the same, seed by seed: no lead
+        ((0.5, 0.7, 0.75), None),  # differences of 0.1, 0.2 and 0.3: 3.5 standard errors, but of three seeds
     ],
 )
-def test_a_lead_over_backprop_is_paired_by_seed_and_beyond_its_error(mine, lead):
+def test_a_lead_over_backprop_is_paired_by_seed_and_tested(mine, lead):
     backprop = (0.4, 0.5, 0.45)
     runs = {
         "backprop": {seed: lost_at(level) for seed, level in enumerate(backprop)},
         "lfp": {seed: lost_at(level) for seed, level in enumerate(mine)},
     }
     curves = {curve.rule: curve for curve in results_of(runs).curves}
-    assert curves["lfp"].lead == lead
-    assert curves["backprop"].lead == "reference"
+    assert curves["lfp"].lead.verdict == lead
+    assert curves["lfp"].lead.gain == pytest.approx(sum(mine) / 3 - 0.45)
+    assert curves["backprop"].lead is None
     assert curves["lfp"].withstands.mean == pytest.approx(sum(mine) / 3)
 
 
@@ -106,11 +108,6 @@ def test_a_curve_has_the_mean_and_deviation_over_seeds_at_each_level():
     assert curve.levels == (0, 1)
     assert [spread.mean for spread in curve.scores] == pytest.approx([0.7, 0.3])
     assert [spread.deviation for spread in curve.scores] == pytest.approx([0.02**0.5, 0.02**0.5])
-
-
-def test_one_seed_has_no_deviation():
-    assert Spread.of([0.25]) == Spread(mean=0.25, deviation=None)
-    assert Spread.of([0.25]).text() == "0.250"
 
 
 def two_rules(kinds=("one", "two", "three")):

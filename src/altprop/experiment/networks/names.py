@@ -44,6 +44,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "sign": Sign,
 }
 
+BOUNDED = frozenset({"tanh", "sigmoid", "step", "sign"})
+"""Those of them whose values do not grow without end."""
+
 _WIDTHS = r"[1-9]\d*(-[1-9]\d*)*"
 _MLP, _AUTOENCODER = re.compile(_WIDTHS), re.compile(f"autoencoder-{_WIDTHS}")
 

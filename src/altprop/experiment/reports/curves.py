@@ -11,7 +11,7 @@ from typing import Any
 from altprop.experiment.data.examples import Task
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.records.study import Cell, Study
+from altprop.experiment.records.study import HIDDEN_COSINE, Cell, Study
 from altprop.experiment.registry import REFERENCE
 from altprop.experiment.reports.drawing import Bars, Curve, Curves, Panel, is_number, side_by_side
 from altprop.experiment.reports.picture import Drawn
@@ -22,7 +22,8 @@ from altprop.experiment.reports.theme import MUTED
 _WIDE = (4.5, 3.3)
 _LOSS = "Training loss"
 _MEASURED = {
-    "bp_cosine": "Cosine with backprop's updates",
+    HIDDEN_COSINE: "Cosine with backprop's updates, hidden layers",
+    "bp_cosine": "Cosine with backprop's updates, all layers",
     "norm_ratio": "Length: times backprop's updates",
     "weight_norm": "Length of the weights",
     "sparsity": "Zeros in the updates",
@@ -57,7 +58,8 @@ def learning_curves(study: Study) -> Drawn | None:
 
 def _in_view(study: Study) -> list[Cell]:
     """The cells that a picture has to show: those of a rule that fell behind the control may run out of it."""
-    lost = {summary.rule for summary in study.summaries if summary.beats_control == "no"}
+    leads = {summary.rule: summary.over_control for summary in study.summaries}
+    lost = {rule for rule, lead in leads.items() if lead and lead.gain < 0}
     cells = [cell for cell in study.cells if cell.rule not in lost and cell.history]
     return cells or [cell for cell in study.cells if cell.history]
 
@@ -86,13 +88,13 @@ def alignment(study: Study) -> Drawn | None:
     """The angle between each rule's updates and backprop's: over time, and for each layer."""
     rules = [rule for rule in study.rules if base_name(rule) != REFERENCE]
     layers = {rule: study.summary(rule).layer_cosines for rule in rules}
-    return _angles(study, "bp_cosine", layers, "backprop's update")
+    return _angles(study, HIDDEN_COSINE, layers, "backprop's update", "Hidden layers, while training")
 
 
 def weight_alignment(study: Study) -> Drawn | None:
     """The angle between forward and feedback weights: over time, and for each layer."""
     layers = {summary.rule: summary.layer_weight_cosines for summary in study.summaries}
-    return _angles(study, "weight_alignment", layers, "forward weights")
+    return _angles(study, "weight_alignment", layers, "forward weights", "All layers, while training")
 
 
 def angle(cosine: float | None) -> float | None:
@@ -100,7 +102,9 @@ def angle(cosine: float | None) -> float | None:
     return None if cosine is None else math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def _angles(study: Study, name: str, layers: Mapping[str, Mapping[str, float | None]], what: str) -> Drawn | None:
+def _angles(
+    study: Study, name: str, layers: Mapping[str, Mapping[str, float | None]], what: str, title: str
+) -> Drawn | None:
     heights = {
         rule: {layer: angle(cosine) for layer, cosine in own.items()}
         for rule, own in layers.items()
@@ -118,7 +122,7 @@ def _angles(study: Study, name: str, layers: Mapping[str, Mapping[str, float | N
     ]
     dress = partial(_degrees, 1.05 * max(90.0, *reached))
     panels: list[Panel] = [
-        Curves("All layers, while training", over_time, up=f"angle with {what}", better=None, dress=dress),
+        Curves(title, over_time, up=f"angle with {what}", better=None, dress=dress),
         Bars("Each layer, mean over training", heights, dress=dress),
     ]
     return side_by_side(panels, study.rules, size=_WIDE)

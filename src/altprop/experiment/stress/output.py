@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.stress.results import Spread, StressResults
+from altprop.experiment.stress.results import Curve, StressResults
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from altprop.experiment.reports.picture import Drawn
 
-_LEADS = {"yes": "yes", "no": "no", "unclear": "unclear", "reference": "–", None: "–"}
 _SHOWN = 5  # levels in a terminal
-_STYLES = {"yes": "green", "no": "red", "unclear": "yellow"}
+_STYLES = {"yes": "green", "no": "red"}
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ def rows(results: StressResults, words: Words) -> list[list[str]]:
             curve.kind,
             curve.rule,
             *(spread.text() for spread in curve.scores),
-            _level(words, curve.withstands),
-            _LEADS[curve.lead],
+            curve.withstands.text(words.finer),
+            _lead(words, curve),
         ]
         for curve in results.curves
     ]
@@ -117,15 +116,19 @@ def _terminal_table(results: StressResults, words: Words, kind: str) -> Table:
     for rule in results.rules:
         curve = results.curve(kind, rule)
         means = [f"{curve.scores[number].mean:.3f}" for number in shown]
-        lead, style = _LEADS[curve.lead], _STYLES.get(_LEADS[curve.lead])
-        withstood = _level(words, curve.withstands)
+        lead, style = _lead(words, curve), _STYLES.get(verdict_of(curve))
+        withstood = curve.withstands.text(words.finer)
         table.add_row(rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
     return table
 
 
-def _level(words: Words, level: Spread) -> str:
-    around = "" if level.deviation is None else f" ± {words.finer.format(level.deviation)}"
-    return words.finer.format(level.mean) + around
+def verdict_of(curve: Curve) -> str:
+    """Whether the networks of a rule withstand more than backprop's: yes, no, or nothing if that cannot be told."""
+    return curve.lead.verdict or "" if curve.lead else ""
+
+
+def _lead(words: Words, curve: Curve) -> str:
+    return curve.lead.text(words.finer) if curve.lead else "–"
 
 
 def _rows(results: StressResults) -> list[dict[str, Any]]:
@@ -155,7 +158,7 @@ def _draw(results: StressResults, words: Words) -> Drawn | None:
 
     def curve(kind: str, rule: str) -> Curve:
         one = results.curve(kind, rule)
-        means, deviations = zip(*((spread.mean, spread.deviation or 0.0) for spread in one.scores), strict=True)
+        means, deviations = zip(*((spread.mean or 0.0, spread.deviation or 0.0) for spread in one.scores), strict=True)
         return Curve(one.levels, means, deviations)
 
     kinds = {kind: {rule: curve(kind, rule) for rule in results.rules} for kind in results.kinds}
@@ -188,7 +191,7 @@ def _page(results: StressResults, words: Words, picture: Any) -> str:
         title=words.title,
         subtitle=words.subtitle,
         header=header(results, words),
-        rows=[(cells[-1], cells) for cells in rows(results, words)],
+        rows=[(verdict_of(curve), cells) for curve, cells in zip(results.curves, rows(results, words), strict=True)],
         note=words.note,
         pictures=[picture],
         messages=list(results.notes),

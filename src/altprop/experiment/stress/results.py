@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
@@ -16,10 +14,8 @@ from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.records.statistics import ahead
+from altprop.experiment.records.statistics import Lead, Spread
 from altprop.experiment.registry import REFERENCE
-
-Lead = Literal["yes", "no", "unclear", "reference"]
 
 
 class Point(BaseModel):
@@ -42,30 +38,6 @@ class Point(BaseModel):
     score: float
 
 
-class Spread(BaseModel):
-    """A figure over seeds.
-
-    Attributes:
-        mean: over seeds.
-        deviation: the standard deviation; None for fewer than two.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        """The spread of some values, one at least."""
-        return cls(mean=fmean(values), deviation=stdev(values) if len(values) > 1 else None)
-
-    def text(self, decimals: int = 3) -> str:
-        """For the reader: mean ± deviation."""
-        around = "" if self.deviation is None else f" ± {self.deviation:.{decimals}f}"
-        return f"{self.mean:.{decimals}f}{around}"
-
-
 class Curve(BaseModel):
     """The networks of one rule under one kind of stress.
 
@@ -77,8 +49,8 @@ class Curve(BaseModel):
         scores: at each level.
         withstands: up to which level the score loses no more than the tolerance, read off between the levels; the
             highest level of all for a network that never loses more.
-        lead: whether that is higher than for backprop's networks, seed by seed, by more than twice the standard error;
-            None without these.
+        lead: how much more that is than for backprop's networks, seed by seed; None of these themselves, and without
+            them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,7 +122,13 @@ class StressResults(Tabular, BaseModel):
         curves = self.curves
         header = ["kind", "rule", *(f"{level:g}" for level in curves[0].levels), "withstands", "more than backprop"]
         rows = [
-            (one.kind, one.rule, *(score.text() for score in one.scores), one.withstands.text(), one.lead)
+            (
+                one.kind,
+                one.rule,
+                *(score.text() for score in one.scores),
+                one.withstands.text(),
+                one.lead and one.lead.text(),
+            )
             for one in curves
         ]
         return Table(f"{self.network} on {self.data.name}, test {self.metric} by level", header, rows)
@@ -170,8 +148,8 @@ class StressResults(Tabular, BaseModel):
             rule=rule,
             seeds=len(by_seed),
             levels=levels,
-            scores=tuple(Spread.of([scores[level] for scores in by_seed.values()]) for level in levels),
-            withstands=Spread.of(list(self._withstood(kind, rule).values())),
+            scores=tuple(Spread.of(scores[level] for scores in by_seed.values()) for level in levels),
+            withstands=Spread.of(self._withstood(kind, rule).values()),
             lead=self._lead(kind, rule),
         )
 
@@ -192,9 +170,9 @@ class StressResults(Tabular, BaseModel):
 
     def _lead(self, kind: str, rule: str) -> Lead | None:
         if base_name(rule) == REFERENCE:
-            return "reference"
+            return None
         mine, others = self._withstood(kind, rule), self._withstood(kind, REFERENCE)
-        return ahead(mine[seed] - others[seed] for seed in mine.keys() & others.keys())
+        return Lead.of(mine[seed] - others[seed] for seed in mine.keys() & others.keys())
 
 
 def withstands(losses: dict[float, float], tolerance: float) -> float:

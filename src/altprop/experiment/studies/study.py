@@ -18,7 +18,7 @@ from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.recipes.rules import recipe_of_cell, with_rules_for
+from altprop.experiment.recipes.rules import left_out, recipe_of_cell, with_rules_for
 from altprop.experiment.records.facts import write_facts
 from altprop.experiment.records.files import DamagedError
 from altprop.experiment.records.folder import Folder, plain_name
@@ -78,6 +78,8 @@ def run_study(
         splits = checked_splits(recipe, splits)
         if own:
             recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": splits.name})})
+        for why in left_out(recipe, splits.task).values():
+            warnings.warn(why, stacklevel=2)
         recipe = with_rules_for(recipe, splits.task, baselines=baselines)
         jobs = {
             rule.label: Job(recipe_of_cell(recipe, rule), splits, recipe.training.seeds[0]) for rule in recipe.rules
@@ -129,7 +131,7 @@ def _begun(recipe: Recipe, splits: Splits, machine: Machine, folder: Folder | No
     if earlier is not None:
         # With fewer seeds than before, the networks of the others are left out.
         seeds = set(recipe.training.seeds)
-        kept = {name: getattr(earlier, name) for name in ("created", "trials", "step_ratios", "notes")}
+        kept = {name: getattr(earlier, name) for name in ("created", "trials", "step_times", "notes")}
         cells = tuple(cell for cell in earlier.cells if cell.seed in seeds)
         study = study.model_copy(update=kept | {"cells": cells})
     folder.write(STUDY, study.as_json())
@@ -180,12 +182,11 @@ class _Run:
         cells = len(self.study.seeds) * sum(job.all_steps for job in self.jobs.values())
         self.watch.begin(cells + sum(steps))
         # What is shared with other processes or devices cannot be timed side by side.
-        if self.study.compares and not self.study.step_ratios and isinstance(self.machine, Alone):
+        if self.study.compares and not self.study.step_times and isinstance(self.machine, Alone):
             self.watch.stage("timing a step of each rule")
-            reference = next(iter(self.jobs.values())).with_rule(REFERENCE)
-            times = step_times(self.jobs | {REFERENCE: reference}, self.machine.device)
-            ratios = {rule: times[rule] / times[REFERENCE] for rule in self.jobs}
-            self.study = self.study.model_copy(update={"step_ratios": ratios})
+            reference = self.jobs.get(REFERENCE) or next(iter(self.jobs.values())).with_rule(REFERENCE)
+            times = step_times(self.jobs, reference, self.machine.device)
+            self.study = self.study.model_copy(update={"step_times": times})
         for job in trials:
             self.watch.stage(f"{job.label}, trying a learning rate of {job.lr:g}")
             trial = try_rate(job, self.machine, self.watch, self.done)

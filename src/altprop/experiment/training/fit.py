@@ -16,7 +16,7 @@ from altprop.experiment.data.opening import open_data
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
-from altprop.experiment.records.study import Cell, Epoch, Status, StopTraining
+from altprop.experiment.records.study import WHOLE, Cell, Epoch, Status, StopTraining
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.training.loop import Loop
@@ -25,6 +25,7 @@ from altprop.experiment.training.randomness import all_seeded, random_states, se
 from altprop.experiment.training.snapshots import put_back, put_back_network
 from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
+from altprop.experiment.training.verdicts import at_chance, dead_units
 from altprop.experiment.training.watching import Watch, or_default
 
 OnEpoch = Callable[[Epoch], None]
@@ -134,8 +135,9 @@ def fit_job(
         set_random_states(states, machine.device)  # loggers may draw
         ending = _run(loop, stop, keeper, watch, on_epoch)
         keeper.end(good=ending.status != "diverged")
+        dead = dead_units(loop) if ending.status in WHOLE else ""
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
-    return Cell(
+    cell = Cell(
         rule=job.label,
         seed=job.seed,
         lr=job.lr,
@@ -146,9 +148,10 @@ def fit_job(
         best_epoch=best.epoch if best else None,
         diverged_at=ending.step,
         message=ending.message,
-        notes=tuple(notes),
         model=_plain(job, network).eval(),
     )
+    notes += [note for note in (at_chance(job, cell) if cell.counts else "", dead) if note]
+    return cell.model_copy(update={"notes": tuple(notes)})
 
 
 def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch | None) -> _Ending:
