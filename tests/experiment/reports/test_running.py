@@ -65,7 +65,7 @@ def test_the_folder_holds_the_page_the_tables_and_the_pictures(made, runs):
         "measured-circles.svg",
         "measured-sine.svg",
         "report.html",
-        "results.json",
+        "report.json",
         "runs.csv",
         "table.csv",
         "table.md",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from altprop.experiment.explaining.results import RELEVANCE, Explanations
 from altprop.experiment.explaining.table import HEADER, INPUTS_HEADER, input_row, row
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.page import render
 from altprop.experiment.reports.picture import Drawn, Picture
 from altprop.experiment.reports.picture import picture as make_picture
@@ -30,7 +30,7 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
 
     * ``relevance.pt``: the inputs, the explained outputs' numbers, and by rule the relevance, for ``torch.load``;
     * ``explanations.svg``, the rules side by side, and ``report.html``;
-    * ``results.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
+    * ``explanations.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
 
     Args:
         explanations: what to write.
@@ -42,7 +42,7 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
     drawn = picture(explanations)
     (folder / f"{drawn.name}.svg").write_bytes(drawn.svg)
     (folder / "report.html").write_text(_page(explanations, drawn), encoding="utf-8")
-    (folder / RESULTS).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
+    (folder / RECORDS["explanation"]).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
 
 
 def picture(explanations: Explanations) -> Picture:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
+from altprop._names import did_you_mean
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import base_name, parse_label, split_labels
 from altprop.experiment.options import MOST_SEEDS
@@ -303,11 +305,23 @@ class TrackSection(Section):
     top_k: tuple[Annotated[int, Field(ge=2, le=10**6)], ...] = ()
 
 
+_DEVICES = ("cpu", "cuda", "mps", "auto")
+
+
+def _check_device_name(name: str) -> str:
+    if name not in _DEVICES and not re.fullmatch(r"cuda:\d{1,4}", name):
+        raise InputError(
+            f"a device is cpu, cuda, one of several GPUs such as cuda:1, mps or auto; got {name!r}."
+            f"{did_you_mean(name, _DEVICES)}"
+        )
+    return name
+
+
 class MachineSection(Section):
     """Where to run, as Lightning Fabric names it.
 
     Attributes:
-        accelerator: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``.
+        accelerator: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``; or one of several GPUs, as ``"cuda:1"``.
         devices: how many per node, or ``"auto"``.
         nodes: how many machines.
         strategy: ``"auto"``, ``"ddp"`` or ``"fsdp"``.
@@ -315,7 +329,7 @@ class MachineSection(Section):
         threads: of the CPU. Unset: torch's default.
     """
 
-    accelerator: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    accelerator: Annotated[str, AfterValidator(_check_device_name)] = "cpu"
     devices: Processes | Literal["auto"] = 1
     nodes: Nodes = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"

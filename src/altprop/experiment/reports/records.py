@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from altprop._tables import Table, Tabular
 from altprop.experiment.data.examples import Task
 from altprop.experiment.metrics import METRICS
+from altprop.experiment.records.kinds import read_record
 from altprop.experiment.records.statistics import Spread, mean
 from altprop.experiment.records.study import WHOLE
 
@@ -248,11 +249,11 @@ class Report(Tabular, Record):
 
         Args:
             folder: what ``report.folder`` was.
-        """
-        from altprop.experiment.records.files import read_checked  # noqa: PLC0415
-        from altprop.experiment.records.folder import RESULTS  # noqa: PLC0415
 
-        return cls.model_validate_json(read_checked(Path(folder) / RESULTS))
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        return cls.model_validate_json(read_record(Path(folder), "report"))
 
     def _table(self) -> Table:
         header = ["run", "rule", "data", "metric", "test", "seeds"]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import RECORDS
+from altprop.experiment.reports.csv import write_csv
 from altprop.experiment.stress.results import Curve, StressResults
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from altprop.experiment.reports.picture import Drawn
+
+STRESS = RECORDS["pruning"]
 
 _SHOWN = 5  # levels in a terminal
 _STYLES = {"yes": "green", "no": "red"}
@@ -59,7 +61,7 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
 
     * ``results.csv``: a line for each network under each stress; ``curves.csv``: for each rule at each level;
     * ``curves.svg``; ``report.html``, a page that needs no other file;
-    * ``results.json``: all of it, to be read again by :meth:`StressResults.load`. It comes last.
+    * ``stress.json``: all of it, to be read again by :meth:`StressResults.load`. It comes last.
 
     Args:
         results: what to write.
@@ -68,13 +70,13 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
     """
     from altprop.experiment.reports.picture import picture  # noqa: PLC0415  (matplotlib is slow to import)
 
-    _write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
-    _write_csv(folder / "curves.csv", _rows(results))
+    write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
+    write_csv(folder / "curves.csv", _rows(results))
     drawn = picture("curves", words.picture, words.caption, partial(_draw, results, words))
     assert drawn is not None  # there is a level at least
     (folder / "curves.svg").write_bytes(drawn.svg)
     (folder / "report.html").write_text(_page(results, words, drawn), encoding="utf-8")
-    (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
+    (folder / STRESS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
 
 
 def header(results: StressResults, words: Words) -> list[str]:
@@ -113,12 +115,11 @@ def _terminal_table(results: StressResults, words: Words, kind: str) -> Table:
     heads = ["rule", *(words.unit.format(levels[number]) for number in shown), words.withstands, "more than backprop"]
     for number, name in enumerate(heads):
         table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for rule in results.rules:
-        curve = results.curve(kind, rule)
+    for curve in results.curves_of(kind):
         means = [f"{curve.scores[number].mean:.3f}" for number in shown]
         lead, style = _lead(words, curve), _STYLES.get(verdict_of(curve))
         withstood = curve.withstands.text(words.finer)
-        table.add_row(rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
+        table.add_row(curve.rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
     return table
 
 
@@ -146,22 +147,16 @@ def _rows(results: StressResults) -> list[dict[str, Any]]:
     ]
 
 
-def _write_csv(file: Path, lines: list[dict[str, Any]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
-
-
 def _draw(results: StressResults, words: Words) -> Drawn | None:
-    from altprop.experiment.reports.drawing import Curve, Curves, side_by_side  # noqa: PLC0415
+    from altprop.experiment.reports.drawing import Curve as Line  # noqa: PLC0415
+    from altprop.experiment.reports.drawing import Curves, side_by_side  # noqa: PLC0415
 
-    def curve(kind: str, rule: str) -> Curve:
-        one = results.curve(kind, rule)
-        means, deviations = zip(*((spread.mean or 0.0, spread.deviation or 0.0) for spread in one.scores), strict=True)
-        return Curve(one.levels, means, deviations)
+    def line(curve: Curve) -> Line:
+        scores = ((spread.mean or 0.0, spread.deviation or 0.0) for spread in curve.scores)
+        means, deviations = zip(*scores, strict=True)
+        return Line(curve.levels, means, deviations)
 
-    kinds = {kind: {rule: curve(kind, rule) for rule in results.rules} for kind in results.kinds}
+    kinds = {kind: {one.rule: line(one) for one in results.curves_of(kind)} for kind in results.kinds}
     ends = [end for own in kinds.values() for one in own.values() for end in one.ends]
     room = 0.04 * ((max(ends) - min(ends)) or 1.0)
     panels = [
