@@ -16,7 +16,7 @@ from tests.pages.browser import Browser
 HERE = Path(__file__).parent
 SHOTS = HERE / "screenshots"
 MEASURE = (HERE / "measure.js").read_text(encoding="utf-8")
-PAGES = ("digits", "plane", "numbers", "images", "pruned", "attacked", "explained", "searched", "merged")
+PAGES = ("digits", "plane", "numbers", "images", "pruned", "attacked", "explained", "searched", "merged", "demo")
 SEARCH = """
 data: {name: circles, validation: 0.2}
 model: "8"
@@ -47,6 +47,7 @@ def pages(tmp_path_factory):
         "explained": ("explain", "--model", runs / "digits", "--index", "4,8"),
         "searched": ("sweep", runs / "search.yaml", "--search", "random", "--trials", "6"),
         "merged": ("report", runs),
+        "demo": ("demo", "--seeds", "1", "--epochs", "1"),
     }.items():
         done = CliRunner().invoke(app, [*map(str, words), "--out", str(runs), "--name", name])
         assert done.exit_code == 0, done.output
