@@ -95,6 +95,13 @@ def test_markers_of_lines_that_lie_on_each_other_do_not():
     assert len(set().union(*places)) == sum(map(len, places))
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+def test_there_is_no_epoch_between_two(epochs):
+    curve = Curve(tuple(range(1, epochs + 1)), (0.5,) * epochs, (0,) * epochs)
+    (axes,) = side_by_side([Curves("Test accuracy", {"lfp": curve})], ["lfp"]).figure.axes
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_bars_have_the_hatch_and_the_colour_of_their_rule_and_are_said():
     bars = Bars("Each layer", {"lfp": {"one": 30.0, "two": None}, "fa": {"one": 90.0}})
     drawn = side_by_side([bars], ["lfp", "fa"])

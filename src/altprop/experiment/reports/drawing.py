@@ -113,7 +113,7 @@ class Curves:
         """See :class:`Panel`."""
         axes.set(title=self.title, xlabel=self.across, ylabel=self.up)
         if self.place is None:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no epoch 1.5
         else:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: self.place(value)))  # type: ignore[misc]
         for number, label in enumerate(looks):

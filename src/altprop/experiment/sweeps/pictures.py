@@ -120,7 +120,7 @@ def _history(sweep: _Sweep) -> Drawn:
     axes.plot(numbers, sweep.values, linestyle="", marker="o", color=SERIES[0], label="each trial")
     axes.step(numbers, list(accumulate(sweep.values, min)), where="post", color=SERIES[1], label="the best so far")
     axes.set(xlabel="trial", ylabel=sweep.tune_on)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside lower center", ncols=2)
     return Drawn(
         figure,
@@ -192,7 +192,7 @@ def _epochs(sweep: _Sweep) -> Drawn | None:
         marker = "o" if len(places) == 1 else None
         axes.plot(places, [values[n] for n in places], color=shade, linewidth=1.2, marker=marker)
     axes.set(xlabel="epoch", ylabel=sweep.tune_on)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return Drawn(
         figure,
         f"The {sweep.tune_on} by epoch, a line for each of {len(found)} trials, which end between {last.min():.4g} and "
