@@ -97,14 +97,11 @@ class _State:
     Attributes:
         structures: of passes that the witness has looked at, and what it found.
         compiled: whether a pass was traced by torch.compile, which tells no one what the rule acted on.
-        unseen: whether tensors came out of code that the rule does not see, so that nodes have to bear marks that
-            outlive the pass.
     """
 
     def __init__(self) -> None:
         self.structures: dict[int, list[str]] = {}
         self.compiled = False
-        self.unseen = False
         self._watched: dict[int, ref[Tensor]] = {}
         self._untouched: list[str] = []
 
@@ -287,12 +284,10 @@ def _run(attachment: Attachment, forward: Any, args: tuple[Any, ...], kwargs: di
     refuse_transforms(rule)
     interceptor = rule._interceptor(attachment, arguments_in(args, kwargs), state.acted)
     lfp: LFPPass = interceptor.settings
-    lfp.is_unusual |= state.unseen
     output = interceptor.run(forward, args, kwargs)
     finished = lfp.apply_output_factor
     output = finished(output) if isinstance(output, Tensor) else replace_tensors(output, finished)
     lfp.apply_remaining_factors()
-    state.unseen |= lfp.met_unseen
     _look_at(attachment, state, interceptor, output)
     return output
 

@@ -19,7 +19,6 @@ from torch.nn import Parameter
 from altprop.ops.lfp.credit import SPIKES, layer_operands, secant, secant_denominator
 from altprop.ops.lfp.pass_ import MARK, LFPPass
 from altprop.ops.names import OpRule
-from altprop.ops.witness import sequence_number
 
 _PLAIN = {bool, int, float, str, type(None), torch.Size, torch.dtype, torch.device}
 """Types of arguments that hold no tensor."""
@@ -45,15 +44,18 @@ def layer(general: OpRule) -> OpRule:
             return general(lfp, function, *args, **kwargs)
         if not w.requires_grad:
             return general(lfp, function, *args, **kwargs)
-        before = sequence_number()
         b_scaled = b if b is not None and b.requires_grad else None
+        if lfp.acted is not None:
+            lfp.acted(w)
+            if b_scaled is not None:
+                lfp.acted(b_scaled)
         if epsilon:
             a_taken, w, b_taken = layer_operands(a, w, b_scaled, epsilon, lfp.minimum_scale)
             lfp.pending.pop(id(a), None)
         else:
             a_taken, (_, w, b_taken) = a, layer_operands(None, w, b_scaled, 0.0, lfp.minimum_scale)
         z = function(a_taken, w, b if b_taken is None else b_taken, *args[3:], **kwargs)
-        return lfp.leave(z, lfp.epsilon, before)
+        return lfp.leave(z, lfp.epsilon)
 
     return answered
 
@@ -70,14 +72,13 @@ def move(general: OpRule) -> OpRule:
         mark = None if is_compiling() or lfp.is_unusual else _only_activation(lfp, args, kwargs)
         if mark is None:
             return general(lfp, function, *args, **kwargs)
-        before = sequence_number()
         result = function(*args, **kwargs)
         if mark:
             lfp.pending.pop(id(args[0]), None)
-        if type(result) is not Tensor:
+        if type(result) is not Tensor or result is args[0]:
             return lfp.defer(result, mark)
         if result.requires_grad:
-            return lfp.leave(result, mark, before)
+            return lfp.leave(result, mark)
         lfp.note_origin(result, lfp.depends_on_input(args[0]))
         return result
 
@@ -100,12 +101,11 @@ def activation(general: OpRule) -> OpRule:
         value = z.detach()
         if value.is_complex():
             return general(lfp, function, *args, **kwargs)
-        before = sequence_number()
         denominator = secant_denominator(value, mark or lfp.epsilon)
         a = function(value, *args[1:], **kwargs)
         if mark:
             lfp.pending.pop(id(z), None)
-        return lfp.leave(secant(z, z if a is value else a, denominator), 0.0, before)
+        return lfp.leave(secant(z, z if a is value else a, denominator), 0.0)
 
     return answered
 

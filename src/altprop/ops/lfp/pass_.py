@@ -10,9 +10,7 @@ cheap, and stands in the metadata of its autograd node, where it outlives the te
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from operator import itemgetter
 from typing import Any
 from weakref import ref
 
@@ -22,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from altprop._switches import without_gradients
 from altprop.ops.lfp.credit import SPIKES, apply_deferred_factor, layer_operands, scale_update
-from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, read_mark, write_mark
+from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
 
 MARK = "_altprop_mark"
@@ -59,9 +57,7 @@ class LFPPass:
         pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
         start: the number of the pass's first autograd node.
         of_the_loss: parameters that what is taken for the loss uses.
-        is_unusual: whether a mark that a tensor bears, or that its type suggests, might not be the last word, or nodes
-            have to bear marks.
-        met_unseen: whether a tensor came out of code that the interceptor does not see.
+        is_unusual: whether a mark that a tensor bears, or that its type suggests, might not be the last word.
     """
 
     def __init__(
@@ -82,7 +78,6 @@ class LFPPass:
         self._ids: set[int] = set()
         self.pending: dict[int, Tensor] = {}
         self._applied_bases: list[Tensor] = []
-        self._left: list[tuple[int, int, float, ref[Tensor] | None]] = []
         self.of_the_loss: list[Tensor] = []
         self._number = 0 if compiling else next(_passes)
         self.start = 0 if compiling else sequence_number()
@@ -93,8 +88,7 @@ class LFPPass:
                 self._ids.add(id(argument))
                 if argument.grad_fn is not None:
                     write_mark(argument.grad_fn, argument.output_nr, 0.0, None)
-        self.met_unseen = False
-        self.is_unusual = self._takes_parameters or acted is not None
+        self.is_unusual = self._takes_parameters
 
     # ----------------------------------------------------------------------------------------------------------------
     # Weights and activations.
@@ -174,10 +168,7 @@ class LFPPass:
             return 0.0
         node: Any = value.grad_fn
         # Made before this pass, and no argument: what torch.func.functional_call puts in a parameter's place.
-        if node._sequence_nr() < self.start:
-            return PARAMETER
-        self.met_unseen = True
-        return found_again(self, value, node)
+        return PARAMETER if node._sequence_nr() < self.start else found_again(self, value, node)
 
     # ----------------------------------------------------------------------------------------------------------------
     # The deferred factor.
@@ -198,32 +189,15 @@ class LFPPass:
                 self.defer(part, epsilon)
         return z
 
-    def leave(self, z: Tensor, epsilon: float, before: int) -> Tensor:
-        """:meth:`defer` for the only result of an operation, which requires a gradient: the hot path.
-
-        Args:
-            z: the result.
-            epsilon: its mark.
-            before: autograd's number before the operation: all nodes made since are the operation's.
-        """
+    def leave(self, z: Tensor, epsilon: float) -> Tensor:
+        """:meth:`defer` for the new and only result of an operation, which requires a gradient: the hot path."""
         setattr(z, MARK, epsilon)
-        owner = None
         if epsilon > 0 or epsilon == SPIKES:
             self.pending[id(z)] = z
-            owner = ref(z)
-        self._left.append((before, sequence_number(), epsilon, owner))
+            write_mark(z.grad_fn, 0, epsilon, ref(z))
+        else:
+            write_mark(z.grad_fn, 0, epsilon, None)
         return z
-
-    def mark_of_node(self, node: Any, number: int) -> tuple[float, ref[Tensor] | None] | None:
-        """The mark of output ``number`` of a node, and its tensor if that lacks its factor; None if it bears none."""
-        written = read_mark(node, number)
-        if written is not None:
-            return written
-        made = node._sequence_nr()
-        place = bisect_right(self._left, made, key=itemgetter(1))
-        if place == len(self._left) or made < self._left[place][0]:
-            return None
-        return self._left[place][2:]
 
     def complete(self, z: Any) -> None:
         """Mark results that their operation left unmarked: they lack no factor."""
@@ -380,10 +354,7 @@ class LFPPass:
             return self.apply_factor(z)
         free = self.pending.pop(id(z), None) is not None
         output = z if free else z.view_as(z)
-        if self.is_unusual:
-            self.defer(output, 0.0)
-        else:
-            setattr(output, MARK, 0.0)
+        self.defer(output, 0.0)
         output.register_hook(OutputFactor(z.detach(), epsilon))  # type: ignore[no-untyped-call]
         return output
 

@@ -76,7 +76,7 @@ def edges_below(node: Any, number: int, is_known: Callable[[Any, int], bool]) ->
 
 def found_again(lfp: LFPPass, value: Tensor, node: Any) -> float:
     """The mark of a tensor from unseen code, whose sources' factors are applied where they enter that code."""
-    known = lfp.mark_of_node(node, value.output_nr)
+    known = read_mark(node, value.output_nr)
     if known is not None:
         mark, owner = known
         if mark > 0 or mark == SPIKES:
@@ -88,7 +88,7 @@ def found_again(lfp: LFPPass, value: Tensor, node: Any) -> float:
     if passed_on is not None:
         lfp.defer(value, passed_on)
         return passed_on
-    mark = 0.0 if any(_edge_mark(lfp, edge) >= SPIKES for edge in edges) else _weight_or_not(lfp, value, edges)
+    mark = 0.0 if any(_edge_mark(lfp, edge) >= SPIKES for edge in edges) else _weight_or_not(value, edges)
     for edge in edges:
         _see_to(lfp, edge)
     lfp.defer(value, mark)
@@ -103,22 +103,22 @@ def weight_of_unseen(lfp: LFPPass, value: Tensor) -> None:
 
 
 def _is_known(lfp: LFPPass, node: Any, number: int) -> bool:
-    return lfp.mark_of_node(node, number) is not None or node._sequence_nr() < lfp.start
+    return read_mark(node, number) is not None or node._sequence_nr() < lfp.start
 
 
 def _edge_mark(lfp: LFPPass, edge: Edge) -> float:
-    known = lfp.mark_of_node(edge.source, edge.number)
+    known = read_mark(edge.source, edge.number)
     if known is not None:
         return known[0]
     variable = getattr(edge.source, "variable", None)
     return 0.0 if variable is not None and lfp.is_argument(variable) else PARAMETER
 
 
-def _value(lfp: LFPPass, edge: Edge) -> Tensor | None:
+def _value(edge: Edge) -> Tensor | None:
     variable: Tensor | None = getattr(edge.source, "variable", None)
     if variable is not None:
         return variable
-    known = lfp.mark_of_node(edge.source, edge.number)
+    known = read_mark(edge.source, edge.number)
     return known[1]() if known is not None and known[1] is not None else None
 
 
@@ -126,7 +126,7 @@ def _mark_of(lfp: LFPPass, value: Tensor, edges: list[Edge]) -> float | None:
     """The mark of what ``value`` is an identity of; None if it is no identity."""
     if len(edges) != 1:
         return None
-    source = _value(lfp, edges[0])
+    source = _value(edges[0])
     if source is None or not (edges[0].is_hook or _same(source, value)):
         return None
     mark = _edge_mark(lfp, edges[0])
@@ -136,9 +136,9 @@ def _mark_of(lfp: LFPPass, value: Tensor, edges: list[Edge]) -> float | None:
     return mark
 
 
-def _weight_or_not(lfp: LFPPass, value: Tensor, edges: list[Edge]) -> float:
+def _weight_or_not(value: Tensor, edges: list[Edge]) -> float:
     # A function of parameters that has an input without gradient looks the same: a layer's output has another shape.
-    sources = [_value(lfp, edge) for edge in edges]
+    sources = [_value(edge) for edge in edges]
     alike = any(source is None or source.shape == value.shape for source in sources)
     return WEIGHT if alike else 0.0
 
@@ -150,7 +150,7 @@ def _see_to(lfp: LFPPass, edge: Edge) -> None:
     if mark in {0.0, WEIGHT} or seen in edge.node.metadata:
         return
     edge.node.metadata[seen] = True
-    source = _value(lfp, edge)
+    source = _value(edge)
     if source is None:
         if mark == PARAMETER:
             return
