@@ -74,13 +74,14 @@ class _TensorBoard(Log):
 
         # What was written after the checkpoint that a training goes on from is not shown again.
         last = history[-1].step if history else -1
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=last + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=last + 1)
         self._summary = Summary
 
     def write(self, figures: dict[str, float], step: int) -> None:
         # All figures as one event: ``add_scalar`` makes one of each, which takes ten times as long.
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        self._writer._get_file_writer().add_summary(self._summary(value=values), step)
+        writer = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+        writer.add_summary(self._summary(value=values), step)
 
     def close(self) -> None:
         self._writer.close()
