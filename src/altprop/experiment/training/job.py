@@ -102,7 +102,7 @@ class Job:
         objective = make_objective(self.objective_name, self.splits.task, label_smoothing=smoothing)
         return objective_of_spikes(self.objective_name, objective) if self.spiking else objective
 
-    @property
+    @cached_property
     def spiking(self) -> bool:
         """Whether the network gives spikes over time."""
         return is_spiking(self.recipe.model.name)

@@ -63,7 +63,8 @@ def check_loggers(recipe: Recipe) -> None:
         package, extra = {"csv": ("csv", ""), "tensorboard": ("tensorboard", "experiments")}.get(name, (name, name))
         if find_spec(package) is None:
             raise InputError(
-                f"The logger {name!r} needs {package}, which is not installed. Install it with: {how_to_install(extra)}"
+                f"The logger {name!r} needs {package}, which is not installed. Install it with: "
+                f"{how_to_install(extra)}"
             )
 
 
@@ -80,7 +81,8 @@ class _TensorBoard(Log):
     def write(self, figures: dict[str, float], step: int) -> None:
         # All figures as one event: ``add_scalar`` makes one of each, which takes ten times as long.
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        self._writer._get_file_writer().add_summary(self._summary(value=values), step)  # type: ignore[no-untyped-call]
+        writer = self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+        writer.add_summary(self._summary(value=values), step)
 
     def close(self) -> None:
         self._writer.close()
