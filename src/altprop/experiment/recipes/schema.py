@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
-from altprop._names import did_you_mean
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import base_name, parse_label, split_labels
 from altprop.experiment.options import MOST_SEEDS
 from altprop.experiment.sections import (
     Count,
+    Device,
     Fraction,
     Nodes,
     Positive,
@@ -305,18 +304,6 @@ class TrackSection(Section):
     top_k: tuple[Annotated[int, Field(ge=2, le=10**6)], ...] = ()
 
 
-_DEVICES = ("cpu", "cuda", "mps", "auto")
-
-
-def _check_device_name(name: str) -> str:
-    if name not in _DEVICES and not re.fullmatch(r"cuda:\d{1,4}", name):
-        raise InputError(
-            f"a device is cpu, cuda, one of several GPUs such as cuda:1, mps or auto; got {name!r}."
-            f"{did_you_mean(name, _DEVICES)}"
-        )
-    return name
-
-
 class MachineSection(Section):
     """Where to run, as Lightning Fabric names it.
 
@@ -329,7 +316,7 @@ class MachineSection(Section):
         threads: of the CPU. Unset: torch's default.
     """
 
-    accelerator: Annotated[str, AfterValidator(_check_device_name)] = "cpu"
+    accelerator: Device = "cpu"
     devices: Processes | Literal["auto"] = 1
     nodes: Nodes = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
