@@ -63,8 +63,7 @@ def check_loggers(recipe: Recipe) -> None:
         package, extra = {"csv": ("csv", ""), "tensorboard": ("tensorboard", "experiments")}.get(name, (name, name))
         if find_spec(package) is None:
             raise InputError(
-                f"The logger {name!r} needs {package}, which is not installed. Install it with: "
-                f"{how_to_install(extra)}"
+                f"The logger {name!r} needs {package}, which is not installed. Install it with: {how_to_install(extra)}"
             )
 
 
