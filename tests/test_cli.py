@@ -94,7 +94,7 @@ def test_the_command_in_a_report_repeats_the_run(run, tmp_path):
     assert run("compare", *QUICK, "--lr-grid", "0.3,0.1", "--out", tmp_path, "--name", "first").exit_code == 0
     first = Study.load(tmp_path / "first")
     page = html.unescape((tmp_path / "first" / "report.html").read_text())
-    _, *words = shlex.split(page.partition("<pre>")[2].partition("</pre>")[0])
+    _, *words = shlex.split(page.partition('<pre class="command">')[2].partition("</pre>")[0])
     assert run(*words, "--out", tmp_path, "--name", "again").exit_code == 0
     assert without_times(Study.load(tmp_path / "again")) == without_times(first)
 
