@@ -11,27 +11,30 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_CONSTRAINT = constraints.txt
 export PIP_BUILD_CONSTRAINT = constraints.txt
 
-.PHONY: help venv demo pictures test test-postgres lint format bench parity clean
+.PHONY: help venv demo pictures test test-pages test-postgres lint format bench parity clean
 
 help:  ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 venv: $(READY)  ## make .venv, with all that work on altprop needs
 
-demo: $(READY)  ## train every rule on handwritten digits, side by side
-	$(BIN)/altprop compare --data digits --model 256-256 --name demo --overwrite
+demo: $(READY)  ## in two minutes: every rule side by side, what backprop cannot, and why a digit was misread
+	$(BIN)/altprop demo --overwrite
 
 pictures: $(READY)  ## explain handwritten digits by every rule, for the README
 	$(BIN)/altprop train --rule backprop --data mnist-5k --model lenet --lr 0.03 --epochs 15 --seeds 1 \
 		--name mnist --overwrite
 	$(BIN)/altprop explain --model runs/mnist --index 4,8,20 --name pictures --overwrite
-	cp runs/pictures/explanations.png docs/images/explain.png
+	cp runs/pictures/explanations.svg docs/images/explain.svg
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
 
 test-postgres: $(READY)  ## run the tests of sweeps on a PostgreSQL server, installed if need be
 	tests/postgres/run $(BIN)/python -m pytest -c tests/postgres/pytest.ini tests/postgres
+
+test-pages: $(READY)  ## run the tests of pages in a browser, installed if need be; their screenshots stay
+	tests/pages/run $(BIN)/python -m pytest -c tests/pages/pytest.ini tests/pages
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Handwritten digits in JAX: a Flax network of one's own loop learns by feedback alignment, by DFA and by LFP.
 
-pip install 'altprop[flax]' scikit-learn
+pip install -e '.[flax]' scikit-learn
 python examples/flax_digits.py
 """
 

@@ -1,6 +1,6 @@
 """A spiking network learns handwritten digits: by LFP, whose neurons are hard steps, and by surrogate gradients.
 
-pip install 'altprop[snn]' scikit-learn
+pip install -e '.[snn]' scikit-learn
 python examples/spiking_digits.py
 """
 

@@ -1,6 +1,6 @@
 """Which characters made a small GPT predict the next one: the relevance of each, as a web page.
 
-pip install 'altprop[explain]'
+pip install -e '.[explain]'
 python examples/char_gpt.py --save gpt.pt
 python examples/token_relevance.py --model gpt.pt
 

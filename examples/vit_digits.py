@@ -1,6 +1,6 @@
 """A small vision transformer learns handwritten digits: by LFP, and by backprop from the same start.
 
-pip install 'altprop[experiments]'
+pip install -e '.[experiments]'
 python examples/vit_digits.py
 """
 

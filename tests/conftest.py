@@ -1,12 +1,13 @@
 """What pytest leaves out, and how it runs.
 
-tests/parity needs an environment of its own, see `make parity`; tests/postgres a server, see `make test-postgres`.
+tests/parity needs an environment of its own, see `make parity`; tests/postgres a server, see `make
+test-postgres`; tests/pages a browser, see `make test-pages`.
 """
 
 import torch
 from hypothesis import settings
 
-collect_ignore = ["parity", "postgres"]
+collect_ignore = ["pages", "parity", "postgres"]
 
 # The tests' tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)

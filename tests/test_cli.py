@@ -4,7 +4,6 @@ import html
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -41,6 +40,17 @@ def test_compare_prints_a_table_and_writes_the_report_it_names(run, tmp_path):
     assert [summary.rule for summary in study.summaries] == ["backprop", "lfp", "shallow"]
     for summary in study.summaries:
         assert summary.test.text() in outcome.stdout
+
+
+def test_without_a_terminal_there_is_a_line_for_each_epoch_and_no_escape_code(run, tmp_path):
+    outcome = run("train", *QUICK, "--epochs", "3", "--rule", "lfp", "--out", tmp_path, "--name", "mine")
+    (cell,) = Study.load(tmp_path / "mine").cells
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("lfp, seed 0, epoch ")]
+    assert lines == [
+        f"lfp, seed 0, epoch {one.epoch}: training loss {one.train_loss:.4g}, test accuracy {one.test_score:.4g}"
+        for one in cell.history
+    ]
+    assert "\x1b" not in outcome.output
 
 
 def test_every_flag_reaches_the_recipe(run, tmp_path):
@@ -84,7 +94,7 @@ def test_the_command_in_a_report_repeats_the_run(run, tmp_path):
     assert run("compare", *QUICK, "--lr-grid", "0.3,0.1", "--out", tmp_path, "--name", "first").exit_code == 0
     first = Study.load(tmp_path / "first")
     page = html.unescape((tmp_path / "first" / "report.html").read_text())
-    _, *words = shlex.split(page.partition("<pre>")[2].partition("</pre>")[0])
+    _, *words = shlex.split(page.partition('<pre class="command">')[2].partition("</pre>")[0])
     assert run(*words, "--out", tmp_path, "--name", "again").exit_code == 0
     assert without_times(Study.load(tmp_path / "again")) == without_times(first)
 
@@ -186,7 +196,7 @@ def test_a_training_run_that_diverges_ends_with_an_error_code(run, tmp_path):
 
 
 def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, monkeypatch):
-    class ImpatientBar(progress.Bar):
+    class Impatient(progress.Lines):
         """Presses Ctrl-C in the middle of the second rule."""
 
         def stage(self, text):
@@ -197,7 +207,7 @@ def test_an_interrupted_comparison_shows_and_keeps_what_it_had(run, tmp_path, mo
             if not self.left:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(progress, "Bar", ImpatientBar)
+    monkeypatch.setattr(progress, "Lines", Impatient)
     outcome = run("compare", *QUICK, "--out", tmp_path)
     assert outcome.exit_code == 130
     assert "Interrupted: go on with it by --resume --name compare-circles-8." in outcome.stderr
@@ -322,20 +332,6 @@ def test_an_interrupted_explanation_writes_nothing(run, tmp_path, trained, monke
     assert outcome.exit_code == 130
     assert "nothing was written" in outcome.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_package_names_the_extra_that_brings_it():
-    program = "import sys; sys.modules['pydantic'] = None; import altprop.cli"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ended.returncode != 0
-    assert "pip install 'altprop[experiments]'" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_the_command_is_installed():
-    command = Path(sys.executable).parent / "altprop"
-    ended = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
-    assert ended.stdout == f"altprop {altprop.cli.version('altprop')}\n"
 
 
 def test_help_waits_for_nothing_that_it_does_not_need():

@@ -587,3 +587,18 @@ def test_the_gini_index_knows_no_scale_and_no_copies_and_rises_as_the_rich_get_r
     richer = values + torch.where(values == values.max(), 10.0, 0.0)
     assert measure.gini(richer) > whole
     assert measure.gini(values + 10) < whole
+
+
+def test_a_comparison_without_the_output_layer_is_that_of_the_others():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3))
+    batches = [(torch.randn(16, 4), torch.randint(3, (16,))) for _ in range(2)]
+    with altprop.DFA(seed=1).attach(model):
+        compared = altprop.measure.compare_with_backprop(model, F.cross_entropy, batches)
+    hidden = compared.without("4")
+    assert hidden.batches == 2
+    assert hidden.cosine.layers == {name: compared.cosine.layers[name] for name in ("0", "2")}
+    assert hidden.without("2").cosine.total == pytest.approx(compared.cosine.layers["0"])
+    assert hidden.without("2").sparsity.total == compared.sparsity.layers["0"]
+    assert compared.without().cosine == compared.cosine
+    assert math.isnan(compared.without("0", "2", "4").cosine.total)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from altprop._preserve import preserved
 from altprop._switches import with_gradients
+from altprop._tables import Table, Tabular
 from altprop.ops.interceptor import Interceptor
 from altprop.ops.names import TRANSPOSED_CONVOLUTIONS, WEIGHTED_SUMS, OpRule
 from altprop.rule import Attachment, Rule
@@ -38,8 +39,11 @@ class Operation:
     summary: str
 
 
-class Inspection(list[Operation]):
-    """The operations of a model in the order in which they run; printed, a table."""
+_HEADER = ("module", "operation", "rule", "what it does")
+
+
+class Inspection(Tabular, list[Operation]):
+    """The operations of a model in the order in which they run; printed, or shown in a notebook, a table."""
 
     @property
     def unknown(self) -> list[Operation]:
@@ -47,16 +51,26 @@ class Inspection(list[Operation]):
         return [operation for operation in self if not operation.known]
 
     def __str__(self) -> str:
-        header = ("module", "operation", "rule", "what it does")
-        rows = [(o.module or "(model)", o.name, o.rule if o.known else f"! {o.rule}", o.summary) for o in self]
-        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header) - 1)]
+        rows = self._rows()
+        widths = [max(len(row[column]) for row in (_HEADER, *rows)) for column in range(len(_HEADER) - 1)]
         lines = [
             "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]])
-            for row in (header, *rows)
+            for row in (_HEADER, *rows)
         ]
+        return "\n".join([*lines, self._note()] if self.unknown else lines)
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [(o.module or "(model)", o.name, o.rule if o.known else f"! {o.rule}", o.summary) for o in self]
+
+    def _note(self) -> str:
         count = len(self.unknown)
-        note = f"{count} of {len(self)} operations have no rule and keep their ordinary gradient (marked !)."
-        return "\n".join([*lines, note] if count else lines)
+        return f"{count} of {len(self)} operations have no rule and keep their ordinary gradient (marked !)."
+
+    def _table(self) -> Table:
+        return Table(self._note() if self.unknown else f"{len(self)} operations", _HEADER, self._rows())
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [asdict(operation) for operation in self]
 
 
 @with_gradients

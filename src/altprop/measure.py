@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import islice
 from typing import Any
@@ -71,6 +71,15 @@ class Comparison:
     cosine: Scores
     norm_ratio: Scores
     sparsity: Scores
+    _found: list[dict[str, VectorSums]] = field(repr=False, compare=False)
+
+    @classmethod
+    def _of(cls, found: list[dict[str, VectorSums]]) -> Comparison:
+        return cls(len(found), _scores(found, cosine), _scores(found, norm_ratio), _scores(found, sparsity), found)
+
+    def without(self, *layers: str) -> Comparison:
+        """The same over all parameters but those that these modules own, such as the output layer's."""
+        return self._of([{n: s for n, s in one.items() if n.rpartition(".")[0] not in layers} for one in self._found])
 
 
 @with_gradients
@@ -131,7 +140,7 @@ def compare_with_backprop(
             found.append(_sums_by_parameter(model, updates, gradients, threshold))
     if not found:
         raise ValueError("There is no batch to compare on: batches is empty, or an iterator that has run out.")
-    return Comparison(len(found), _scores(found, cosine), _scores(found, norm_ratio), _scores(found, sparsity))
+    return Comparison._of(found)
 
 
 def update_sparsity(model: nn.Module, threshold: float = 0.0) -> Scores:

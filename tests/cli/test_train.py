@@ -186,7 +186,7 @@ def test_help_shows_recipe_flags_and_changes(run):
 
 
 def test_an_interrupted_training_says_how_to_go_on_and_goes_on(run, recipe, tmp_path, monkeypatch):
-    class ImpatientBar(progress.Bar):
+    class Impatient(progress.Lines):
         """Presses Ctrl-C at the 20th step."""
 
         left = 20
@@ -198,7 +198,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(run, recipe, tmp_
 
     words = ("train", recipe, "--out", tmp_path / "runs", "--name", "mine")
     with monkeypatch.context() as patch:
-        patch.setattr(progress, "Bar", ImpatientBar)
+        patch.setattr(progress, "Lines", Impatient)
         outcome = run(*words)
     assert outcome.exit_code == 130
     assert "go on with it by --resume --name mine" in outcome.stderr

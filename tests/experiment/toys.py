@@ -105,7 +105,7 @@ class StopsAt(Watch):
 
 def run_of(rule, seed, *scores, diverged=False, interrupted=False, lr=0.1, cosine=0.5):
     """A cell with the given scores, one for each epoch."""
-    tracked = {"bp_cosine": cosine, "bp_cosine/linear1": cosine, "sparsity": 0.25}
+    tracked = {"bp_cosine": 0.9, "bp_cosine_hidden": cosine, "bp_cosine/linear1": cosine, "sparsity": 0.25}
     history = tuple(
         Epoch(epoch=n, step=n, lr=lr, train_loss=1 / n, train_score=s, test_score=s, tracked=tracked)
         for n, s in enumerate(scores, 1)

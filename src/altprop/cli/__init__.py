@@ -1,55 +1,49 @@
 """The command line: it reads the options, calls one function of :mod:`altprop.experiment`, and prints.
 
 Each command has a file, whose ``add_to`` adds it. A command imports what it needs when it is called, so that
-``altprop --help`` need not wait for it.
+``altprop --help`` need not wait for it; ``--help`` and ``--version`` do with the core alone.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+
+from altprop import __version__
+from altprop._extras import how_to_install
 
 try:
-    import typer
-
-    import altprop.experiment  # noqa: F401  (it says what is missing of its extra)
+    from altprop.cli.commands import app
 except ModuleNotFoundError as error:
-    raise SystemExit(
-        f"The command line needs {error.name}, which is not installed. Install it with: "
-        f"pip install 'altprop[experiments]'"
-    ) from None
+    if (error.name or "").partition(".")[0] == "altprop":
+        raise
+    _missing = error.name
+else:
+    _missing = None
 
-from altprop.cli import compare, data, explain, flax, lists, prune, recipes, report, robustness, sweep, train
-
-app = typer.Typer(
-    name="altprop",
-    help="Train any PyTorch network by any rule for sending credit backward, and explain it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
-)
+COMMANDS = (
+    "demo", "compare", "train", "recipes", "sweep", "worker", "explain", "prune", "robustness", "report", "flax",
+    "data", "models", "rules", "composites", "objectives",
+)  # fmt: skip
+"""The names of the commands, for who has none of the packages that they need."""
 
 
 def main() -> None:
     """Run the command that ``sys.argv`` gives."""
-    app()
+    if _missing is None:
+        app()
+    else:
+        sys.exit(_without_packages(sys.argv[1:], _missing))
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"altprop {version('altprop')}")
-        raise typer.Exit
-
-
-_VERSION = typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-
-
-@app.callback()
-def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
-    pass
-
-
-for _commands in (compare, train, recipes, sweep, explain, prune, robustness, report, flax, data, lists):
-    _commands.add_to(app)
+def _without_packages(words: Sequence[str], missing: str) -> int:
+    """What can be said with the core alone; the status of the command."""
+    needed = f"The commands need {missing}, which is not installed. Install it with: {how_to_install('experiments')}"
+    if "--version" in words:
+        print(f"altprop {__version__}")
+    elif not words or {"--help", "-h"} & set(words):
+        print(f"Usage: altprop COMMAND ...\n\nCommands: {', '.join(COMMANDS)}\n\n{needed}")
+    else:
+        print(f"altprop: {needed}", file=sys.stderr)
+        return 1
+    return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from altprop.cli.completing import choices_in, offer_recipes, offered
 from altprop.cli.output import errors_for_the_reader, watched
 
 if TYPE_CHECKING:
@@ -111,13 +112,23 @@ def option_of(
     field = options.model_fields[name]
     if name in options.positional:
         return parameter(
-            name, str | None, typer.Argument(help=field.description, metavar=name.upper(), show_default=False)
+            name,
+            str | None,
+            typer.Argument(
+                help=field.description,
+                metavar=name.upper(),
+                show_default=False,
+                autocompletion=offer_recipes if name == "recipe" else None,
+            ),
         )
     flags = flags or _FLAGS.get(name, [f"--{name.replace('_', '-')}"])
     if field.annotation is bool:
         switch = typer.Option(*flags, help=field.description, rich_help_panel=panel or None)
         return parameter(name, bool, switch, field.default)
-    text = typer.Option(*flags, help=field.description, metavar="TEXT", rich_help_panel=panel or None)
+    offer = offered(name, choices_in(field.annotation))
+    text = typer.Option(
+        *flags, help=field.description, metavar="TEXT", rich_help_panel=panel or None, autocompletion=offer
+    )
     return parameter(
         name, str | None, text, default or (None if field.default in (None, ()) else as_text(name, field.default))
     )

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def watched(run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function of the library with ``watch=``, a progress bar on the terminal."""
+    """Call a function of the library with ``watch=``: a progress bar on a terminal, lines elsewhere."""
     from rich.console import Console
 
-    from altprop.experiment.training.progress import Bar
+    from altprop.experiment.training.progress import watch_on
 
-    with Bar(Console(stderr=True)) as bar:
-        return run(*arguments, **options, watch=bar)
+    with watch_on(Console(stderr=True)) as watch:
+        return run(*arguments, **options, watch=watch)
 
 
 @contextmanager
@@ -89,8 +89,10 @@ def print_list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]
     Console().print(table)
 
 
-def print_outcome(tables: Iterable[Table], notes: Iterable[str], folder: Path | None) -> None:
-    """Print what a run gave, and where its report is."""
+def print_outcome(
+    tables: Iterable[Table], notes: Iterable[str], folder: Path | None, *, headline: Iterable[str] = ()
+) -> None:
+    """Print what a run gave, what is to be seen in it, and where its report is."""
     from rich.console import Console
 
     console = Console()
@@ -98,5 +100,7 @@ def print_outcome(tables: Iterable[Table], notes: Iterable[str], folder: Path | 
         console.print(table)
     for note in notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for sentence in headline:
+        console.print(sentence, style="bold", markup=False, highlight=False)
     if folder:
         console.print(f"Report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

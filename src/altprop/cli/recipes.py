@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from altprop.cli.completing import offer_recipes
 from altprop.cli.output import errors_for_the_reader, print_list
 
-_NAME = typer.Argument(help="Recipe: its name.", show_default=False)
+_NAME = typer.Argument(help="Recipe: its name.", show_default=False, autocompletion=offer_recipes)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from altprop.cli.completing import offer_changes
 from altprop.cli.options import Later, as_epilog, declare, given_values, option_of, parameter
 from altprop.cli.output import errors_for_the_reader, fail, print_outcome, watched
 
@@ -63,7 +64,8 @@ def _sweep() -> Callable[..., None]:
                 )
         _show(results)
 
-    again = typer.Option("-o", help=SweepSettings.model_fields["override"].description, metavar="KEY=VALUE")
+    meaning = SweepSettings.model_fields["override"].description
+    again = typer.Option("-o", help=meaning, metavar="KEY=VALUE", autocompletion=offer_changes)
     options = {name: option_of(SweepSettings, name) for name in SweepSettings.model_fields}
     declare(command, list((options | {"override": parameter("override", list[str] | None, again)}).values()))
     return command

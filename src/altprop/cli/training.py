@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from altprop.cli.completing import choices_in, offer_changes, offer_recipes, offered
 from altprop.cli.options import declare, given_values, parameter
 from altprop.cli.output import errors_for_the_reader, fail, print_outcome, watched
 
@@ -56,7 +57,7 @@ def training_command(
 
 def _parameters(verb: str, keys: Collection[str] | None) -> list[Parameter]:
     from altprop.experiment.recipes import load_recipe, shipped_recipes
-    from altprop.experiment.recipes.describing import meaning_of
+    from altprop.experiment.recipes.describing import meaning_of, type_of
     from altprop.experiment.recipes.flags import FLAGS, as_text, values_of
 
     named = f"YAML file, or name of a recipe; see `altprop recipes`. Unset: {verb}."
@@ -71,10 +72,15 @@ def _parameters(verb: str, keys: Collection[str] | None) -> list[Parameter]:
             options.append(parameter(name, bool, typer.Option(*flags, **looks), default=default))
         else:
             text = None if default in (None, []) else as_text(key, default)
-            options.append(parameter(name, str | None, typer.Option(*flags, metavar="TEXT", **looks), text))
-    change = typer.Option("-o", help="Change any key of the recipe; may be repeated.", metavar="KEY=VALUE")
+            offer = offered(name, choices_in(type_of(key)))
+            info = typer.Option(*flags, metavar="TEXT", autocompletion=offer, **looks)
+            options.append(parameter(name, str | None, info, text))
+    change = typer.Option(
+        "-o", help="Change any key of the recipe; may be repeated.", metavar="KEY=VALUE", autocompletion=offer_changes
+    )
+    whole = typer.Argument(help=named, metavar="RECIPE", show_default=False, autocompletion=offer_recipes)
     return [
-        parameter("recipe", str | None, typer.Argument(help=named, metavar="RECIPE", show_default=False)),
+        parameter("recipe", str | None, whole),
         *options,
         parameter("changes", list[str] | None, change),
         parameter("out", str | None, typer.Option("--out", help="Folder of all results.", metavar="FOLDER"), "runs"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 
+from altprop._extras import how_to_install
 from altprop._names import did_you_mean
 
 _MANY = 40
@@ -60,6 +61,6 @@ def check_extra() -> None:
     if missing:
         raise ModuleNotFoundError(
             f"Experiments need packages that are not installed ({', '.join(missing)}). "
-            f"Install them with: pip install 'altprop[experiments]'",
+            f"Install them with: {how_to_install('experiments')}",
             name=missing[0],
         )

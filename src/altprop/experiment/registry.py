@@ -29,6 +29,7 @@ class RuleEntry:
         summary: the rule in a line.
         tasks: what it can learn.
         leaves_zero: whether it moves weights that start at zero.
+        bounded: whether it needs activations that are bounded, such as tanh.
     """
 
     make: Callable[..., Rule]
@@ -36,6 +37,7 @@ class RuleEntry:
     summary: str
     tasks: tuple[Task, ...] = ("classification", "regression", "reconstruction")
     leaves_zero: bool = True
+    bounded: bool = False
 
     def lr_with(self, optimizer: str) -> float:
         """The learning rate for an optimizer, where none is given."""
@@ -75,7 +77,11 @@ RULES: dict[str, RuleEntry] = {
     "kp": RuleEntry(altprop.KolenPollack, RATES["kp"], "Feedback weights learn as the forward weights do."),
     "dfa": RuleEntry(altprop.DFA, RATES["dfa"], "The error is projected to every hidden layer."),
     "drtp": RuleEntry(
-        altprop.DRTP, RATES["drtp"], "The target is projected to every hidden layer.", ("classification",)
+        altprop.DRTP,
+        RATES["drtp"],
+        "The target is projected to every hidden layer.",
+        ("classification",),
+        bounded=True,
     ),
     "local-loss": RuleEntry(altprop.LocalLoss, RATES["local-loss"], "Each block learns from a classifier of its own."),
     "shallow": RuleEntry(altprop.Shallow, RATES["shallow"], "The last layer alone: the control."),

@@ -7,7 +7,7 @@ which has the input in it already; what that means for a method, its own docstri
 ``altprop.LRP(model, composite).attribute(x)``.
 
 All of them explain in evaluation mode, and ``target=None`` means the arg max for the input as it is, at all the other
-inputs that they look at too. They need captum: ``pip install 'altprop[explain]'``.
+inputs that they look at too. They need captum, which the extra ``explain`` brings.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altprop._extras import how_to_install
 from altprop._preserve import in_evaluation_mode
 from altprop._switches import without_gradients
 from altprop.explain._outputs import picked, resolve_target
@@ -27,7 +28,7 @@ try:
     from captum import attr
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"The attributors need {error.name}, which is not installed. Install it with: pip install 'altprop[explain]'"
+        f"The attributors need {error.name}, which is not installed. Install it with: {how_to_install('explain')}"
     ) from None
 
 Inputs = Tensor | tuple[Tensor, ...]

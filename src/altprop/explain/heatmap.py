@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from altprop._extras import how_to_install
+
 try:
     import numpy as np
     from matplotlib.figure import Figure
@@ -31,7 +33,7 @@ try:
     from altprop.explain._tokens import tokens_html
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"Pictures need {error.name}, which is not installed. Install it with: pip install 'altprop[explain]'",
+        f"Pictures need {error.name}, which is not installed. Install it with: {how_to_install('explain')}",
         name=error.name,
     ) from None
 

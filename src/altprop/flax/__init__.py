@@ -13,11 +13,13 @@ All work under ``jit``, ``vmap`` and ``grad``, in any floating dtype, and with a
 
 from importlib.util import find_spec
 
+from altprop._extras import how_to_install
+
 _missing = [package for package in ("jax", "flax", "optax") if find_spec(package) is None]
 if _missing:
     raise ModuleNotFoundError(
         f"altprop.flax needs packages that are not installed ({', '.join(_missing)}). "
-        f"Install them with: pip install 'altprop[flax]'",
+        f"Install them with: {how_to_install('flax')}",
         name=_missing[0],
     )
 

@@ -120,11 +120,13 @@ class Program:
         updates = self._loss_and_updates(state, x, y)[1]
         return self._by_layer(nnx.merge(self._graph, updates, state.fixed))
 
-    def _compare(self, state: State, x: Array, y: Array) -> metrics.Comparison:
-        """The rule's updates of a batch against backprop's."""
+    def _compare(self, state: State, x: Array, y: Array) -> tuple[metrics.Comparison, Array | None]:
+        """The rule's updates of a batch against backprop's, and the cosine over the hidden layers, if there are any."""
         graph, parameters = nnx.split(self._with(self.layers(state), self._plain))
         gradients = jax.grad(lambda parameters: self.objective(nnx.merge(graph, parameters)(x), y))(parameters)
-        return metrics.compare(self._updates(state, x, y), self._by_layer(nnx.merge(graph, gradients)))
+        both = self._updates(state, x, y), self._by_layer(nnx.merge(graph, gradients))
+        hidden = [{name: layers[name] for name in self.names[:-1]} for layers in both]
+        return metrics.compare(*both), metrics.compare(*hidden).cosine.total if hidden[0] else None
 
     def _loss_and_updates(self, state: State, x: Array, y: Array) -> tuple[tuple[Array, Array], Any]:
         def loss(parameters: Any) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from altprop.experiment.records.study import HIDDEN_COSINE
 from altprop.flax import metrics
 from altprop.flax.program import Layers, Program, State
 
@@ -29,11 +30,13 @@ def track(program: Program, state: State, asked: Collection[str], batches: Itera
     found: Tracked = {}
     if {"bp_cosine", "sparsity", "norms"} & set(asked):
         batches = list(batches)
-        comparison = metrics.average(partial(program.compare, state), batches, len(batches))
+        comparison, hidden = metrics.average(partial(program.compare, state), batches, len(batches))
         kinds = {"bp_cosine": "cosine", "sparsity": "sparsity", "norms": "norm_ratio"}
         for name in asked:
             if name in kinds:
                 found |= _named("norm_ratio" if name == "norms" else name, getattr(comparison, kinds[name]))
+        if "bp_cosine" in asked and hidden is not None:
+            found[HIDDEN_COSINE] = _defined(hidden)
     layers = program.layers(state)
     if "norms" in asked:
         found |= _weight_norms(layers)

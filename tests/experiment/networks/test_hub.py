@@ -114,7 +114,7 @@ def test_what_a_hub_does_not_have_or_take_is_named(name, shape, complaint):
 
 def test_without_timm_its_extra_is_named(monkeypatch):
     monkeypatch.setattr("altprop.experiment.networks.hub.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs timm, which is not installed.*pip install 'altprop\[timm\]'"):
+    with pytest.raises(InputError, match=r"needs timm, which is not installed.*pip install .*\[timm\]"):
         build_model("timm:test_resnet", COLOUR)
 
 

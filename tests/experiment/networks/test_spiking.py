@@ -118,7 +118,7 @@ def test_what_a_network_cannot_take_is_refused_with_a_remedy(name, shape, norm, 
 
 def test_without_snntorch_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "snntorch", None)
-    with pytest.raises(InputError, match=r"needs snntorch.*pip install 'altprop\[snn\]'"):
+    with pytest.raises(InputError, match=r"needs snntorch.*pip install .*\[snn\]"):
         build_model("lif-mlp", IMAGE, activation="atan")
 
 

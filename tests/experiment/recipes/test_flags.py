@@ -3,11 +3,13 @@
 import shlex
 
 import pytest
+import torch
 
 from altprop.experiment import RULES, InputError
+from altprop.experiment.networks.names import ACTIVATIONS, BOUNDED
 from altprop.experiment.recipes import Recipe, parse_recipe
 from altprop.experiment.recipes.flags import FLAGS, command_line, make_recipe
-from altprop.experiment.recipes.rules import recipe_of_cell, with_rules_for
+from altprop.experiment.recipes.rules import left_out, recipe_of_cell, with_rules_for
 from altprop.experiment.recipes.schema import RuleSection
 from altprop.experiment.training.job import lr_of
 
@@ -114,9 +116,32 @@ def test_the_baselines_are_added_where_they_are_missing(rules, all_rules):
 @pytest.mark.parametrize("baselines", [True, False])
 def test_all_rules_are_those_that_are_fit_for_the_task(task, baselines):
     fit = tuple(name for name, entry in RULES.items() if task in entry.tasks)
-    assert labels(with_rules_for(Recipe(rule="all"), task, baselines=baselines)) == fit
-    more = with_rules_for(Recipe(rule="lfp:epsilon=0,all"), task, baselines=baselines)
+    model = {"activation": "tanh"}
+    assert labels(with_rules_for(Recipe(rule="all", model=model), task, baselines=baselines)) == fit
+    more = with_rules_for(Recipe(rule="lfp:epsilon=0,all", model=model), task, baselines=baselines)
     assert labels(more) == ("lfp:epsilon=0", *fit)
+
+
+def test_a_rule_that_cannot_work_is_left_out_of_all_and_named():
+    """DRTP with ReLU: the paper's signal does not shrink with the error, and an unbounded activation grows."""
+    recipe = Recipe(rule="all", model={"activation": "relu"})
+    assert "drtp" not in labels(with_rules_for(recipe, "classification"))
+    assert list(left_out(recipe, "classification")) == ["drtp"]
+    assert left_out(recipe, "regression") == {}, "there it is left out for its task"
+    for activation in BOUNDED:
+        bounded = Recipe(rule="all", model={"activation": activation})
+        assert "drtp" in labels(with_rules_for(bounded, "classification"))
+        assert left_out(bounded, "classification") == {}
+    named = Recipe(rule="drtp,all")
+    assert "drtp" in labels(with_rules_for(named, "classification"))
+    assert left_out(named, "classification") == {}
+    assert left_out(Recipe(rule="lfp"), "classification") == {}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_bounded_activations_are_bounded(name):
+    far = ACTIVATIONS[name]()(torch.tensor([-1e4, 1e4])).abs().max()
+    assert (far <= 1) == (name in BOUNDED)
 
 
 def test_a_rate_is_that_of_the_label_or_the_name_or_the_default():

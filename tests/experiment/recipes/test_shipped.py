@@ -16,7 +16,8 @@ def data_of(name):
     return section if isinstance(section, str) else section["name"]
 
 
-EMBEDDED = [name for name in NAMES if data_of(name) in DATA and name != "compare"]
+SEVERAL = {"compare", "demo", "demo-steps"}  # rules side by side
+EMBEDDED = [name for name in NAMES if data_of(name) in DATA and name not in SEVERAL]
 SHORT = ["training.epochs=", "training.steps=2", "machine.threads=1"]
 
 

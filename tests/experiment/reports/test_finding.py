@@ -80,7 +80,7 @@ def test_a_comparison_is_read_whole(tmp_path):
     assert (entry.rule, entry.lr, entry.task, entry.data, entry.seeds) == ("lfp", 0.3, "classification", "my own", 2)
     good, bad = entry.networks
     assert (good.figures.test, good.counts, good.seconds) == (0.6, True, 1.5)
-    assert [point.tracked["bp_cosine"] for point in good.points] == [0.5, 0.5]
+    assert [point.tracked["bp_cosine_hidden"] for point in good.points] == [0.5, 0.5]
     assert bad.status == "diverged"
     assert not bad.counts
     assert "diverged at step 7" in bad.message

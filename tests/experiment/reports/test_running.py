@@ -5,19 +5,18 @@ import re
 import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.reports import boundaries
 from altprop.experiment.reports.boundaries import draw_kept, kept_of
-from altprop.experiment.reports.drawing import pictures_of
+from altprop.experiment.reports.figures import pictures_of
 from altprop.experiment.reports.finding import find
 from altprop.experiment.reports.records import Report
 from altprop.experiment.reports.running import report
 from altprop.experiment.reports.tables import groups_of
-from altprop.experiment.reports.theme import LIGHT
 from altprop.experiment.stress.pruning import prune
 from altprop.experiment.stress.settings import PruneSettings
 from tests.experiment.reports.toys import (
@@ -38,7 +37,7 @@ def runs(tmp_path_factory):
     kept, lost = (really_compared(folder / name) for name in ("kept", "lost"))
     assert {kept.folder, lost.folder} == {folder / "kept", folder / "lost"}
     shutil.rmtree(folder / "lost" / "cells")
-    Image.new("RGB", (4, 4)).save(folder / "lost" / "boundaries.png")
+    (folder / "lost" / "boundaries.svg").write_text('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>')
     really_trained(folder / "more" / "recipe")
     really_trained(folder / "more" / "sine", data={"name": "sine"})
     prune(PruneSettings(run=folder / "kept", by="magnitude", rates="0.5", out=folder, name="pruned"))
@@ -59,20 +58,20 @@ def test_the_folder_holds_the_page_the_tables_and_the_pictures(made, runs):
     assert made.folder == runs.parent / "reports" / "mine"
     assert sorted(file.name for file in made.folder.iterdir()) == [
         "altprop.json",
-        "boundaries-circles.png",
-        "boundaries-run-lost.png",
-        "curves-circles.png",
-        "curves-sine.png",
-        "measured-circles.png",
-        "measured-sine.png",
+        "boundaries-circles.svg",
+        "boundaries-run-lost.svg",
+        "curves-circles.svg",
+        "curves-sine.svg",
+        "measured-circles.svg",
+        "measured-sine.svg",
         "report.html",
         "report.json",
         "runs.csv",
         "table.csv",
         "table.md",
     ]
-    for file in made.folder.glob("*.png"):
-        Image.open(file).verify()
+    for file in made.folder.glob("*.svg"):
+        assert ElementTree.parse(file).getroot().tag.endswith("}svg")
 
 
 def test_the_csv_files_say_what_the_runs_reached(made, runs):
@@ -116,8 +115,8 @@ def test_the_page_is_whole_and_needs_no_other_file(page):
     parts = Parts(page)
     assert not parts.open
     assert not parts.wrong
-    pictures = [link for link in parts.links if link.startswith("data:image/png;base64,")]
-    assert len(pictures) == 2 * 6
+    pictures = [link for link in parts.links if link.startswith("data:image/svg+xml;base64,")]
+    assert len(pictures) == 6
     assert not [link for link in parts.links if "://" in link]
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert {"Learning curves: circles", "Learning curves: sine", "Decision boundaries: lost", "Recipes"} <= set(titles)
@@ -145,7 +144,7 @@ def test_boundaries_are_of_every_network_that_was_kept(runs):
     group, _ = groups_of(found.entries)
     notes = []
     kept = kept_of(group, found.sources, notes)
-    figure = draw_kept(kept, LIGHT)
+    figure = draw_kept(kept).figure
     assert [axes.get_title() for axes in figure.axes] == [
         "backprop, kept",
         "lfp, kept",

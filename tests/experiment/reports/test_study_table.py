@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from altprop.experiment.reports.study_table import header, row, terminal_table
+from altprop.experiment.records.summary import StepTime
+from altprop.experiment.reports.study_table import header, row, terminal_table, verdict_of
 from tests.experiment.toys import own_data, run_of, study_of
 
 RUNS = [
@@ -25,13 +26,30 @@ def show(results, width=160):
 
 
 def test_a_row_holds_the_numbers_of_its_rule():
-    results = study_of(*RUNS, step_ratios={"backprop": 1.0, "lfp": 1.256})
-    assert header(results)[2:4] == ["test accuracy", "step time"]
+    times = {"backprop": (1.0, 1.0), "lfp": (1.2, 1.3), "shallow": (0.2, 1.3)}
+    times = {rule: StepTime(ratio=1.256, low=low, high=high, rounds=60) for rule, (low, high) in times.items()}
+    results = study_of(*RUNS, step_times=times)
+    assert header(results)[2:5] == ["test accuracy", "step time", "cosine (hidden)"]
     rows = {summary.rule: row(results, summary) for summary in results.summaries}
-    assert rows["backprop"] == ["backprop", "0.1", "0.850 ± 0.071", "1.00×", "1.00", "25%", "yes"]
+    # Of the differences 0.5 and 0.2: mean 0.35, standard error 0.15. Backprop is given no verdict.
+    assert rows["backprop"] == ["backprop", "0.1", "0.850 ± 0.071", "1.26×", "1.00", "25%", "+0.350 ± 0.150"]
     assert rows["lfp"][:6] == ["lfp", "0.3", "0.750 ± 0.071", "1.26×", "0.50", "25%"]
+    assert rows["lfp"][-1] == "+0.250 ± 0.150 (p = 0.34)"
     assert rows["shallow"][2:4] == ["0.500 ± 0.141", "–"]
-    assert rows["shallow"][-1] == "control"
+    assert rows["shallow"][-1] == "–"
+
+
+def test_a_verdict_is_never_without_its_figures_nor_beside_backprop():
+    runs = [run_of(rule, seed, score) for rule, score in SCORES.items() for seed in range(3)]
+    results = study_of(*runs)
+    rows = {summary.rule: row(results, summary)[-1] for summary in results.summaries}
+    assert rows == {
+        "backprop": "+0.400 ± 0.000", "lfp": "yes: +0.100 ± 0.000", "dfa": "no: −0.100 ± 0.000", "shallow": "–",
+    }  # fmt: skip
+    assert [verdict_of(summary) for summary in results.summaries] == ["", "yes", "no", ""]
+
+
+SCORES = {"backprop": 0.75, "lfp": 0.45, "dfa": 0.25, "shallow": 0.35}
 
 
 def test_what_is_missing_or_went_wrong_is_shown_in_place_of_numbers():

@@ -37,7 +37,7 @@ def test_a_training_leaves_all_that_is_needed_to_do_it_again(tmp_path, circles):
         for file in ("model.safetensors", "state.safetensors", "state.json", "manifest.json")
     }
     expected = {"altprop.json", "recipe.yaml", "facts.json", "study.json"}
-    expected |= {"report.html", "curves.png", "boundaries.png", "results.csv", "curves.csv"}
+    expected |= {"report.html", "curves.svg", "boundaries.svg", "results.csv", "curves.csv"}
     expected |= {
         f"cells/backprop-seed-{seed}/{file}" for seed in (0, 3) for file in own | {"history.jsonl", "model.safetensors"}
     }

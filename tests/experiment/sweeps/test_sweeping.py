@@ -1,6 +1,8 @@
 """Sweeps as people run them: real networks, files, workers that are killed."""
 
 import csv
+import html
+import re
 import subprocess
 
 import pytest
@@ -85,8 +87,28 @@ def test_the_folder_holds_what_programs_and_people_want(done):
     page = (folder / "report.html").read_text()
     assert f"{results.best.value:.4g}" in page
     for picture in ("history", "slice", "parallel", "epochs"):
-        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{picture}.svg").read_bytes().startswith(b"<?xml")
     assert not [file for file in folder.iterdir() if file.name.startswith(".")]
+
+
+def test_a_notebook_shows_the_trials_best_first_and_a_data_frame_has_them_all(done):
+    _, results = done
+    shown = re.findall(r'<th scope="row">(\d+)</th>', results._repr_html_())
+    assert sorted(map(int, shown)) == list(range(6))
+    assert int(shown[0]) == results.best.trial
+    frame = results.to_dataframe()
+    assert frame["trial"].tolist() == list(range(6))
+    assert frame["optimizer.lr"].tolist() == [trial.values["optimizer.lr"] for trial in results.trials]
+    assert frame["val_error"].min() <= results.best.value
+
+
+def test_pictures_of_a_sweep_say_what_the_best_is(done):
+    _, results = done
+    page = html.unescape((results.folder / "report.html").read_text())
+    alts = re.findall('<img src="[^"]*" alt="([^"]*)"', page)
+    assert f"{results.best.value:.4g} at best, by trial {results.best.trial};" in alts[0]
+    values = ", ".join(f"{key} {value}" for key, value in results.best.values.items())
+    assert [values in alt for alt in alts].count(True) == 2, "value by value, and trial by trial"
 
 
 def test_the_best_learning_rate_of_each_setting_is_remembered(done):

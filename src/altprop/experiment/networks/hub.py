@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
+from altprop._extras import how_to_install
 from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.networks.shapes import Norm, Shape
 
@@ -199,5 +200,5 @@ def _check_inputs(network: nn.Module, name: str, shape: Shape) -> None:
 def _check_timm(name: str) -> None:
     if find_spec("timm") is None:
         raise InputError(
-            f"The model {name!r} needs timm, which is not installed. Install it with: pip install 'altprop[timm]'"
+            f"The model {name!r} needs timm, which is not installed. Install it with: {how_to_install('timm')}"
         )

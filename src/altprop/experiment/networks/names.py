@@ -47,6 +47,9 @@ ACTIVATIONS: dict[str, Activation] = {
 OUTPUTS: dict[str, Activation] = {"softmax": partial(nn.Softmax, dim=1), "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 """The activations that the outputs of a network can have."""
 
+BOUNDED = frozenset({"tanh", "sigmoid", "step", "sign"})
+"""Those of them whose values do not grow without end."""
+
 _WIDTHS = r"[1-9]\d*(-[1-9]\d*)*"
 _MLP, _AUTOENCODER = re.compile(_WIDTHS), re.compile(f"autoencoder-{_WIDTHS}")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from altprop._extras import how_to_install
 from altprop.experiment.data.examples import Task
 from altprop.experiment.errors import InputError
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE
@@ -234,7 +235,7 @@ def build_spiking(
         import snntorch  # noqa: F401
     except ModuleNotFoundError:
         raise InputError(
-            f"The model {name!r} needs snntorch, which is not installed. Install it with: pip install 'altprop[snn]'"
+            f"The model {name!r} needs snntorch, which is not installed. Install it with: {how_to_install('snn')}"
         ) from None
     if surrogate not in SURROGATES:
         raise _not_a_surrogate(name, surrogate)

@@ -34,11 +34,41 @@ def meaning_of(key: str) -> str:
         >>> meaning_of("data.fraction")
         'Of the training examples to use, drawn by seed, in the same proportions of classes.'
     """
+    section, last = _of_key(key)
+    return re.sub(r"`+\"?([^`\"]*)\"?`+", r"\1", _meanings(section)[last])
+
+
+def type_of(key: str) -> Any:
+    """The type of what a dotted key of a recipe holds."""
+    section, last = _of_key(key)
+    return section.model_fields[last].annotation
+
+
+def all_keys() -> list[str]:
+    """The dotted keys of all that a recipe can say.
+
+    Example:
+        >>> [key for key in all_keys() if key.startswith("data.fr")]
+        ['data.fraction']
+    """
+    return list(_keys(Recipe, ""))
+
+
+def _keys(section: type[Section], before: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        kind = _section(field)
+        if kind is None:
+            yield before + name
+        else:
+            yield from _keys(kind, f"{before}{name}.")
+
+
+def _of_key(key: str) -> tuple[type[Section], str]:
     section: type[Section] = Recipe
     *sections, last = key.split(".")
     for name in sections:
         section = section_in(section.model_fields[name].annotation) or section
-    return re.sub(r"`+\"?([^`\"]*)\"?`+", r"\1", _meanings(section)[last])
+    return section, last
 
 
 def _tables(section: type[Section], key: str) -> Iterator[str]:

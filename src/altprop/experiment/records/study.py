@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from torch import nn
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.labels import base_name
@@ -19,13 +20,16 @@ from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.flags import command_line
 from altprop.experiment.records.files import read_checked
 from altprop.experiment.records.kinds import RECORDS
-from altprop.experiment.records.statistics import Ahead, Spread, ahead, mean
+from altprop.experiment.records.statistics import Lead, Spread, mean
+from altprop.experiment.records.summary import Record, StepTime, Summary
 from altprop.experiment.registry import CONTROL
 
 STUDY, CELLS, WEIGHTS = RECORDS["study"], "cells", "model.safetensors"
 
 Status = Literal["finished", "stopped early", "pruned", "diverged", "interrupted"]
-Verdict = Ahead | Literal["control"]
+
+HIDDEN_COSINE = "bp_cosine_hidden"
+"""What the cosine with backprop's updates over the hidden layers is called among what was tracked."""
 
 WHOLE = {"finished", "stopped early", "pruned"}
 """How a training ends that counts: not broken off from outside, and within the finite numbers."""
@@ -33,12 +37,6 @@ WHOLE = {"finished", "stopped early", "pruned"}
 
 class StopTraining(Exception):  # noqa: N818  (no error: as StopIteration)
     """Raised in ``on_epoch`` to end a training that is not worth its time."""
-
-
-class Record(BaseModel):
-    """What cannot be changed once made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
 class Epoch(Record):
@@ -65,7 +63,7 @@ class Epoch(Record):
     val_loss: float | None = None
     val_score: float | None = None
     test_score: float | None = None
-    tracked: dict[str, float | None] = {}
+    tracked: dict[str, float | None] = Field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -154,38 +152,7 @@ class Trial(Record):
     loss: float | None
 
 
-class Summary(Record):
-    """What the networks of one rule say together. Means are over those whose training was not broken off.
-
-    Attributes:
-        rule: the label of the rule.
-        lr: its learning rate.
-        seeds: how many networks count.
-        test: their test scores.
-        step_ratio: the time of a training step, relative to backprop's; None if it was not measured.
-        cosine: the mean cosine between the rule's updates and backprop's.
-        layer_cosines: the same for each layer.
-        layer_weight_cosines: the mean cosine between forward and feedback weights of each layer that has them.
-        sparsity: the mean fraction of zeros in the updates.
-        beats_control: whether the score is better than the control's, seed by seed, by more than twice the standard
-            error.
-        trouble: in a line, which networks did not finish; empty if all did.
-    """
-
-    rule: str
-    lr: float | None
-    seeds: int
-    test: Spread
-    step_ratio: float | None
-    cosine: float | None
-    layer_cosines: dict[str, float | None]
-    layer_weight_cosines: dict[str, float | None]
-    sparsity: float | None
-    beats_control: Verdict | None
-    trouble: str
-
-
-class Study(Record):
+class Study(Tabular, Record):
     """All that came out of a recipe: a cell for each of its rules and seeds.
 
     Attributes:
@@ -197,7 +164,7 @@ class Study(Record):
         objective: the loss or reward that was descended.
         cells: one for each rule and seed that was begun.
         trials: every learning rate that was tried, if there was a grid.
-        step_ratios: the time of a training step of each rule, relative to backprop's; empty if it was not measured.
+        step_times: the time of a training step of each rule, relative to backprop's; empty if it was not measured.
         notes: the warnings that came up.
         created: when, as ISO 8601.
         versions: of Python and the packages, and the machine's kind.
@@ -212,10 +179,10 @@ class Study(Record):
     objective: str
     cells: tuple[Cell, ...] = ()
     trials: tuple[Trial, ...] = ()
-    step_ratios: dict[str, float] = {}
+    step_times: dict[str, StepTime] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     created: str = ""
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     folder: Path | None = Field(default=None, exclude=True)
 
     @classmethod
@@ -303,9 +270,15 @@ class Study(Record):
 
     @property
     def messages(self) -> list[str]:
-        """What the reader should know: what went wrong in any cell, and the warnings."""
+        """What the reader should know: what went wrong in any cell, what cannot be told, and the warnings."""
         cells = [note for cell in self.cells for note in (cell.message, *cell.notes) if note]
-        return [*cells, *self.notes]
+        times = [
+            f"The step time of {rule} is not shown: of {time.rounds} rounds the median is only known to lie between "
+            f"{time.low:.2f} and {time.high:.2f} times backprop's."
+            for rule, time in self.step_times.items()
+            if not time.holds
+        ]
+        return [*cells, *times, *self.notes]
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
@@ -333,22 +306,45 @@ class Study(Record):
             lr=cells[0].lr if cells else None,
             seeds=len(counted),
             test=Spread.of(cell.score for cell in counted),
-            step_ratio=self.step_ratios.get(rule),
-            cosine=mean(cell.tracked("bp_cosine") for cell in counted),
+            step_ratio=self.step_ratio(rule),
+            cosine=mean(cell.tracked(HIDDEN_COSINE) for cell in counted),
             layer_cosines=_by_layer(counted, "bp_cosine"),
             layer_weight_cosines=_by_layer(counted, "weight_alignment"),
             sparsity=mean(cell.tracked("sparsity") for cell in counted),
-            beats_control=self._verdict(rule),
+            over_control=self._over_control(rule),
             trouble=_trouble(cells, len(self.seeds)),
         )
 
-    def _verdict(self, rule: str) -> Verdict | None:
+    def _table(self) -> Table:
+        header = ["rule", "lr", f"test {self.metric}", "seeds", f"over {CONTROL}", ""]
+        rows = [
+            (one.rule, one.lr, one.test.text(), one.seeds, one.over_control and one.over_control.text(), one.trouble)
+            for one in self.summaries
+        ]
+        return Table(f"{self.data.name}, {self.recipe.model.name}: mean ± standard deviation over seeds", header, rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        """A row for each epoch of each network."""
+        return [
+            {"rule": cell.rule, "seed": cell.seed, "status": cell.status}
+            | one.model_dump(exclude={"tracked"})
+            | one.tracked
+            for cell in self.cells
+            for one in cell.epochs
+        ]
+
+    def step_ratio(self, rule: str) -> float | None:
+        """The time of a training step of a rule, relative to backprop's, if it can be told."""
+        measured = self.step_times.get(rule)
+        return measured.ratio if measured and measured.holds else None
+
+    def _over_control(self, rule: str) -> Lead | None:
         if base_name(rule) == CONTROL:
-            return "control"
+            return None
         control, mine = ({cell.seed: cell.score for cell in self.cells_of(of) if cell.counts} for of in (CONTROL, rule))
         better = METRICS[self.data.task].gain
         pairs = [(mine[seed], control[seed]) for seed in mine.keys() & control.keys()]
-        return ahead(better(one, other) for one, other in pairs if one is not None and other is not None)
+        return Lead.of(better(one, other) for one, other in pairs if one is not None and other is not None)
 
 
 def cell_folder(folder: Path, rule: str, seed: int) -> Path:

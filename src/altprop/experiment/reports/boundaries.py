@@ -7,21 +7,19 @@ from functools import partial
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from altprop.experiment.data.embedded import DATA
 from altprop.experiment.errors import InputError
 from altprop.experiment.records.folder import plain_name
-from altprop.experiment.reports.picture import Picture
+from altprop.experiment.reports.picture import Drawn, Picture
 from altprop.experiment.reports.portraits import draw_boundaries
 from altprop.experiment.reports.records import Source
 from altprop.experiment.reports.tables import Group
-from altprop.experiment.reports.theme import Theme
 from altprop.experiment.studies.reading import Kept, kept_networks
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _CAPTION = "As the run itself drew them: it keeps no networks."
+_ALT = "The plane in the colours of the classes that each network gives its points, as its run drew it."
 
 
 def kept_of(group: Group, sources: Sequence[Source], notes: list[str]) -> dict[str, Kept]:
@@ -45,12 +43,11 @@ def kept_of(group: Group, sources: Sequence[Source], notes: list[str]) -> dict[s
     return kept
 
 
-def draw_kept(kept: Mapping[str, Kept], theme: Theme) -> Figure | None:
+def draw_kept(kept: Mapping[str, Kept]) -> Drawn | None:
     """Draw a network of each rule of each run: that of its first seed.
 
     Args:
         kept: by run, trained on the same data.
-        theme: the colours.
     """
     if not kept:
         return None
@@ -61,11 +58,11 @@ def draw_kept(kept: Mapping[str, Kept], theme: Theme) -> Figure | None:
             classifiers.setdefault(title, partial(_classes, network, one.read))
     first = next(iter(kept.values())).data
     points, classes = first.test.batch(torch.arange(len(first.test)), 0)
-    return draw_boundaries(classifiers, points.numpy(), classes.numpy(), first.outputs, theme)
+    return draw_boundaries(classifiers, points.numpy(), classes.numpy(), first.outputs)
 
 
 def pictures_made(group: Group, sources: Iterable[Source]) -> list[Picture]:
-    """The pictures that runs drew of their own networks, with a light background.
+    """The pictures that runs drew of their own networks.
 
     Args:
         group: the runs on data in the plane.
@@ -73,11 +70,11 @@ def pictures_made(group: Group, sources: Iterable[Source]) -> list[Picture]:
     """
     pictures = []
     for source in _of(group, sources):
-        file = source.folder / "boundaries.png"
+        file = source.folder / "boundaries.svg"
         image = file.read_bytes() if file.is_file() else b""
-        if image.startswith(_PNG):
+        if image.startswith(b"<?xml"):
             name, title = plain_name(f"boundaries-run-{source.name}"), f"Decision boundaries: {source.name}"
-            pictures.append(Picture(name, title, _CAPTION, image, image, narrow=True))
+            pictures.append(Picture(name, title, _CAPTION, _ALT, image, narrow=True))
     return pictures
 
 

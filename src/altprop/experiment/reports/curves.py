@@ -1,52 +1,74 @@
-"""Pictures of training: what changed from epoch to epoch."""
+"""The curves of training, of a study and of runs side by side: what changed from epoch to epoch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import fmean, stdev
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
+from altprop.experiment.data.examples import Task
 from altprop.experiment.labels import base_name
-from altprop.experiment.records.study import Cell, Study
+from altprop.experiment.metrics import METRICS
+from altprop.experiment.records.study import HIDDEN_COSINE, Cell, Study
 from altprop.experiment.registry import REFERENCE
-from altprop.experiment.reports.theme import Theme, lines_of
+from altprop.experiment.reports.drawing import Bars, Curve, Curves, Panel, is_number, side_by_side
+from altprop.experiment.reports.picture import Drawn
+from altprop.experiment.reports.records import Network, Point
+from altprop.experiment.reports.tables import Group
+from altprop.experiment.reports.theme import MUTED
+
+_WIDE = (4.5, 3.3)
+_LOSS = "Training loss"
+_MEASURED = {
+    HIDDEN_COSINE: "Cosine with backprop's updates, hidden layers",
+    "bp_cosine": "Cosine with backprop's updates, all layers",
+    "norm_ratio": "Length: times backprop's updates",
+    "weight_norm": "Length of the weights",
+    "sparsity": "Zeros in the updates",
+    "weight_alignment": "Forward and feedback weights: cosine",
+}
 
 
-def learning_curves(study: Study, theme: Theme) -> Figure | None:
+def learning_curves(study: Study) -> Drawn | None:
     """The test score and the training loss of each rule, epoch by epoch."""
     cells = _in_view(study)
     losses = [one.train_loss for cell in cells for one in cell.history if one.train_loss is not None]
     if not losses:
         return None
-    figure = Figure(figsize=(9, 3.5))
-    scores, training = figure.subplots(1, 2)
-    for rule, line in lines_of(study.rules, theme).items():
-        cells_of = study.cells_of(rule)
-        band(scores, [[one.test_score for one in cell.epochs] for cell in cells_of], line, first=0)
-        band(training, [[one.train_loss for one in cell.history] for cell in cells_of], line)
-    scores.set(title=f"Test {study.metric}", xlabel="epoch")
-    scores.set_ylim(**_limits(cells))
-    training.set(title=f"Training loss ({study.objective})", xlabel="epoch")
-    if min(losses) > 0 and max(losses) > 10 * min(losses):
-        training.set_yscale("log")
-        training.set_ylim(0.7 * min(losses), 1.4 * max(losses))
-    scores.legend(loc="best", ncols=1 + (len(study.rules) > 5))
-    return figure
+    scores = {rule: [[one.test_score for one in cell.epochs] for cell in study.cells_of(rule)] for rule in study.rules}
+    fits = {rule: [[one.train_loss for one in cell.history] for cell in study.cells_of(rule)] for rule in study.rules}
+    panels = [
+        Curves(
+            f"Test {study.metric}",
+            {rule: Curve.over(runs, first=0) for rule, runs in scores.items()},
+            better=_better(study.data.task),
+            **_limits(cells),
+        ),
+        Curves(
+            f"{_LOSS} ({study.objective})",
+            {rule: Curve.over(runs) for rule, runs in fits.items()},
+            better="low",
+            **_limits_of_losses(losses),
+        ),
+    ]
+    return side_by_side(panels, study.rules, size=_WIDE)
 
 
 def _in_view(study: Study) -> list[Cell]:
     """The cells that a picture has to show: those of a rule that fell behind the control may run out of it."""
-    lost = {summary.rule for summary in study.summaries if summary.beats_control == "no"}
+    leads = {summary.rule: summary.over_control for summary in study.summaries}
+    lost = {rule for rule, lead in leads.items() if lead and lead.gain < 0}
     cells = [cell for cell in study.cells if cell.rule not in lost and cell.history]
     return cells or [cell for cell in study.cells if cell.history]
 
 
-def _limits(cells: Sequence[Cell]) -> dict[str, float]:
+def _better(task: Task) -> Any:
+    return "low" if METRICS[task].lower_is_better else "high"
+
+
+def _limits(cells: Sequence[Cell]) -> dict[str, Any]:
     """Limits that show the differences: the first few epochs, where scores are low, may be cut off."""
     scores = [
         one.test_score for cell in cells for one in cell.history[len(cell.history) // 8 :] if one.test_score is not None
@@ -55,37 +77,24 @@ def _limits(cells: Sequence[Cell]) -> dict[str, float]:
     return {"bottom": low - 0.08 * (high - low) - 0.002, "top": min(1.0, high) + 0.08 * (high - low) + 0.002}
 
 
-def band(axes: Any, runs: Sequence[Sequence[float | None]], line: dict[str, Any], *, first: int = 1) -> None:
-    """Draw the mean over runs, and a band of one standard deviation to either side.
-
-    Args:
-        axes: where to.
-        runs: the values of each run, epoch by epoch; None where there is none.
-        line: how it looks.
-        first: the number of the first epoch.
-    """
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
-    longest = max(map(len, runs), default=0)
-    values = [[v for run in runs if len(run) > n and (v := run[n]) is not None] for n in range(longest)]
-    there = [(n, fmean(v), stdev(v) if len(v) > 1 else 0.0) for n, v in enumerate(values, first) if v]
-    if not there:
-        return
-    x, mean, spread = np.array(there).T
-    axes.plot(x, mean, marker="o" if len(x) == 1 else None, **line)
-    axes.fill_between(x, mean - spread, mean + spread, color=line["color"], alpha=0.18, linewidth=0)
+def _limits_of_losses(losses: Sequence[float]) -> dict[str, Any]:
+    """Losses that fall far are shown by their logarithms."""
+    if min(losses) > 0 and max(losses) > 10 * min(losses):
+        return {"log": True, "bottom": 0.7 * min(losses), "top": 1.4 * max(losses)}
+    return {}
 
 
-def alignment(study: Study, theme: Theme) -> Figure | None:
+def alignment(study: Study) -> Drawn | None:
     """The angle between each rule's updates and backprop's: over time, and for each layer."""
     rules = [rule for rule in study.rules if base_name(rule) != REFERENCE]
     layers = {rule: study.summary(rule).layer_cosines for rule in rules}
-    return _angles(study, "bp_cosine", layers, theme, "backprop's update")
+    return _angles(study, HIDDEN_COSINE, layers, "backprop's update", "Hidden layers, while training")
 
 
-def weight_alignment(study: Study, theme: Theme) -> Figure | None:
+def weight_alignment(study: Study) -> Drawn | None:
     """The angle between forward and feedback weights: over time, and for each layer."""
     layers = {summary.rule: summary.layer_weight_cosines for summary in study.summaries}
-    return _angles(study, "weight_alignment", layers, theme, "forward weights")
+    return _angles(study, "weight_alignment", layers, "forward weights", "All layers, while training")
 
 
 def angle(cosine: float | None) -> float | None:
@@ -94,31 +103,100 @@ def angle(cosine: float | None) -> float | None:
 
 
 def _angles(
-    study: Study, name: str, layers: dict[str, dict[str, float | None]], theme: Theme, what: str
-) -> Figure | None:
-    there = [rule for rule in layers if any(value is not None for value in layers[rule].values())]
-    if not there:
+    study: Study, name: str, layers: Mapping[str, Mapping[str, float | None]], what: str, title: str
+) -> Drawn | None:
+    heights = {
+        rule: {layer: angle(cosine) for layer, cosine in own.items()}
+        for rule, own in layers.items()
+        if any(value is not None for value in own.values())
+    }
+    if not heights:
         return None
-    looks = lines_of(study.rules, theme)
-    figure = Figure(figsize=(9, 3.3))
-    left, right = figure.subplots(1, 2)
-    for rule in there:
-        over_time = [[angle(one.tracked.get(name)) for one in cell.epochs] for cell in study.cells_of(rule)]
-        band(left, over_time, looks[rule], first=0)
-    left.axhline(90, color=looks[there[0]]["color"], alpha=0.3, linewidth=0.8)
-    left.set(title="All layers, while training", xlabel="epoch", ylabel=f"angle with {what}")
-    names = list(dict.fromkeys(name for rule in there for name in layers[rule]))
-    width = 0.8 / len(there)
-    for number, rule in enumerate(there):
-        heights = [angle(layers[rule].get(name)) or 0.0 for name in names]
-        places = np.arange(len(names)) + (number - (len(there) - 1) / 2) * width
-        right.bar(places, heights, width * 0.92, color=looks[rule]["color"], label=rule)
-    right.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 35)
-    right.set(title="Each layer, mean over training")
-    right.grid(axis="x", visible=False)
-    for axes in (left, right):
-        axes.set_ylim(0, max(95.0, left.get_ylim()[1], right.get_ylim()[1]))
-        axes.set_yticks(range(0, 181, 30) if axes.get_ylim()[1] > 100 else range(0, 91, 15))
-        axes.yaxis.set_major_formatter("{x:g}°")
-    left.legend(loc="best")
-    return figure
+    over_time = {
+        rule: Curve.over([[angle(one.tracked.get(name)) for one in cell.epochs] for cell in study.cells_of(rule)], 0)
+        for rule in heights
+    }
+    reached = [
+        *(end for one in over_time.values() for end in one.ends),
+        *(height for own in heights.values() for height in own.values() if height is not None),
+    ]
+    dress = partial(_degrees, 1.05 * max(90.0, *reached))
+    panels: list[Panel] = [
+        Curves(title, over_time, up=f"angle with {what}", better=None, dress=dress),
+        Bars("Each layer, mean over training", heights, dress=dress),
+    ]
+    return side_by_side(panels, study.rules, size=_WIDE)
+
+
+def _degrees(top: float, axes: Any) -> None:
+    axes.axhline(90, color=MUTED, linewidth=0.8, zorder=0.5)
+    axes.set_ylim(0, top)
+    axes.set_yticks(range(0, 181, 30) if top > 100 else range(0, 91, 15))
+    axes.yaxis.set_major_formatter("{x:g}°")
+
+
+def draw_curves(group: Group) -> Drawn | None:
+    """The scores and the training loss of runs side by side, epoch by epoch."""
+    score = {"better": _better(group.entries[0].task)} | _limits_of_scores(group)
+    loss = Value(_LOSS, lambda point: point.train_loss)
+    values = [
+        (Value(f"Test {group.metric}", lambda point: point.test), score),
+        (Value(f"Validation {group.metric}", lambda point: point.validation), score),
+        (loss, {"better": "low"} | _limits_of_losses(loss.all(group) or [0.0])),
+    ]
+    return _side_by_side(group, values)
+
+
+def draw_measured(group: Group) -> Drawn | None:
+    """What was measured, likewise."""
+    names = dict.fromkeys(name for _, point in _points(group) for name in point.tracked)
+    values = [Value(_MEASURED.get(name, name), partial(_tracked, name)) for name in names]
+    return _side_by_side(group, [(value, {"better": None}) for value in values])
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a panel shows of each epoch."""
+
+    title: str
+    of: Callable[[Point], float | None]
+
+    def all(self, group: Group) -> list[float]:
+        """All there are, as far as they are finite."""
+        return [value for _, point in _points(group) if is_number(value := self.of(point))]
+
+
+def _side_by_side(group: Group, values: Sequence[tuple[Value, Mapping[str, Any]]]) -> Drawn | None:
+    labels = group.labels()
+    panels = [
+        Curves(
+            value.title,
+            {
+                label: Curve.over([[value.of(point) for point in network.points] for network in entry.networks])
+                for label, entry in zip(labels, group.entries, strict=True)
+            },
+            **look,
+        )
+        for value, look in values
+    ]
+    return side_by_side(panels, labels)
+
+
+def _tracked(name: str, point: Point) -> float | None:
+    return point.tracked.get(name)
+
+
+def _limits_of_scores(group: Group) -> dict[str, Any]:
+    """Bands of scores end at 1, and R² below -0.2 is cut off."""
+    if not group.metric.endswith(("accuracy", "R²")):
+        return {}
+
+    def limit(axes: Any) -> None:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -0.25), max(min(high, 1.03), 0.0))
+
+    return {"dress": limit}
+
+
+def _points(group: Group) -> list[tuple[Network, Point]]:
+    return [(one, point) for entry in group.entries for one in entry.networks for point in one.points]

@@ -1,132 +1,235 @@
-"""The pictures of a report: curves of all runs, what was measured, decision boundaries."""
+"""What all pages draw: curves with bands and bars, in panels side by side, above one legend."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any, Literal, Protocol, TypeGuard
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from altprop.experiment.records.folder import plain_name
-from altprop.experiment.reports.boundaries import draw_kept, kept_of, pictures_made
-from altprop.experiment.reports.curves import band
-from altprop.experiment.reports.picture import Picture, png
-from altprop.experiment.reports.records import Network, Point, Source
-from altprop.experiment.reports.tables import Group
-from altprop.experiment.reports.theme import DARK, LIGHT, Theme, lines_of
+from altprop.experiment.reports.picture import Drawn
+from altprop.experiment.reports.theme import Look, looks_of
 
-_LOSS = "Training loss"
-_TITLES = {
-    "bp_cosine": "Cosine with backprop's updates",
-    "norm_ratio": "Length: times backprop's updates",
-    "weight_norm": "Length of the weights",
-    "sparsity": "Zeros in the updates",
-    "weight_alignment": "Forward and feedback weights: cosine",
-}
-_MEASURED = "Mean over seeds, epoch by epoch; the bands are one standard deviation to either side."
-_CURVES = f"{_MEASURED} Losses can be compared where the objective is the same."
-
-_BOUNDARIES = "The class that a network of each rule gives to each point of the plane, and the test data."
+_MARKERS_OF_A_LINE = 8
+_HATCH = "#ffffff80"
 
 
-def pictures_of(group: Group, sources: Sequence[Source], notes: list[str]) -> list[Picture]:
-    """Draw all that there is to show of a data set.
+@dataclass(frozen=True)
+class Curve:
+    """The mean over runs and its standard deviation, at each of some places.
 
-    Args:
-        group: its runs.
-        sources: all runs.
-        notes: is told what cannot be drawn.
+    Attributes:
+        x: the places.
+        mean: at each.
+        deviation: at each.
     """
-    drawn = [
-        *_picture(group, "curves", "Learning curves", _CURVES, partial(draw_curves, group)),
-        *_picture(group, "measured", "What was measured", _MEASURED, partial(draw_measured, group)),
-    ]
-    if not group.is_2d:
-        return drawn
-    kept = kept_of(group, sources, notes)
-    draw = partial(draw_kept, kept)
-    drawn += _picture(group, "boundaries", "Decision boundaries", _BOUNDARIES, draw, narrow=True)
-    return [*drawn, *pictures_made(group, [one for one in sources if one.name not in kept])]
+
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def ends(self) -> list[float]:
+        """The two ends of the band, at each place."""
+        return [mean + side * one for side in (-1, 1) for mean, one in zip(self.mean, self.deviation, strict=True)]
+
+    @classmethod
+    def over(cls, runs: Sequence[Sequence[float | None]], first: int = 1) -> Curve:
+        """The curve of runs whose values are given epoch by epoch; those that are missing or not finite are left out.
+
+        Args:
+            runs: the values of each run.
+            first: the number of the first epoch.
+        """
+        longest = max(map(len, runs), default=0)
+        values = [[v for run in runs if len(run) > n and is_number(v := run[n])] for n in range(longest)]
+        there = {n: one for n, one in enumerate(values, first) if one}
+        return cls(
+            tuple(there),
+            tuple(fmean(one) for one in there.values()),
+            tuple(stdev(one) if len(one) > 1 else 0.0 for one in there.values()),
+        )
 
 
-def _picture(
-    group: Group, name: str, title: str, caption: str, draw: Callable[[Theme], Figure | None], *, narrow: bool = False
-) -> list[Picture]:
-    light, dark = png(draw, LIGHT), png(draw, DARK)
-    if light is None or dark is None:
-        return []
-    return [
-        Picture(f"{name}-{plain_name(group.title)}", f"{title}: {group.title}", caption, light, dark, narrow=narrow)
-    ]
-
-
-def draw_curves(group: Group, theme: Theme) -> Figure | None:
-    """Draw scores and training loss, epoch by epoch: the mean over seeds, and a band of one standard deviation."""
-    panels = [
-        (f"Test {group.metric}", lambda point: point.test),
-        (f"Validation {group.metric}", lambda point: point.validation),
-        (_LOSS, lambda point: point.train_loss),
-    ]
-    return _draw_panels(group, panels, theme)
-
-
-def draw_measured(group: Group, theme: Theme) -> Figure | None:
-    """Draw what was measured, likewise."""
-    names = dict.fromkeys(name for _, point in _points(group) for name in point.tracked)
-    return _draw_panels(group, [(_TITLES.get(name, name), partial(_tracked, name)) for name in names], theme)
-
-
-def _tracked(name: str, point: Point) -> float | None:
-    return point.tracked.get(name)
-
-
-def _draw_panels(
-    group: Group, panels: Sequence[tuple[str, Callable[[Point], float | None]]], theme: Theme
-) -> Figure | None:
-    """A panel for each figure that any epoch has, at most three in a row, above a legend for all."""
-    there = [(title, value) for title, value in panels if any(map(_is_there, (value(p) for _, p in _points(group))))]
-    if not there:
-        return None
-    labels = group.labels()
-    looks = lines_of(labels, theme)
-    columns, legend = min(3, len(there)), -(-len(labels) // 4)
-    rows = -(-len(there) // columns)
-    figure = Figure(figsize=(3.6 * columns if columns > 1 else 6, 3.1 * rows + 0.22 * legend))
-    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
-    for (title, value), panel in zip(there, axes, strict=False):
-        panel.set(title=title, xlabel="epoch")
-        for entry, label in zip(group.entries, labels, strict=True):
-            band(panel, [_values(network, value) for network in entry.networks], looks[label])
-        _scale(panel, group, value)
-    for unused in axes[len(there) :]:
-        unused.remove()
-    # Not all panels have all lines.
-    handles = {line.get_label(): line for panel in axes[: len(there)] for line in panel.get_lines()}
-    shown = [label for label in labels if label in handles]
-    figure.legend([handles[label] for label in shown], shown, loc="outside lower center", ncols=min(4, len(shown)))
-    return figure
-
-
-def _values(network: Network, value: Callable[[Point], float | None]) -> list[float | None]:
-    return [one if _is_there(one := value(point)) else None for point in network.points]
-
-
-def _is_there(value: float | None) -> bool:
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Whether a value is a finite number."""
     return value is not None and math.isfinite(value)
 
 
-def _scale(axes: Any, group: Group, value: Callable[[Point], float | None]) -> None:
-    """Losses that fall far are shown by their logarithms; bands of scores end at 1, and R² below -0.2 is cut off."""
-    title = axes.get_title()
-    values = [one for _, point in _points(group) if (one := value(point)) is not None and math.isfinite(one)]
-    if title == _LOSS and min(values) > 0 and max(values) > 10 * min(values):
-        axes.set_yscale("log")
-    if title.endswith(("accuracy", "R²")):
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -0.25), max(min(high, 1.03), 0.0))
+class Panel(Protocol):
+    """A part of a picture."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The rules in it."""
+
+    def draw(self, axes: Any, looks: Mapping[str, Look]) -> None:
+        """Draw it."""
+
+    def seen(self) -> str:
+        """What is seen in it, in a sentence."""
 
 
-def _points(group: Group) -> list[tuple[Network, Point]]:
-    return [(one, point) for entry in group.entries for one in entry.networks for point in one.points]
+@dataclass(frozen=True)
+class Curves:
+    """A panel with a curve for each rule.
+
+    Attributes:
+        title: above it.
+        curves: by rule.
+        across: what its places are.
+        up: what its values are, where the title does not say it.
+        better: whether high values are better or low ones; None: neither.
+        bottom: where it is cut off; unset: nowhere.
+        top: likewise.
+        log: whether to show logarithms.
+        place: how a place is written; unset: as a whole number.
+        dress: does what else there is to do with the axes.
+    """
+
+    title: str
+    curves: Mapping[str, Curve]
+    across: str = "epoch"
+    up: str = ""
+    better: Literal["high", "low"] | None = "high"
+    bottom: float | None = None
+    top: float | None = None
+    log: bool = False
+    place: Callable[[float], str] | None = None
+    dress: Callable[[Any], None] = field(default=lambda axes: None)
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """See :class:`Panel`."""
+        return [label for label, curve in self.curves.items() if curve.x]
+
+    def draw(self, axes: Any, looks: Mapping[str, Look]) -> None:
+        """See :class:`Panel`."""
+        axes.set(title=self.title, xlabel=self.across, ylabel=self.up)
+        if self.place is None:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no epoch 1.5
+        else:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: self.place(value)))  # type: ignore[misc]
+        for number, label in enumerate(looks):
+            if label in self.labels:
+                _draw_curve(axes, label, self.curves[label], looks[label], number)
+        if self.log:
+            axes.set_yscale("log")
+        axes.set_ylim(bottom=self.bottom, top=self.top)
+        self.dress(axes)
+
+    def seen(self) -> str:
+        """See :class:`Panel`."""
+        ends = {label: self.curves[label].mean[-1] for label in self.labels}
+        ordered = sorted(ends, key=lambda label: ends[label], reverse=self.better != "low")
+        order = "best first" if self.better else "highest first"
+        places = [x for curve in self.curves.values() for x in curve.x]
+        first, last = map(self.place or "{:g}".format, (min(places), max(places)))
+        what = f"{self.title}, {self.up}" if self.up else self.title
+        values = ", ".join(f"{label} {ends[label]:.3g}" for label in ordered)
+        return f"{what}, at {self.across} {first} to {last}. At the end, {order}: {values}."
+
+
+def _draw_curve(axes: Any, label: str, curve: Curve, look: Look, number: int) -> None:
+    x, mean, deviation = map(np.array, (curve.x, curve.mean, curve.deviation))
+    line = look.line
+    if len(x) == 1:
+        line["marker"] = look.marker or "o"
+    # Markers of lines that lie on each other are not in the same places.
+    apart = max(1, len(x) // _MARKERS_OF_A_LINE)
+    axes.plot(x, mean, label=label, markevery=(number % apart, apart), **line)
+    axes.fill_between(x, mean - deviation, mean + deviation, color=look.color, alpha=0.15, linewidth=0)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A panel with groups of bars, one for each rule.
+
+    Attributes:
+        title: above it.
+        heights: by rule and group; None where there is none.
+        dress: does what else there is to do with the axes.
+    """
+
+    title: str
+    heights: Mapping[str, Mapping[str, float | None]]
+    dress: Callable[[Any], None] = field(default=lambda axes: None)
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """See :class:`Panel`."""
+        return list(self.heights)
+
+    @property
+    def groups(self) -> list[str]:
+        """The names of the groups."""
+        return list(dict.fromkeys(name for own in self.heights.values() for name in own))
+
+    def draw(self, axes: Any, looks: Mapping[str, Look]) -> None:
+        """See :class:`Panel`."""
+        width = 0.8 / len(self.heights)
+        for number, (label, own) in enumerate(self.heights.items()):
+            places = np.arange(len(self.groups)) + (number - (len(self.heights) - 1) / 2) * width
+            look = looks[label]
+            axes.bar(
+                places,
+                [own.get(name) or 0.0 for name in self.groups],
+                width * 0.92,
+                facecolor=look.color,
+                edgecolor=_HATCH,
+                linewidth=0,
+                hatch=look.hatch,
+            )
+        axes.set_xticks(range(len(self.groups)), self.groups, rotation=0 if len(self.groups) < 6 else 35)
+        axes.set(title=self.title)
+        axes.grid(axis="x", visible=False)
+        self.dress(axes)
+
+    def seen(self) -> str:
+        """See :class:`Panel`."""
+        rules = (
+            f"{label} {', '.join(f'{name} {value:.3g}' for name, value in own.items() if value is not None)}"
+            for label, own in self.heights.items()
+        )
+        return f"{self.title}: {'; '.join(rules)}."
+
+
+def side_by_side(
+    panels: Sequence[Panel], labels: Sequence[str], *, across: int = 3, size: tuple[float, float] = (3.6, 3.1)
+) -> Drawn | None:
+    """Draw panels in rows, and below them all a legend; None if there is nothing in any of them.
+
+    Args:
+        panels: what to draw.
+        labels: all rules, in the order in which they get their looks.
+        across: how many panels there are in a row at most.
+        size: of a panel, in inches.
+    """
+    panels = [panel for panel in panels if panel.labels]
+    if not panels:
+        return None
+    looks = looks_of(labels)
+    shown = [label for label in looks if any(label in panel.labels for panel in panels)]
+    columns = min(across, len(panels))
+    rows, in_a_line = -(-len(panels) // columns), max(2, min(4, len(shown)))
+    width = max(size[0] * columns, 6)
+    figure = Figure(figsize=(width, size[1] * rows + 0.22 * -(-len(shown) // in_a_line)))
+    places = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for panel, axes in zip(panels, places, strict=False):
+        panel.draw(axes, looks)
+    for unused in places[len(panels) :]:
+        unused.remove()
+    _legend(figure, {label: looks[label] for label in shown}, min(in_a_line, len(shown)))
+    return Drawn(figure, " ".join(panel.seen() for panel in panels))
+
+
+def _legend(figure: Figure, looks: Mapping[str, Look], columns: int) -> None:
+    """A legend outside the panels, with the line, the marker and the colour of each rule."""
+    handles = [Line2D([], [], label=label, **look.line) for label, look in looks.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.csv import write_csv
-from altprop.experiment.reports.drawing import pictures_of
+from altprop.experiment.reports.figures import pictures_of
 from altprop.experiment.reports.page import render
 from altprop.experiment.reports.records import Report
 from altprop.experiment.reports.tables import (
@@ -32,7 +32,7 @@ _KINDS = {
 def write_report(report: Report, folder: Path, *, command: str) -> Report:
     """Write what was found.
 
-    * ``report.html``, a page that needs no other file, and its pictures as PNG files beside it;
+    * ``report.html``, a page that needs no other file, and its pictures as SVG files beside it;
     * ``table.csv``: a line for each rule of each run; ``runs.csv``: a line for each network;
     * ``table.md``: the tables as Markdown;
     * ``report.json``: all of it, to be read again by :meth:`Report.load`. It comes last.
@@ -53,7 +53,7 @@ def write_report(report: Report, folder: Path, *, command: str) -> Report:
         write_csv(folder / "runs.csv", network_rows(groups))
         (folder / "table.md").write_text(as_markdown(groups), encoding="utf-8")
     for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.light)
+        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
     page = render(
         "merged.html",
         results=report,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 
 def render(template: str, **parts: Any) -> str:
@@ -22,5 +26,14 @@ def render(template: str, **parts: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["png"] = lambda image: f"data:image/png;base64,{b64encode(image).decode()}"
-    return environment.get_template(template).render(**parts)
+    environment.filters["svg"] = lambda image: f"data:image/svg+xml;base64,{b64encode(image).decode()}"
+    environment.filters["whole"] = _with_whole_deviations
+    # A page says which one script may run in it, and that it fetches nothing.
+    environment.filters["sha256"] = lambda text: b64encode(sha256(text.encode()).digest()).decode()
+    script = (files("altprop.experiment") / "templates" / "copy.js").read_text(encoding="utf-8")
+    return environment.get_template(template).render(script=script, **parts)
+
+
+def _with_whole_deviations(cell: str) -> Markup:
+    """A cell in which "± 0.01" is not broken into lines."""
+    return Markup(re.sub(r"± \S+", r'<span class="whole">\g<0></span>', str(escape(cell))))

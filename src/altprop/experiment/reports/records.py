@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.data.examples import Task
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.kinds import read_record
@@ -221,7 +222,7 @@ class Found(Record):
         return tuple(entry for source in self.sources for entry in source.entries)
 
 
-class Report(Record):
+class Report(Tabular, Record):
     """A report that was written.
 
     Attributes:
@@ -253,3 +254,18 @@ class Report(Record):
             InputError: there is none, or it is damaged.
         """
         return cls.model_validate_json(read_record(Path(folder), "report"))
+
+    def _table(self) -> Table:
+        header = ["run", "rule", "data", "metric", "test", "seeds"]
+        entries = self.found.entries
+        rows = [(one.run, one.rule, one.data, one.metric, one.test.text(), len(one.counted)) for one in entries]
+        return Table(f"Runs in {', '.join(self.folders)}", header, rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"run": entry.run, "rule": entry.rule, "data": entry.data, "metric": entry.metric, "seed": one.seed}
+            | {"lr": one.lr, "status": one.status}
+            | (one.figures.model_dump(exclude={"tracked"}) | one.figures.tracked if one.figures else {})
+            for entry in self.found.entries
+            for one in entry.networks
+        ]

@@ -8,22 +8,22 @@ from typing import Any
 
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.labels import base_name
-from altprop.experiment.records.study import Epoch, Study
+from altprop.experiment.records.study import HIDDEN_COSINE, Epoch, Study, Trial
 from altprop.experiment.registry import REFERENCE, make_rule
 from altprop.experiment.reports.csv import column, write_csv
 from altprop.experiment.reports.figures import pictures
 from altprop.experiment.reports.page import render
 from altprop.experiment.reports.picture import Picture
-from altprop.experiment.reports.study_table import CONTROL_NOTE, has_control, header, row
+from altprop.experiment.reports.study_table import CONTROL_NOTE, OVER_CONTROL, has_control, header, row, verdict_of
 
-_NAMES = {"bp_cosine": "cosine", "weight_alignment": "weight_cosine"}
+_NAMES = {"bp_cosine": "cosine", HIDDEN_COSINE: "cosine_hidden", "weight_alignment": "weight_cosine"}
 
 
 def write_report(study: Study, splits: Splits, folder: Path) -> None:
     """Write the report of a study.
 
     * ``results.csv``: a line for each network; ``curves.csv``: a line for each of its epochs;
-    * ``report.html``, and its pictures as PNG files beside it.
+    * ``report.html``, and its pictures as SVG files beside it.
 
     Args:
         study: what to show, with its networks.
@@ -34,7 +34,7 @@ def write_report(study: Study, splits: Splits, folder: Path) -> None:
     write_csv(folder / "curves.csv", _epoch_rows(study))
     drawn = pictures(study, splits)
     for picture in drawn:
-        (folder / f"{picture.name}.png").write_bytes(picture.light)
+        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
     (folder / "report.html").write_text(render_report(study, drawn), encoding="utf-8")
 
 
@@ -45,6 +45,7 @@ def render_report(study: Study, drawn: Sequence[Picture]) -> str:
         study: what to show.
         drawn: the pictures below the table.
     """
+    judged, layers = has_control(study), _layers(study)
     subtitle = "several learning rules, the same batches" if study.compares else "one learning rule"
     interrupted = ["The study was interrupted; this is what there was."] if study.interrupted else []
     return render(
@@ -54,14 +55,24 @@ def render_report(study: Study, drawn: Sequence[Picture]) -> str:
         subtitle=f"One network, {subtitle}",
         facts=_facts(study) | {rule: f"altprop.{make_rule(rule)!r}" for rule in study.rules},
         header=header(study),
-        rows=[(summary, row(study, summary)) for summary in study.summaries],
-        verdict=_verdict(study) if has_control(study) else "",
-        control_note=CONTROL_NOTE if has_control(study) else "",
-        layers=_layers(study),
+        rows=[(verdict_of(summary) if judged else "", row(study, summary)) for summary in study.summaries],
+        verdict=_verdict(study) if judged else "",
+        control_note=f"{OVER_CONTROL} {CONTROL_NOTE}" if judged else "",
+        layers=layers,
+        layer_rows=[[rule, *map(_cosine, cosines.values())] for rule, cosines in layers.items()],
+        trials=[_trial_row(trial) for trial in study.trials],
         pictures=drawn,
         messages=[*interrupted, *study.messages],
         command=study.command,
     )
+
+
+def _cosine(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _trial_row(trial: Trial) -> list[str]:
+    return [trial.rule, f"{trial.lr:g}", "diverged" if trial.score is None else f"{trial.score:.3f}"]
 
 
 def _cell_rows(study: Study) -> Iterable[Mapping[str, Any]]:
@@ -77,8 +88,8 @@ def _cell_rows(study: Study) -> Iterable[Mapping[str, Any]]:
             f"test_{column(study.metric)}": cell.score,
             f"validation_{column(study.metric)}": figures and figures.val_score,
             "train_loss": figures and figures.train_loss,
-            "step_time_ratio": study.step_ratios.get(cell.rule),
-            "cosine": cell.tracked("bp_cosine"),
+            "step_time_ratio": study.step_ratio(cell.rule),
+            "cosine_hidden": cell.tracked(HIDDEN_COSINE),
             "sparsity": cell.tracked("sparsity"),
             "seconds": round(cell.seconds, 3),
             "message": cell.message,
@@ -135,12 +146,18 @@ def _facts(study: Study) -> dict[str, str]:
 
 
 def _verdict(study: Study) -> str:
-    """Which rules beat the control, in a sentence."""
-    judged = {summary.rule: summary.beats_control for summary in study.summaries}
+    """Which rules beat the control, in a sentence; backprop, which others are measured by, is not among them."""
+    judged = {
+        summary.rule: verdict_of(summary)
+        for summary in study.summaries
+        if summary.over_control and base_name(summary.rule) != REFERENCE
+    }
     groups = {
         "beats the control": [rule for rule, verdict in judged.items() if verdict == "yes"],
-        "does not beat it": [rule for rule, verdict in judged.items() if verdict == "no"],
-        "cannot be told from it with these seeds": [rule for rule, verdict in judged.items() if verdict == "unclear"],
+        "is behind it": [rule for rule, verdict in judged.items() if verdict == "no"],
+        f"not told from it by {len(study.seeds)} seed{'s' * (len(study.seeds) > 1)}": [
+            rule for rule, verdict in judged.items() if not verdict
+        ],
     }
     parts = [f"{', '.join(rules)}: {words}" for words, rules in groups.items() if rules]
     return "; ".join(parts) + "." if parts else ""

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from rich.table import Table
 
 from altprop.experiment.labels import base_name
-from altprop.experiment.records.statistics import Spread
-from altprop.experiment.records.study import Cell, Study, Summary
-from altprop.experiment.registry import CONTROL
+from altprop.experiment.records.statistics import LEAD_NOTE, Spread
+from altprop.experiment.records.study import Cell, Study
+from altprop.experiment.records.summary import Summary
+from altprop.experiment.registry import CONTROL, REFERENCE
 
-_STYLES = {"yes": "green", "no": "red", "unclear": "yellow"}
+_STYLES = {"yes": "green", "no": "red"}
 
 CONTROL_NOTE = "A rule that does not beat shallow, the control, has taught the hidden layers nothing."
+
+OVER_CONTROL = f"Beats {CONTROL}: {LEAD_NOTE}."
+"""What stands in that column, in words."""
 
 _Column = tuple[str, Callable[[Summary], str]]
 
@@ -33,6 +37,19 @@ def row(study: Study, summary: Summary) -> list[str]:
     return [cell(summary) for _, cell in _columns(study)]
 
 
+def verdict_of(summary: Summary) -> str:
+    """Whether a rule beats the control: yes, no, or nothing where that cannot be told, and of backprop."""
+    lead = None if base_name(summary.rule) == REFERENCE else summary.over_control
+    return lead.verdict or "" if lead else ""
+
+
+def _over_control(summary: Summary) -> str:
+    """The lead; of backprop, which is what others are measured by, without a verdict."""
+    if summary.over_control is None:
+        return "–"
+    return summary.over_control.number() if base_name(summary.rule) == REFERENCE else summary.over_control.text()
+
+
 def _columns(study: Study) -> list[_Column]:
     """What there is to show: what was not measured has no column."""
     summaries = study.summaries
@@ -43,14 +60,14 @@ def _columns(study: Study) -> list[_Column]:
     ]
     if any(cell.judged and cell.judged.val_score is not None for cell in study.cells):
         columns.insert(2, (f"validation {study.metric}", lambda one: _validation(study, one.rule)))
-    if study.step_ratios:
+    if study.step_times:
         columns.append(("step time", lambda one: _number(one.step_ratio, "{:.2f}×")))
     if any(one.cosine is not None for one in summaries):
-        columns.append(("cosine", lambda one: _number(one.cosine, "{:.2f}")))
+        columns.append(("cosine (hidden)", lambda one: _number(one.cosine, "{:.2f}")))
     if any(one.sparsity is not None for one in summaries):
         columns.append(("sparsity", lambda one: _number(one.sparsity, "{:.0%}")))
     if has_control(study):
-        columns.append(("beats shallow", lambda one: one.beats_control or "–"))
+        columns.append((f"beats {CONTROL}", _over_control))
     return columns
 
 
@@ -61,9 +78,10 @@ def terminal_table(study: Study) -> Table:
 
 def _rule_table(study: Study) -> Table:
     recipe, seeds = study.recipe, f"{len(study.seeds)} seed" + ("s" if len(study.seeds) > 1 else "")
-    length = f"{recipe.training.steps} steps" if recipe.training.steps else f"{recipe.training.planned_epochs} epochs"
+    steps, epochs = recipe.training.steps, recipe.training.planned_epochs
+    length = f"{steps} steps" if steps else f"{epochs} epoch" + "s" * (epochs > 1)
     title = f"{study.data.name} · {recipe.model.name} · {length} · {seeds}"
-    table = Table(title=title, caption=CONTROL_NOTE if has_control(study) else None)
+    table = Table(title=title, caption=f"{OVER_CONTROL} {CONTROL_NOTE}" if has_control(study) else None)
     scores_alone = not any(summary.trouble for summary in study.summaries)
     for number, name in enumerate(header(study)):
         # A score is not torn apart; what went wrong may take more lines.
@@ -71,7 +89,7 @@ def _rule_table(study: Study) -> Table:
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold", no_wrap=whole)
     for summary in study.summaries:
         *cells, last = row(study, summary)
-        style = _STYLES.get(last) if has_control(study) else None
+        style = _STYLES.get(verdict_of(summary)) if has_control(study) else None
         table.add_row(*cells, f"[{style}]{last}[/]" if style else last)
     return table
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from altprop._extras import how_to_install
 from altprop.experiment.errors import InputError
 
 
@@ -99,7 +100,7 @@ def attacked(attack: str, model: nn.Module, x: Tensor, y: Tensor, ball: Ball, *,
         tensor([[0.0500, 0.3500]])
     """
     if find_spec("captum") is None:
-        raise InputError("Attacks need captum, which is not installed. Install it with: pip install 'altprop[explain]'")
+        raise InputError(f"Attacks need captum, which is not installed. Install it with: {how_to_install('explain')}")
     if not ball.radius:
         return x.clone()
     gradients = [p.requires_grad for p in model.parameters()]

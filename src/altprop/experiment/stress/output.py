@@ -7,22 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.kinds import RECORDS
-from altprop.experiment.records.statistics import Spread
 from altprop.experiment.reports.csv import write_csv
-from altprop.experiment.stress.results import StressResults
+from altprop.experiment.stress.results import Curve, StressResults
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.table import Table
 
-    from altprop.experiment.reports.theme import Theme
+    from altprop.experiment.reports.picture import Drawn
 
 STRESS = RECORDS["pruning"]
 
-_LEADS = {"yes": "yes", "no": "no", "unclear": "unclear", "reference": "–", None: "–"}
 _SHOWN = 5  # levels in a terminal
-_STYLES = {"yes": "green", "no": "red", "unclear": "yellow"}
+_STYLES = {"yes": "green", "no": "red"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
     """Write what came out.
 
     * ``results.csv``: a line for each network under each stress; ``curves.csv``: for each rule at each level;
-    * ``curves.png`` and ``curves-dark.png``; ``report.html``, a page that needs no other file;
+    * ``curves.svg``; ``report.html``, a page that needs no other file;
     * ``stress.json``: all of it, to be read again by :meth:`StressResults.load`. It comes last.
 
     Args:
@@ -70,17 +68,14 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
         words: what it is called.
         folder: where to write; it exists.
     """
-    from altprop.experiment.reports.picture import Picture, png  # noqa: PLC0415  (matplotlib is slow to import)
-    from altprop.experiment.reports.theme import DARK, LIGHT  # noqa: PLC0415
+    from altprop.experiment.reports.picture import picture  # noqa: PLC0415  (matplotlib is slow to import)
 
     write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
     write_csv(folder / "curves.csv", _rows(results))
-    light, dark = (png(partial(_draw, results, words), theme) for theme in (LIGHT, DARK))
-    assert light is not None and dark is not None  # there is a level at least
-    (folder / "curves.png").write_bytes(light)
-    (folder / "curves-dark.png").write_bytes(dark)
-    picture = Picture("curves", words.picture, words.caption, light, dark)
-    (folder / "report.html").write_text(_page(results, words, picture), encoding="utf-8")
+    drawn = picture("curves", words.picture, words.caption, partial(_draw, results, words))
+    assert drawn is not None  # there is a level at least
+    (folder / "curves.svg").write_bytes(drawn.svg)
+    (folder / "report.html").write_text(_page(results, words, drawn), encoding="utf-8")
     (folder / STRESS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
 
 
@@ -97,8 +92,8 @@ def rows(results: StressResults, words: Words) -> list[list[str]]:
             curve.kind,
             curve.rule,
             *(spread.text() for spread in curve.scores),
-            _level(words, curve.withstands),
-            _LEADS[curve.lead],
+            curve.withstands.text(words.finer),
+            _lead(words, curve),
         ]
         for curve in results.curves
     ]
@@ -122,15 +117,19 @@ def _terminal_table(results: StressResults, words: Words, kind: str) -> Table:
         table.add_column(name, justify="right" if number else "left", overflow="fold")
     for curve in results.curves_of(kind):
         means = [f"{curve.scores[number].mean:.3f}" for number in shown]
-        lead, style = _LEADS[curve.lead], _STYLES.get(_LEADS[curve.lead])
-        withstood = _level(words, curve.withstands)
+        lead, style = _lead(words, curve), _STYLES.get(verdict_of(curve))
+        withstood = curve.withstands.text(words.finer)
         table.add_row(curve.rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
     return table
 
 
-def _level(words: Words, level: Spread) -> str:
-    around = "" if level.deviation is None else f" ± {words.finer.format(level.deviation)}"
-    return ("–" if level.mean is None else words.finer.format(level.mean)) + around
+def verdict_of(curve: Curve) -> str:
+    """Whether the networks of a rule withstand more than backprop's: yes, no, or nothing if that cannot be told."""
+    return curve.lead.verdict or "" if curve.lead else ""
+
+
+def _lead(words: Words, curve: Curve) -> str:
+    return curve.lead.text(words.finer) if curve.lead else "–"
 
 
 def _rows(results: StressResults) -> list[dict[str, Any]]:
@@ -148,29 +147,32 @@ def _rows(results: StressResults) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
+def _draw(results: StressResults, words: Words) -> Drawn | None:
+    from altprop.experiment.reports.drawing import Curve as Line  # noqa: PLC0415
+    from altprop.experiment.reports.drawing import Curves, side_by_side  # noqa: PLC0415
 
-    from altprop.experiment.reports.theme import lines_of  # noqa: PLC0415
+    def line(curve: Curve) -> Line:
+        scores = ((spread.mean or 0.0, spread.deviation or 0.0) for spread in curve.scores)
+        means, deviations = zip(*scores, strict=True)
+        return Line(curve.levels, means, deviations)
 
-    kinds = results.kinds
-    figure = Figure(figsize=(9, 3.5 * -(-len(kinds) // 2)) if len(kinds) > 1 else (6, 3.8))
-    panels = figure.subplots(-(-len(kinds) // 2), min(2, len(kinds)), squeeze=False, sharey=True).flatten()
-    looks = lines_of(results.rules, theme)
-    for kind, axes in zip(kinds, panels, strict=False):
-        for curve in results.curves_of(kind):
-            look, means = looks[curve.rule], [spread.mean for spread in curve.scores if spread.mean is not None]
-            deviations = [spread.deviation or 0.0 for spread in curve.scores]
-            low, high = ([mean + sign * one for mean, one in zip(means, deviations, strict=True)] for sign in (-1, 1))
-            axes.plot(curve.levels, means, marker=".", **look)
-            axes.fill_between(curve.levels, low, high, color=look["color"], alpha=0.18, linewidth=0)
-        axes.set(title=kind, xlabel=words.level, ylabel=f"test {results.metric}")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: words.unit.format(level)))
-    for axes in panels[len(kinds) :]:
-        axes.remove()
-    panels[0].legend(loc="best", ncols=1 + (len(results.rules) > 5))
-    return figure
+    kinds = {kind: {one.rule: line(one) for one in results.curves_of(kind)} for kind in results.kinds}
+    ends = [end for own in kinds.values() for one in own.values() for end in one.ends]
+    room = 0.04 * ((max(ends) - min(ends)) or 1.0)
+    panels = [
+        Curves(
+            kind,
+            curves,
+            across=words.level,
+            up=f"test {results.metric}",
+            better="low" if METRICS[results.data.task].lower_is_better else "high",
+            bottom=min(ends) - room,
+            top=max(ends) + room,
+            place=words.unit.format,
+        )
+        for kind, curves in kinds.items()
+    ]
+    return side_by_side(panels, results.rules, across=2, size=(4.5, 3.4))
 
 
 def _page(results: StressResults, words: Words, picture: Any) -> str:
@@ -184,7 +186,7 @@ def _page(results: StressResults, words: Words, picture: Any) -> str:
         title=words.title,
         subtitle=words.subtitle,
         header=header(results, words),
-        rows=rows(results, words),
+        rows=[(verdict_of(curve), cells) for curve, cells in zip(results.curves, rows(results, words), strict=True)],
         note=words.note,
         pictures=[picture],
         messages=list(results.notes),

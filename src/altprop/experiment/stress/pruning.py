@@ -18,7 +18,7 @@ from altprop.experiment.stress.results import until_interrupted
 from altprop.experiment.stress.settings import PruneSettings
 from altprop.experiment.studies.reading import Kept, kept_networks
 from altprop.experiment.training.job import rule_seed
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 
 def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = None) -> PruneResults:
@@ -38,7 +38,7 @@ def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = No
         InputError: (a ValueError) something cannot be pruned as asked; nothing was written.
         KeyboardInterrupt: it was interrupted before any network was done; nothing was written.
     """
-    watch = watch or Watch()
+    watch = or_default(watch)
     check_device(settings.device)
     watch.stage("loading the networks")
     kept = kept_networks(settings.run, which=settings.which, device=settings.device, data=data)

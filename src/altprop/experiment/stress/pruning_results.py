@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from altprop.experiment.records.statistics import LEAD_NOTE
 from altprop.experiment.stress.output import Words
 from altprop.experiment.stress.results import Point, StressResults
 from altprop.experiment.stress.settings import PruneSettings
@@ -45,12 +46,12 @@ class PruneResults(StressResults):
             kind="ranked by",
             level=f"{what} pruned",
             unit="{:.0%}",
-            finer="{:.0%}",
+            finer="{:.1%}",
             picture="What is left",
             caption="Mean over seeds; the bands are one standard deviation to either side. Nothing is trained again.",
             withstands=f"withstands (−{tolerance})",
             note=f"Withstands: up to what fraction the {self.metric} loses no more than {tolerance}, read off between "
-            f"the rates. More than backprop: by more than twice the standard error, seed by seed.",
+            f"the rates. More than backprop: {LEAD_NOTE}.",
             facts={
                 "pruned": f"{what}, {where}",
                 "ranked on": f"{settings.samples} training samples"

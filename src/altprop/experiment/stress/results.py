@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
 from altprop.experiment.records.kinds import read_record
-from altprop.experiment.records.statistics import Spread, ahead
+from altprop.experiment.records.statistics import Lead, Spread
 from altprop.experiment.registry import REFERENCE
-
-Lead = Literal["yes", "no", "unclear", "reference"]
 
 
 class Point(BaseModel):
@@ -50,8 +49,8 @@ class Curve(BaseModel):
         scores: at each level.
         withstands: up to which level the score loses no more than the tolerance, read off between the levels; the
             highest level of all for a network that never loses more.
-        lead: whether that is higher than for backprop's networks, seed by seed, by more than twice the standard error;
-            None without these.
+        lead: how much more that is than for backprop's networks, seed by seed; None of these themselves, and without
+            them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +64,7 @@ class Curve(BaseModel):
     lead: Lead | None
 
 
-class StressResults(BaseModel):
+class StressResults(Tabular, BaseModel):
     """What came out of putting networks under stress.
 
     Attributes:
@@ -128,6 +127,24 @@ class StressResults(BaseModel):
         done = {(point.kind, point.rule) for point in self.points}
         return tuple(self._curve(kind, rule) for kind in self.kinds for rule in self.rules if (kind, rule) in done)
 
+    def _table(self) -> Table:
+        curves = self.curves
+        header = ["kind", "rule", *(f"{level:g}" for level in curves[0].levels), "withstands", "more than backprop"]
+        rows = [
+            (
+                one.kind,
+                one.rule,
+                *(score.text() for score in one.scores),
+                one.withstands.text(),
+                one.lead and one.lead.text(),
+            )
+            for one in curves
+        ]
+        return Table(f"{self.network} on {self.data.name}, test {self.metric} by level", header, rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [point.model_dump() for point in self.points]
+
     def curves_of(self, kind: str) -> tuple[Curve, ...]:
         """The curves of a kind of stress."""
         return tuple(curve for curve in self.curves if curve.kind == kind)
@@ -162,9 +179,9 @@ class StressResults(BaseModel):
 
     def _lead(self, kind: str, rule: str) -> Lead | None:
         if base_name(rule) == REFERENCE:
-            return "reference"
+            return None
         mine, others = self._withstood(kind, rule), self._withstood(kind, REFERENCE)
-        return ahead(mine[seed] - others[seed] for seed in mine.keys() & others.keys())
+        return Lead.of(mine[seed] - others[seed] for seed in mine.keys() & others.keys())
 
 
 Found = TypeVar("Found", bound=Point)

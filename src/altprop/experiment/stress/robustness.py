@@ -18,7 +18,7 @@ from altprop.experiment.stress.results import Point, until_interrupted
 from altprop.experiment.stress.robustness_results import RobustnessResults
 from altprop.experiment.stress.settings import RobustnessSettings
 from altprop.experiment.studies.reading import Kept, kept_networks
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 _BATCH = 256
 _NO_GRADIENT = {"step", "sign"}
@@ -41,7 +41,7 @@ def robustness(settings: RobustnessSettings, *, data: Any = None, watch: Watch |
         InputError: (a ValueError) something cannot be attacked; nothing was written.
         KeyboardInterrupt: it was interrupted before any network was done; nothing was written.
     """
-    watch = watch or Watch()
+    watch = or_default(watch)
     check_device(settings.device)
     watch.stage("loading the networks")
     kept = kept_networks(settings.run, which=settings.which, device=settings.device, data=data)

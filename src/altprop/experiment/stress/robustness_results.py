@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from altprop.experiment.records.statistics import LEAD_NOTE
 from altprop.experiment.stress.output import Words
 from altprop.experiment.stress.results import StressResults
 from altprop.experiment.stress.settings import RobustnessSettings
@@ -42,7 +43,7 @@ class RobustnessResults(StressResults):
             withstands=f"withstands (−{tolerance})",
             note=f"ε is the most that an entry of an input may change, as a fraction of the range of the training "
             f"inputs. Withstands: up to what ε the accuracy loses no more than {tolerance}, read off between the "
-            f"sizes. More than backprop: by more than twice the standard error, seed by seed.",
+            f"sizes. More than backprop: {LEAD_NOTE}.",
             facts={
                 "attacks": ", ".join(settings.attacks) + (f"; pgd in {settings.steps} steps of 2.5 ε in all"),
                 "ε = 1": f"{self.high - self.low:.4g} in the units of the standardised inputs, which lie between "

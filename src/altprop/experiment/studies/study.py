@@ -18,7 +18,7 @@ from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe
-from altprop.experiment.recipes.rules import recipe_of_cell, with_rules_for
+from altprop.experiment.recipes.rules import left_out, recipe_of_cell, with_rules_for
 from altprop.experiment.records.facts import write_facts
 from altprop.experiment.records.files import DamagedError
 from altprop.experiment.records.folder import Folder, plain_name
@@ -31,7 +31,7 @@ from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.machine import Alone, Machine
 from altprop.experiment.training.rates import best_rate, held_out, trial_jobs, try_rate
 from altprop.experiment.training.timing import step_times
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 _Made = TypeVar("_Made")
 
@@ -81,6 +81,8 @@ def run_study(
         splits = checked_splits(recipe, splits)
         if own:
             recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": splits.name})})
+        for why in left_out(recipe, splits.task).values():
+            warnings.warn(why, stacklevel=2)
         recipe = with_rules_for(recipe, splits.task, baselines=baselines)
         jobs = {
             rule.label: Job(recipe_of_cell(recipe, rule), splits, recipe.training.seeds[0]) for rule in recipe.rules
@@ -103,7 +105,8 @@ def run_study(
                 study, folder = _of_the_first(machine, lambda: begin(stack.enter_context(opened)))
             else:
                 study, folder = begin(None)
-            return _Run(study, jobs, splits, machine, framework, resume, watch or Watch(), caught, folder).whole()
+            watch = or_default(watch)
+            return _Run(study, jobs, splits, machine, framework, resume, watch, caught, folder).whole()
 
 
 def default_name(recipe: Recipe, splits: Splits, framework: str = "torch") -> str:
@@ -139,7 +142,7 @@ def _begun(
     if earlier is not None:
         # With fewer seeds than before, the networks of the others are left out.
         seeds = set(recipe.training.seeds)
-        kept = {name: getattr(earlier, name) for name in ("created", "trials", "step_ratios", "notes")}
+        kept = {name: getattr(earlier, name) for name in ("created", "trials", "step_times", "notes")}
         cells = tuple(cell for cell in earlier.cells if cell.seed in seeds)
         study = study.model_copy(update=kept | {"cells": cells})
     folder.write(STUDY, study.as_json())
@@ -192,12 +195,11 @@ class _Run:
         self.watch.begin(cells + sum(steps))
         # What is shared with other processes or devices cannot be timed side by side, nor what JAX compiles.
         timed = isinstance(self.machine, Alone) and self.framework is TORCH
-        if self.study.compares and not self.study.step_ratios and timed:
+        if self.study.compares and not self.study.step_times and timed:
             self.watch.stage("timing a step of each rule")
-            reference = next(iter(self.jobs.values())).with_rule(REFERENCE)
-            times = step_times(self.jobs | {REFERENCE: reference}, self.machine.device)
-            ratios = {rule: times[rule] / times[REFERENCE] for rule in self.jobs}
-            self.study = self.study.model_copy(update={"step_ratios": ratios})
+            reference = self.jobs.get(REFERENCE) or next(iter(self.jobs.values())).with_rule(REFERENCE)
+            times = step_times(self.jobs, reference, self.machine.device)
+            self.study = self.study.model_copy(update={"step_times": times})
         for job in trials:
             self.watch.stage(f"{job.label}, trying a learning rate of {job.lr:g}")
             trial = try_rate(job, self.machine, self.watch, self.done, self.framework)

@@ -13,7 +13,7 @@ from altprop.experiment.recipes import dump_recipe
 from altprop.experiment.records.folder import Folder
 from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.page import render
-from altprop.experiment.sweeps.rates import RATES, best_rates
+from altprop.experiment.sweeps.rates import RATES, BestRate, best_rates
 from altprop.experiment.sweeps.results import SweepResults, SweepTrial
 from altprop.experiment.sweeps.table import SHOWN, header, notes, ranked, row
 
@@ -23,7 +23,7 @@ def write_sweep(results: SweepResults, study: Study, folder: Folder) -> None:
 
     * ``trials.csv``: a line for each trial; ``learning_rates.csv``: the best learning rate of each setting;
     * ``best.yaml``: the recipe of the best trial, ready to train;
-    * ``report.html``: a page that needs no other file, and its pictures as PNG files beside it;
+    * ``report.html``: a page that needs no other file, and its pictures as SVG files beside it;
     * ``sweep.json``: all of it, to be read again by :meth:`SweepResults.load`. It comes last.
 
     Each file is replaced in one go: whoever reads it while a sweep is gone on with finds the old one or the new one.
@@ -40,9 +40,9 @@ def write_sweep(results: SweepResults, study: Study, folder: Folder) -> None:
     folder.write(RATES, _table([rate.model_dump() for rate in rates]))
     if results.best_recipe:
         folder.write("best.yaml", dump_recipe(results.best_recipe))
-    pictures = sweep_pictures(study, results.plan.section.tune_on)
+    pictures = sweep_pictures(study, results)
     for picture in pictures:
-        folder.write(f"{picture.name}.png", picture.light)
+        folder.write(f"{picture.name}.svg", picture.svg)
     page = render(
         "sweep.html",
         results=results.plan,
@@ -56,10 +56,15 @@ def write_sweep(results: SweepResults, study: Study, folder: Folder) -> None:
         rows=[row(results, trial) for trial in ranked(results)[:SHOWN]],
         more=max(0, len(ranked(results)) - SHOWN),
         best=dump_recipe(results.best_recipe) if results.best_recipe else "",
-        rates=rates,
+        rates_header=["data", "network", "rule", "optimizer", "learning rate", results.plan.section.tune_on],
+        rates=[_rate_row(rate) for rate in rates],
     )
     folder.write("report.html", page)
     folder.write(RECORDS["sweep"], results.model_dump_json(indent=2))
+
+
+def _rate_row(rate: BestRate) -> list[str]:
+    return [rate.data, rate.model, rate.rule, rate.optimizer, f"{rate.lr:g}", f"{rate.value:.4g}"]
 
 
 def trial_row(results: SweepResults, trial: SweepTrial) -> dict[str, Any]:

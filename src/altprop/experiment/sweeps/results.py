@@ -8,6 +8,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field
 
+from altprop._tables import Table, Tabular
 from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.records.kinds import read_record
 from altprop.experiment.sweeps.objective import EXECUTIONS, Execution
@@ -73,7 +74,7 @@ class SweepTrial(_Record):
         return self.state not in ("running", "waiting")
 
 
-class SweepResults(_Record):
+class SweepResults(Tabular, _Record):
     """All that came out of a sweep.
 
     Attributes:
@@ -128,6 +129,16 @@ class SweepResults(_Record):
     def left(self) -> int:
         """How many trials have not ended."""
         return sum(not trial.has_ended for trial in self.trials)
+
+    def _table(self) -> Table:
+        tuned, keys = self.plan.section.tune_on, list(self.plan.space.parts)
+        ended = sorted(self.trials, key=lambda one: (one.state != "complete", one.value is None, one.value or 0.0))
+        rows = [(one.trial, one.state, one.value, *map(one.values.get, keys)) for one in ended]
+        return Table(f"Sweep {self.name}, best first; lower is better", ["trial", "state", tuned, *keys], rows)
+
+    def _records(self) -> list[dict[str, Any]]:
+        tuned = self.plan.section.tune_on
+        return [{"trial": one.trial, "state": one.state, tuned: one.value, **one.values} for one in self.trials]
 
     def recipe_of(self, trial: SweepTrial) -> Recipe:
         """The recipe of a trial."""

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from altprop._extras import how_to_install
 from altprop.experiment.errors import InputError
 
 DATABASE = "sweep.db"
@@ -124,7 +125,7 @@ def _open(url: str, options: dict[str, Any], create: bool) -> RDBStorage:
         try:
             return RDBStorage(url, options, skip_table_creation=not create)
         except ImportError as error:
-            raise InputError("PostgreSQL needs a package: pip install 'altprop[postgres]'.") from error
+            raise InputError(f"PostgreSQL needs a package: {how_to_install('postgres')}.") from error
         except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
             # Two sweeps may make the tables of a new database at the same time: for the second they are there.
             if not (create and tries_left and _is_race(error)):

@@ -28,7 +28,7 @@ from altprop.experiment.sweeps.storage import (
     without_password,
 )
 from altprop.experiment.sweeps.working import quiet, work_through
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 _ARRAY = 4  # workers of a Slurm script, if it is not said how many
 
@@ -64,7 +64,7 @@ def sweep(settings: SweepSettings, *, watch: Watch | None = None) -> SweepResult
             to the end.
         SweepInterrupted: (a KeyboardInterrupt) Ctrl-C; what there is was written, and is on the exception.
     """
-    watch, plan = watch or Watch(), settings.plan()
+    watch, plan = or_default(watch), settings.plan()
     _check_data(plan)
     with quiet():
         queue, url, folder = _set_up(settings, plan)
@@ -114,7 +114,13 @@ def _run(settings: SweepSettings, queue: Queue, url: str, watch: Watch) -> None:
         work_through(queue, watch)
     elif settings.processes:
         watch.stage(f"{settings.processes} workers")
-        run_processes(url, settings.sweep_name, settings.processes, settings.folder, lambda: watch.reach(queue.ended()))
+
+        def look() -> None:
+            ended = queue.ended()
+            watch.reach(ended)
+            watch.tell(f"{ended} of {queue.plan.trials} trials have ended")
+
+        run_processes(url, settings.sweep_name, settings.processes, settings.folder, look)
 
 
 def _finish(queue: Queue, url: str, folder: Folder) -> SweepResults:

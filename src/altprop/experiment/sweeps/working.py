@@ -23,7 +23,7 @@ from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import open_storage, said_in_a_line, storage_url
 from altprop.experiment.training.stopping import uninterrupted
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.watching import Watch, or_default
 
 _STARTUP_TRIALS = 5  # before the first is stopped early, so many must have come to their end
 _WARMUP = 0.25  # the part of the training in which none is stopped
@@ -49,7 +49,7 @@ def work(storage: str, name: str, *, watch: Watch | None = None) -> int:
         InputError: (a ValueError) there is no such sweep, or its data are missing.
         KeyboardInterrupt: the trial in hand was given back for others to take.
     """
-    watch = watch or Watch()
+    watch = or_default(watch)
     url = storage_url(storage)
     with quiet(), Queue.load(open_storage(url, create=False), name) as queue, said_in_a_line(url):
         watch.begin(queue.plan.trials)

@@ -13,9 +13,10 @@ from altprop._sharding import full_tensor
 from altprop.experiment.data.embedded import chosen_parts
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
+from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
-from altprop.experiment.records.study import Cell, Epoch, Status, StopTraining
+from altprop.experiment.records.study import WHOLE, Cell, Epoch, Status, StopTraining
 from altprop.experiment.training.framework import TORCH, Framework
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
@@ -24,7 +25,8 @@ from altprop.experiment.training.machine import Machine, make_machine
 from altprop.experiment.training.randomness import random_states, set_random_states
 from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
-from altprop.experiment.training.watching import Watch
+from altprop.experiment.training.verdicts import at_chance, dead_units
+from altprop.experiment.training.watching import Watch, or_default
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -66,7 +68,7 @@ def fit(
     """
     job = Job(recipe, checked_splits(recipe) if splits is None else splits, seed)
     check(job)
-    watch = watch or Watch()
+    watch = or_default(watch)
     with threads(recipe.machine.threads):
         machine = make_machine(recipe.machine)
         watch.begin(job.all_steps)
@@ -126,8 +128,9 @@ def fit_job(
         set_random_states(states, machine.device)  # loggers may draw
         ending = _run(loop, stop, keeper, watch, on_epoch)
         keeper.end(good=ending.status != "diverged")
+        dead = dead_units(loop) if ending.status in WHOLE else ""
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
-    return Cell(
+    cell = Cell(
         rule=job.label,
         seed=job.seed,
         lr=job.lr,
@@ -138,9 +141,10 @@ def fit_job(
         best_epoch=best.epoch if best else None,
         diverged_at=ending.step,
         message=ending.message,
-        notes=tuple(notes),
         model=_plain(job, network).eval(),
     )
+    notes += [note for note in (at_chance(job, cell) if cell.counts else "", dead) if note]
+    return cell.model_copy(update={"notes": tuple(notes)})
 
 
 def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch | None) -> _Ending:
@@ -155,6 +159,7 @@ def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch
                     return _Ending("interrupted")
             figures = loop.end_epoch()
             keeper.after_epoch(figures)
+            watch.tell(_line(loop.job, figures))
             if on_epoch is not None:
                 on_epoch(figures)
     except NotFiniteError as error:
@@ -162,6 +167,18 @@ def _run(loop: Loop, stop: Stop, keeper: Keeper, watch: Watch, on_epoch: OnEpoch
     except StopTraining as reason:
         return _Ending("pruned", str(reason))
     return _Ending("stopped early" if _has_stalled(loop) else "finished")
+
+
+def _line(job: Job, figures: Epoch) -> str:
+    """An epoch of a network, for a log."""
+    metric = METRICS[job.splits.task].name
+    scores = {
+        "training loss": figures.train_loss,
+        f"validation {metric}": figures.val_score,
+        f"test {metric}": figures.test_score,
+    }
+    told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None)
+    return f"{job.label}, seed {job.seed}, epoch {figures.epoch}: {told}"
 
 
 def _advance(watch: Watch, stop: Stop) -> None:

@@ -129,7 +129,7 @@ class Job:
         objective = make_objective(self.objective_name, self.splits.task, output=self.recipe.model.output, **settings)
         return objective_of_spikes(self.objective_name, objective) if self.spiking else objective
 
-    @property
+    @cached_property
     def spiking(self) -> bool:
         """Whether the network gives spikes over time."""
         return is_spiking(self.recipe.model.name)

@@ -23,7 +23,7 @@ from altprop.experiment.training.schedules import make_schedule
 from altprop.experiment.training.snapshots import take
 from altprop.experiment.training.stepping import NotFiniteError, loss_of
 from altprop.experiment.training.tally import Tally
-from altprop.experiment.training.tracking import track
+from altprop.experiment.training.tracking import noting_layers, track
 
 
 class Loop:
@@ -46,6 +46,7 @@ class Loop:
         epoch: the number of the present epoch.
         batch: how many of its batches are done.
         tally: the sums of the present epoch.
+        output_layer: the name of the layer with weights that runs last; None if that is not known.
         start: the figures before the first step; None until :meth:`begin`.
         history: the figures of the epochs that are done.
         dumped: the same, as JSON has it.
@@ -214,9 +215,10 @@ class Loop:
         x, y = self._train.batch(torch.arange(2), 0)
         device = next(self.network.parameters()).device
         self.network.eval()
-        with torch.enable_grad(), targets(y.to(device)):
+        with torch.enable_grad(), targets(y.to(device)), noting_layers(self.network) as layers:
             self.network(x.to(device))
         self.network.train()
+        self.output_layer = layers[-1] if layers else None
 
     def _near(self, examples: Any) -> Any:
         """Examples in memory on the device, or any as they are."""

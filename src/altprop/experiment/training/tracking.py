@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from altprop._preserve import preserved
 from altprop._sharding import full_tensor
+from altprop.experiment.records.study import HIDDEN_COSINE
 from altprop.experiment.training.bounding import layer_weights
 from altprop.measure import Comparison, compare_with_backprop, gini, weight_alignment
 from altprop.rules._layers import is_layer, named_modules
@@ -25,10 +28,11 @@ def track(loop: Loop) -> Tracked:
     """What the recipe asks to be tracked, on the first batches of the epoch that ended, averaged over them.
 
     The network and the random state stay as they are. ``bp_cosine`` is the cosine between the rule's updates and
-    backprop's, ``norms`` the ratio of their lengths (``norm_ratio``) and the lengths of the weights (``weight_norm``),
-    ``sparsity`` the fraction of zeros in the updates, ``weight_alignment`` the cosine between forward and feedback
-    weights, ``gini`` the Gini index of the weights (``weight_gini``), and of what enters each layer but the first
-    (``activation_gini``), the mean over samples. Each is given in all, and after a slash by layer.
+    backprop's, and ``bp_cosine_hidden`` that over all but the output layer; ``norms`` the ratio of their lengths
+    (``norm_ratio``) and the lengths of the weights (``weight_norm``), ``sparsity`` the fraction of zeros in the
+    updates, ``weight_alignment`` the cosine between forward and feedback weights, ``gini`` the Gini index of the
+    weights (``weight_gini``), and of what enters each layer but the first (``activation_gini``), the mean over samples.
+    Each is given in all, and after a slash by layer.
     """
     asked = loop.job.recipe.track.metrics
     found: Tracked = {}
@@ -38,6 +42,8 @@ def track(loop: Loop) -> Tracked:
         for name in asked:
             if name in kinds:
                 found |= _named("norm_ratio" if name == "norms" else name, kinds[name])
+        if "bp_cosine" in asked:
+            found |= _of_hidden_layers(comparison, loop.output_layer)
     if "norms" in asked:
         found |= _weight_norms(loop)
     if "weight_alignment" in asked:
@@ -45,6 +51,25 @@ def track(loop: Loop) -> Tracked:
     if "gini" in asked:
         found |= _weight_gini(loop) | _activation_gini(loop)
     return found
+
+
+@contextmanager
+def noting_layers(network: nn.Module) -> Iterator[list[str]]:
+    """A list, to which each layer with weights that runs within this block adds its name when it has run."""
+    order: list[str] = []
+    layers = [(name, module) for name, module in network.named_modules() if [*module.parameters(recurse=False)]]
+    handles = [module.register_forward_hook(lambda *_, name=name: order.append(name)) for name, module in layers]
+    try:
+        yield order
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _of_hidden_layers(comparison: Comparison, output_layer: str | None) -> Tracked:
+    if output_layer is None or not comparison.cosine.layers.keys() - {output_layer}:
+        return {}
+    return {HIDDEN_COSINE: _defined(comparison.without(output_layer).cosine.total)}
 
 
 def _compare(loop: Loop) -> Comparison:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from altprop._extras import how_to_install
 from altprop.experiment.data.files import Place
 from altprop.experiment.data.images import decoded
 from altprop.experiment.data.names import HUB
@@ -82,7 +83,7 @@ def _tables(place: Place, name: str) -> dict[str, Any]:
     try:
         from datasets import Dataset, load_dataset, load_from_disk
     except ModuleNotFoundError as error:
-        raise InputError(f"{place.name} needs a package: pip install 'altprop[datasets]'.") from error
+        raise InputError(f"{place.name} needs a package: {how_to_install('datasets')}.") from error
     folder = Path(name).expanduser()
     if name.startswith((".", "/", "~")) and not folder.is_dir():
         raise InputError(f"There is no folder {folder}: name a data set of the Hugging Face Hub, or a folder of one.")
