@@ -19,8 +19,8 @@ from jax import Array
 
 from altprop.experiment.data.examples import Examples, Splits
 from altprop.experiment.data.opening import open_data
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.errors import InputError
-from altprop.experiment.recipes.schema import DataSection
 from altprop.experiment.records.folder import Folder, results_folder
 from altprop.experiment.registry import RULES
 from altprop.experiment.training.watching import Watch
