@@ -3,10 +3,16 @@
 tests/parity needs an environment of its own, see `make parity`; tests/postgres a server, see `make test-postgres`.
 """
 
+import signal
+
 import torch
 from hypothesis import settings
 
 collect_ignore = ["parity", "postgres"]
+
+# Who starts the tests in the background, or by nohup, ignores these for them; tests of signals count on them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The tests' tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)

@@ -7,9 +7,12 @@ import sys
 import time
 from collections import Counter
 
+import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from altprop.experiment.sweeps import SweepSettings
+from altprop.experiment.sweeps import storage as storages
 from altprop.experiment.sweeps.queue import PLACE, RETRY_OF, WORKER, Queue
 from altprop.experiment.sweeps.storage import open_storage, storage_url
 
@@ -41,8 +44,10 @@ def settings(tmp_path, **changes):
 
 
 def queue_of(storage, name="small"):
-    """The trials, as a worker of this process would see them; to be closed."""
-    return Queue.load(open_storage(storage_url(str(storage)), create=False), name)
+    """The trials, as a worker of this process would see them, but less patient with a locked file; to be closed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storages, "_BUSY_SECONDS", 2)
+        return Queue.load(open_storage(storage_url(str(storage)), create=False), name)
 
 
 def start(target):
@@ -69,8 +74,11 @@ def wait_for(condition, processes=()):
 
 
 def has_in_hand(queue, process):
-    """Whether a worker has a trial in hand."""
-    running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    """Whether a worker has a trial in hand, and no lock on SQLite's file, which it keeps while it is stopped."""
+    try:
+        running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    except StorageInternalError:
+        return False
     return any(str(trial.user_attrs.get(WORKER)).endswith(f":{process.pid}") for trial in running)
 
 
