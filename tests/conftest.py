@@ -4,6 +4,7 @@ tests/parity needs an environment of its own, see `make parity`; tests/postgres 
 """
 
 import signal
+from multiprocessing import get_context
 
 import torch
 from hypothesis import settings
@@ -13,6 +14,8 @@ collect_ignore = ["parity", "postgres"]
 # Who starts the tests in the background, or by nohup, ignores these for them; tests of signals count on them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+get_context("forkserver").set_forkserver_preload(["tests.preloaded"])
 
 # The tests' tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)

@@ -183,7 +183,6 @@ def test_what_is_not_there_is_said(tmp_path):
 def test_a_comparison_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     monkeypatch.setattr("altprop.experiment.reports.study.write_report", lambda *_: None)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.experiment.studies.killed"])
     moments, kills, exit_code = random.Random(0), 0, None
     while exit_code != 0:
         process = context.Process(target=killed.go_on, args=(tmp_path, moments.randint(1, 20)))

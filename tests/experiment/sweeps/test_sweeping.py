@@ -200,7 +200,7 @@ def test_workers_on_sqlite_of_which_one_is_killed(tmp_path):
     folder = tmp_path / "runs" / "small"
     asked = settings(tmp_path, override=("model.norm=none",), workers=0)
     sweep(asked)
-    workers = [start(folder) for _ in range(2)]
+    workers = [start(folder, tmp_path) for _ in range(2)]
     with queue_of(folder) as queue:
         kill_with_a_trial_in_hand(queue, workers[0])
         finish(workers[1:])
