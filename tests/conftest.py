@@ -6,6 +6,7 @@ tests/parity needs an environment of its own, see `make parity`; tests/postgres 
 import signal
 from multiprocessing import get_context
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -23,3 +24,11 @@ torch.set_num_threads(1)
 # A run repeats: the examples follow from the test alone. `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("repeats", derandomize=True)
 settings.load_profile("repeats")
+
+
+@pytest.fixture
+def without_pictures():
+    """Reports of studies without their pictures, which take longer than all the rest, and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("altprop.experiment.reports.study.pictures", lambda study, splits: [])
+        yield

@@ -15,11 +15,7 @@ from altprop.experiment.training.fit import fit
 from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import Gambler, Hooked, StopsAt, models_of, own_data, poison, tiny, without_times
 
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    """They take longer than all the rest, and have tests of their own."""
-    monkeypatch.setattr("altprop.experiment.reports.study.pictures", lambda study, splits: [])
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.mark.parametrize("data", ["circles", own_data()], ids=["a data set by name", "a user's data"])
