@@ -1,12 +1,14 @@
-"""The command line as a process of its own, forked from one that has imported all it needs."""
+"""Programs as processes of their own, forked from one that has imported what they need."""
 
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import sys
 import warnings
 from itertools import count
+from pathlib import Path
 
 import torch
 
@@ -14,23 +16,24 @@ _NUMBERS = count()
 
 
 class Command:
-    """``altprop`` with some words in a folder, in a session of its own.
+    """``altprop``, or a script, with some words in a folder, in a session of its own.
 
     Args:
-        words: what follows ``altprop``.
+        words: what follows its name.
         folder: its working directory.
+        script: the file that is run. Unset: it is altprop.
         ignored: signals that it is started to ignore, as nohup does.
         largest: how many bytes a file of its may have.
     """
 
-    def __init__(self, *words, folder, ignored=(), largest=resource.RLIM_INFINITY):
+    def __init__(self, *words, folder, script=None, ignored=(), largest=resource.RLIM_INFINITY):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.preloaded"])
         self._told = folder / f".told-{next(_NUMBERS)}"
         begun = context.Event()
-        self._process = context.Process(
-            target=_run, args=(begun, [str(word) for word in words], folder, self._told, ignored, largest)
-        )
+        argv = [str(script or "altprop"), *map(str, words)]
+        limits = (ignored, largest)
+        self._process = context.Process(target=_run, args=(begun, argv, folder, self._told, limits))
         self._process.start()
         assert begun.wait(100)
 
@@ -73,7 +76,8 @@ class Command:
         self._process.join()
 
 
-def _run(begun, words, folder, told, ignored, largest):
+def _run(begun, argv, folder, told, limits):
+    ignored, largest = limits
     os.setsid()
     os.chdir(folder)
     os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -86,8 +90,12 @@ def _run(begun, words, folder, told, ignored, largest):
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+    sys.argv = argv
+    begun.set()
+    if argv[0] != "altprop":
+        sys.path[0] = str(Path(argv[0]).parent)
+        runpy.run_path(argv[0], run_name="__main__")
+        return
     from altprop.cli import main  # noqa: PLC0415  (it was imported before the fork)
 
-    sys.argv = ["altprop", *words]
-    begun.set()
     main()
