@@ -3,8 +3,11 @@
 tests/parity needs an environment of its own, see `make parity`; tests/postgres a server, see `make test-postgres`.
 """
 
+import os
 import signal
 from multiprocessing import get_context
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of processes that tests start: the others are at work beside them
 
 import pytest
 import torch
@@ -20,6 +23,12 @@ get_context("forkserver").set_forkserver_preload(["tests.preloaded"])
 
 # The tests' tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)
+
+# torch.manual_seed formats the whole stack for each kind of device that is not there, to say later where it was called:
+# that took a third of the time of many tests.
+for _devices in (torch.cuda, torch.xpu, torch.mtia):
+    if not _devices.is_available():
+        _devices.manual_seed_all = lambda seed: None
 
 # A run repeats: the examples follow from the test alone. `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("repeats", derandomize=True)
