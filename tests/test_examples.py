@@ -15,7 +15,7 @@ SHORT = {
     "flax_digits.py": (["--epochs", "3"], r"feedback propagation +accuracy 0\.9"),
     "spiking_digits.py": (["--epochs", "2"], r"LFP\(\) +epoch  2: accuracy 0\.9"),
     "token_relevance.py": (["--steps", "20"], r"'The import statem' expects '.+'; most relevant: '.+'"),
-    "vit_digits.py": (["--epochs", "6"], r"LFP\(minimum_scale=0\.001\): test accuracy 0\.[6-9]"),
+    "vit_digits.py": (["--epochs", "4"], r"LFP\(minimum_scale=0\.001\): test accuracy 0\.[6-9]"),
 }
 
 
