@@ -12,8 +12,8 @@ _DEPTH = 8  # deeper structures are no one's inputs or outputs, but somebody's s
 
 def arguments_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """Every tensor among the arguments of a call."""
-    if not kwargs and all(isinstance(value, Tensor) for value in args):
-        return list(args)  # the usual case, and the cheap one
+    if not kwargs and len(args) == 1 and isinstance(args[0], Tensor):
+        return [args[0]]  # the usual case, and the cheap one
     return list(tensors_in((args, kwargs)))
 
 

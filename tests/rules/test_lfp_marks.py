@@ -33,7 +33,14 @@ def updates(model, read=lambda output: output, epsilon=EPSILON):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with altprop.LFP(epsilon).attach(model):
-            F.cross_entropy(read(model(x)), y).backward()
+            first, _, later = (gradients(model, lambda: F.cross_entropy(read(model(x)), y)) for _ in range(3))
+    assert_same(first, later)
+    return later
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss().backward()
     return {name: p.grad for name, p in model.named_parameters()}
 
 
@@ -63,9 +70,56 @@ def test_a_hook_that_does_nothing_on_every_module_changes_nothing():
             module.register_full_backward_hook(lambda *_: None)
             module.register_full_backward_pre_hook(lambda *_: None)
         with altprop.LFP(EPSILON, strict=True).attach(each):
-            F.cross_entropy(each(x[:, None].clone().requires_grad_()), y).backward()
-        found.append({name: p.grad for name, p in each.named_parameters()})
-    assert_same(*found)
+            for _ in range(2):
+                taken = x[:, None].clone().requires_grad_()
+                found.append(gradients(each, lambda each=each, taken=taken: F.cross_entropy(each(taken), y)))
+    for each in found[1:]:
+        assert_same(found[0], each)
+
+
+def test_unseen_code_that_comes_after_the_first_pass_is_seen_through():
+    """Hooks and functions that were not there in the first pass; a state that the model keeps from pass to pass."""
+    model, (x, y) = Net(lambda h: h).double(), batch()
+    expected = updates(Net(Cube.apply))
+    with warnings.catch_warnings(), altprop.LFP(EPSILON).attach(model):
+        warnings.simplefilter("ignore")
+        plain = [gradients(model, lambda: F.cross_entropy(model(x), y)) for _ in range(2)]
+        model.first.register_full_backward_hook(lambda *_: None)
+        hooked = gradients(model, lambda: F.cross_entropy(model(x), y))
+        model.f = Cube.apply
+        cubed = [gradients(model, lambda: F.cross_entropy(model(x), y)) for _ in range(2)]
+    assert_same(plain[0], hooked)
+    for each in cubed:
+        assert_same(expected, each)
+
+
+class Remembering(nn.Module):
+    """tanh(W x + U h), where h is what the last call returned, through ``f``."""
+
+    def __init__(self, f):
+        super().__init__()
+        torch.manual_seed(0)
+        self.f, self.w, self.u, self.h = f, nn.Linear(6, 8), nn.Linear(8, 8), None
+
+    def forward(self, x):
+        h = torch.zeros(len(x), 8, dtype=x.dtype) if self.h is None else self.f(self.h)
+        self.h = torch.relu(self.w(x) + self.u(h))
+        return self.h
+
+
+@pytest.mark.parametrize("times", [2, 4])
+@pytest.mark.parametrize("identity", IDENTITIES.values(), ids=IDENTITIES)
+def test_a_state_kept_from_call_to_call_may_go_through_an_unseen_identity(identity, times):
+    found = []
+    for f in (identity, lambda h: h):
+        model, (x, _) = Remembering(f).double(), batch()
+        with warnings.catch_warnings(), altprop.LFP(EPSILON).attach(model):
+            warnings.simplefilter("ignore")
+            for _ in range(2):
+                model.h = None
+                found.append(gradients(model, lambda m=model, x=x: sum(m(x).square().sum() for _ in range(times))))
+    for each in found[1:]:
+        assert_same(found[0], each)
 
 
 def test_the_factor_is_applied_to_what_an_unseen_function_hands_back():

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
+from torch.compiler import is_compiling
 from torch.overrides import (
     TorchFunctionMode,
     _get_current_function_mode_stack,
@@ -76,7 +77,7 @@ class Interceptor(TorchFunctionMode):
 
         A ``with`` statement does the same but for an interrupt (Ctrl-C) in the very moment in which it ends.
         """
-        if torch.compiler.is_compiling():
+        if is_compiling():
             with self:
                 return function(*args, **kwargs)
         self._depth = torch._C._len_torch_function_stack()
@@ -91,7 +92,7 @@ class Interceptor(TorchFunctionMode):
         self._outer = _active_modes()
         for mode in self._outer:
             mode._silenced += 1
-        if not torch.compiler.is_compiling():
+        if not is_compiling():
             self.witness = Witness()
         return super().__enter__()  # type: ignore[no-untyped-call, no-any-return]
 
@@ -101,8 +102,8 @@ class Interceptor(TorchFunctionMode):
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for mode in self._outer:
             mode._silenced -= 1
-            if not mode._silenced and not torch.compiler.is_compiling():
-                mode.witness.note(type(self), self.witness.start)
+            if not mode._silenced and not is_compiling():
+                mode.witness.note(type(self), self.witness.start, sequence_number())
 
     def __torch_function__(
         self,
@@ -116,13 +117,13 @@ class Interceptor(TorchFunctionMode):
             kwargs = {}
         if self._silenced:
             return func(*args, **kwargs)
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return self._traced(func, args, kwargs)
-        differentiable = torch.is_grad_enabled()
-        if not differentiable or _saved_tensor_hooks(False) is not None:
+        if not is_grad_enabled():
             _refuse_checkpointing()
-        if not differentiable:
             return self._without_gradient(func, args, kwargs)
+        if _saved_tensor_hooks(False) is not None:
+            _refuse_checkpointing()
         if kwargs:
             args, kwargs = by_place(func, args, kwargs)
         before, rule = sequence_number(), self._rules.get(func)
@@ -132,11 +133,13 @@ class Interceptor(TorchFunctionMode):
                 result = self._answer(func, None, func, args, kwargs)
         else:
             result = self._answer(func, rule, func, args, kwargs)
-        self.witness.note(func, before)
+        after = sequence_number()
+        if after != before:
+            self.witness.note(func, before, after)
         return result
 
     def _traced(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not torch.is_grad_enabled():
+        if not is_grad_enabled():
             return self._without_gradient(func, args, kwargs)
         if kwargs:
             args, kwargs = by_place_traced(func, args, kwargs)
@@ -167,11 +170,11 @@ class Interceptor(TorchFunctionMode):
         """
         self.silence()
         try:
-            if torch.compiler.is_compiling():
+            if is_compiling():
                 return self._answer(key, rule, function, args, kwargs)
             before = sequence_number()
             result = self._answer(key, rule, function, args, kwargs)
-            self.witness.note(key, before)
+            self.witness.note(key, before, sequence_number())
             return result
         finally:
             self.resume()
@@ -202,7 +205,7 @@ class Interceptor(TorchFunctionMode):
 
     def rule_of(self, func: Callable[..., Any]) -> OpRule | None:
         """The rule that the table has for ``func``."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             named = getattr(func, "__wrapped__", func)
             rule = self._rules.get(getattr(named, "__name__", ""))
             if rule is not None:
@@ -212,7 +215,7 @@ class Interceptor(TorchFunctionMode):
 
 def active_interceptor() -> Interceptor | None:
     """The interceptor that is active on this thread, if any."""
-    if not torch.is_grad_enabled():
+    if not is_grad_enabled():
         return None
     modes = _active_modes()
     return modes[-1] if modes and not modes[-1]._silenced else None
@@ -254,7 +257,7 @@ def _in_graph(arguments: Any) -> bool:
 
 
 def _name(func: Callable[..., Any]) -> str:
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return str(getattr(func, "__name__", "an operation"))
     return resolve_name(func) or str(getattr(func, "__qualname__", type(func).__name__))
 
@@ -267,7 +270,7 @@ def _refuse_checkpointing() -> None:
     """Refuse activation checkpointing, whose recomputation in the backward pass would escape the rule."""
     hooks = _saved_tensor_hooks(False)
     checkpointed = hooks is not None and getattr(hooks[0], "__module__", "") == _CHECKPOINT
-    if not checkpointed and not torch.is_grad_enabled():
+    if not checkpointed and not is_grad_enabled():
         checkpointed = _within_reentrant_checkpoint()
     if checkpointed:
         raise RuntimeError(

@@ -28,6 +28,8 @@ _COMPILED: dict[str, tuple[str, ...]] = {
 }
 _ANY = ("input", "other")
 
+_PLAIN = {bool, int, float, type(None)}
+
 
 def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
     """The arguments with operands given by name made positional.
@@ -46,9 +48,9 @@ def by_place(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
         >>> [len(part) for part in by_place(F.linear, (x,), {"weight": w})]
         [2, 0]
     """
-    if not any(map(_is_operand, kwargs.values())):
+    operands = {name for name, value in kwargs.items() if type(value) not in _PLAIN and _is_operand(value)}
+    if not operands:
         return args, kwargs
-    operands = {name for name, value in kwargs.items() if _is_operand(value)}
     for names, defaults, by_name_alone in _orders(function):
         if operands <= {*names[len(args) :], *by_name_alone}:
             return _moved(names, defaults, args, kwargs)

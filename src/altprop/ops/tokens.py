@@ -303,7 +303,7 @@ class TokenInterceptor(Interceptor):
         known, before = len(tokens.look_ups), sequence_number()
         result = tokens.follow(func, args, kwargs, result)
         if len(tokens.look_ups) > known:
-            self.witness.note(func, before)
+            self.witness.note(func, before, sequence_number())
             self.settings.watch_look_up(func, result, tokens.look_ups[-1].places)  # type: ignore[attr-defined]
             if self._observer is not None:
                 self._observer(_told(func), self.rule_of(F.embedding))
@@ -327,7 +327,7 @@ class TokenInterceptor(Interceptor):
             vectors, places, pad = F.pad(vectors, (0, 0, 0, 1)), F.pad(places, (0, 1)), ids.numel()
         before = sequence_number()
         vectors = tokens.enter_values(vectors, places[:, None].expand_as(vectors), source.inputs)
-        self.witness.note(func, before)
+        self.witness.note(func, before, sequence_number())
         self.settings.watch_look_up(F.embedding, vectors, tokens.look_ups[-1].places)  # type: ignore[attr-defined]
         bag = (rows, vectors, given["offsets"], None, 2.0, False, given["mode"], False, given["per_sample_weights"])
         return super().__torch_function__(func, types, (*bag, given["include_last_offset"], pad), {})

@@ -38,9 +38,8 @@ class Witness:
         # Functions with the first of their nodes' numbers and the one after the last, counted from the start.
         self._answers: list[tuple[Any, int, int]] = []
 
-    def note(self, function: Any, before: int) -> None:
-        """Record that a rule answered ``function`` since autograd's number was ``before``."""
-        after = sequence_number()
+    def note(self, function: Any, before: int, after: int) -> None:
+        """Record that a rule answered ``function``, while autograd's number went from ``before`` to ``after``."""
         if after != before:
             self._answers.append((function, before - self.start, after - self.start))
 

@@ -211,6 +211,9 @@ class WholeModel:
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         # This is what model.compile() compiles: the pass is inside.
+        modes = _count_modes()
+        if modes and isinstance(_mode_at(modes - 1), Interceptor):
+            return super()._call_impl(*args, **kwargs)  # type: ignore[misc]  # the usual case, and the cheap one
         attachment = None if _within_a_pass() else Attachment.of(self)  # type: ignore[arg-type]
         if attachment is None or not attachment.active or not torch.is_grad_enabled():
             return super()._call_impl(*args, **kwargs)  # type: ignore[misc]

@@ -12,11 +12,13 @@ to an operation that saves the values anyway, so that it costs no memory.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 from torch.autograd import Function
+from torch.compiler import is_compiling
 
 SPIKES = -1.0
 """In place of ε, the mark of a neuron's spikes s, whose deferred factor is s itself: what takes them in hands back the
@@ -43,11 +45,12 @@ def layer_operands(
     One node for all three: the hot path.
     """
     operands: tuple[Tensor | None, Tensor | None, Tensor | None]
-    if torch.compiler.is_compiling():
-        operands = _LayerOperands.apply(a, w, b, epsilon, minimum, False)
+    if is_compiling():
+        operands = _LayerOperands.apply(a, w, b, (epsilon, minimum, False))
     else:
-        rectified = a is not None and a.grad_fn is not None and a.grad_fn.name() == "ReluBackward0"
-        operands = _layer_operands(a, w, b, epsilon, minimum, rectified)
+        made_by = None if a is None else a.grad_fn
+        rectified = made_by is not None and made_by.name() == "ReluBackward0"
+        operands = _layer_operands(a, w, b, (epsilon, minimum, rectified))
     return operands
 
 
@@ -73,8 +76,15 @@ def secant_denominator(z: Tensor, epsilon: float) -> Tensor:
     """z + ε·sign z, with sign 0 := 1. For ε = 0 infinite where z is zero, so that no credit passes there."""
     if not epsilon:
         return z.masked_fill(z == 0, torch.inf)
-    # Several times faster than torch.where. Adding 0 turns -0 into +0; double precision, so that ε is not rounded.
-    return torch.copysign(torch.tensor(epsilon, dtype=torch.float64), z + 0.0).add_(z)
+    # Several times faster than torch.where. Adding 0 turns -0 into +0.
+    plain = type(z) is Tensor and not is_compiling()
+    return torch.copysign(_scalar(epsilon) if plain else _scalar.__wrapped__(epsilon), z + 0.0).add_(z)
+
+
+@lru_cache
+def _scalar(epsilon: float) -> Tensor:
+    # In double precision, so that ε is not rounded.
+    return torch.tensor(epsilon, dtype=torch.float64)
 
 
 def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
@@ -90,25 +100,28 @@ def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:
     if a is z:
         overwritten: Tensor = _SecantInPlace.apply(z, factor)
         return overwritten
-    connected: Tensor = _Secant.apply(z, a, factor)
+    connected: Tensor = (_Secant.apply if is_compiling() else _connect)(z, a, factor)
     return connected
 
 
-def times_factor(g: Tensor, z: Tensor, epsilon: float, rectified: bool = False) -> Tensor:
-    """The credit ``g`` times the deferred factor of ``z``, which has no negative value if ``rectified``."""
+def times_factor(g: Tensor, z: Tensor, epsilon: float, recorded: bool, rectified: bool = False) -> Tensor:
+    """The credit ``g`` times the deferred factor of ``z``, which has no negative value if ``rectified``.
+
+    ``recorded``: see :func:`is_recorded`.
+    """
     if epsilon == SPIKES:
         return g * z
     # g·|z| / (|z| + ε) as g − ε·g / (|z| + ε), which stays finite where z is infinite.
     denominator = z + epsilon if rectified else z.abs().add_(epsilon)
-    if _is_recorded() or g.is_complex():
+    if recorded or g.is_complex():
         return torch.addcdiv(g, g, denominator, value=-epsilon)
     # Allocate one tensor instead of two: on a CPU, allocation costs more than the arithmetic.
     return torch.addcdiv(g, g, denominator, value=-epsilon, out=denominator)
 
 
-def _is_recorded() -> bool:
+def is_recorded() -> bool:
     """Whether what is computed now may be differentiated, or is traced by torch.compile."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return is_grad_enabled() or is_compiling()
 
 
 def times_magnitude(g: Tensor, w: Tensor, minimum: float) -> Tensor:
@@ -118,10 +131,10 @@ def times_magnitude(g: Tensor, w: Tensor, minimum: float) -> Tensor:
     return g * magnitude if g.is_sparse else magnitude.mul_(g)
 
 
-def _times_magnitude_in_place(g: Tensor, w: Tensor, minimum: float) -> Tensor:
+def _times_magnitude_in_place(g: Tensor, w: Tensor, minimum: float, recorded: bool) -> Tensor:
     # The gradient of a weight matrix, just made by the layer's own backward pass: no one else holds it (which a bias's
     # need not be), so that it can be scaled in place.
-    if _is_recorded() or g.is_sparse:
+    if recorded or g.is_sparse:
         return times_magnitude(g, w, minimum)
     return g.mul_(w.abs().clamp_(min=minimum) if minimum else w.abs())
 
@@ -133,13 +146,11 @@ class _LayerOperands(Function):
         a: Tensor | None,
         w: Tensor | None,
         b: Tensor | None,
-        epsilon: float,
-        minimum: float,
-        rectified: bool,
+        settings: tuple[float, float, bool],
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         ctx.save_for_backward(a, w, b)
         ctx.kept = None  # what was saved, with a copy of a, once a is overwritten
-        ctx.epsilon, ctx.minimum, ctx.rectified = epsilon, minimum, rectified
+        ctx.settings = settings
         ctx.set_materialize_grads(False)
         return (
             None if a is None else a.detach(),
@@ -150,14 +161,14 @@ class _LayerOperands(Function):
     @staticmethod
     def backward(
         ctx: Any, g_a: Tensor | None, g_w: Tensor | None, g_b: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         a, w, b = ctx.saved_tensors if ctx.kept is None else ctx.kept
+        epsilon, minimum, rectified = ctx.settings
+        recorded = is_recorded()
         return (
-            None if g_a is None else times_factor(g_a, a, ctx.epsilon, ctx.rectified),
-            None if g_w is None else _times_magnitude_in_place(g_w, w, ctx.minimum),
-            None if g_b is None else times_magnitude(g_b, b, ctx.minimum),
-            None,
-            None,
+            None if g_a is None else times_factor(g_a, a, epsilon, recorded, rectified),
+            None if g_w is None else _times_magnitude_in_place(g_w, w, minimum, recorded),
+            None if g_b is None else times_magnitude(g_b, b, minimum),
             None,
         )
 
@@ -178,7 +189,7 @@ class _ApplyDeferredFactor(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors if ctx.kept is None else ctx.kept
-        return times_factor(g, z, ctx.epsilon), None
+        return times_factor(g, z, ctx.epsilon, is_recorded()), None
 
 
 class _ScaleUpdate(Function):
@@ -241,6 +252,9 @@ class _Secant(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (factor,) = ctx.saved_tensors
         return g * factor, g if ctx.needs_input_grad[1] else None, None
+
+
+_connect = super(Function, _Secant).apply  # as above
 
 
 class _SecantInPlace(Function):

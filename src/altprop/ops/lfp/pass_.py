@@ -23,7 +23,9 @@ from altprop.ops.lfp.credit import SPIKES, apply_deferred_factor, layer_operands
 from altprop.ops.lfp.unseen import PARAMETER, WEIGHT, OutputFactor, found_again, write_mark
 from altprop.ops.witness import sequence_number
 
-_MARK = "_altprop_mark"
+MARK = "_altprop_mark"
+"""The attribute of a tensor that holds its mark."""
+
 _ORIGIN = "_altprop_origin"
 _SAVERS = "_altprop_savers"
 
@@ -38,7 +40,7 @@ _passes = itertools.count(1)
 
 def is_marked(value: Any) -> bool:
     """Whether ``value`` is a marked tensor."""
-    return getattr(value, _MARK, None) is not None
+    return getattr(value, MARK, None) is not None
 
 
 class LFPPass:
@@ -55,6 +57,7 @@ class LFPPass:
         pending: the tensors that lack their factor and were taken in by no operation yet, by their ids.
         start: the number of the pass's first autograd node.
         of_the_loss: parameters that what is taken for the loss uses.
+        is_unusual: whether a mark that a tensor bears, or that its type suggests, might not be the last word.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class LFPPass:
                 self._ids.add(id(argument))
                 if argument.grad_fn is not None:
                     write_mark(argument.grad_fn, argument.output_nr, 0.0, None)
+        self.is_unusual = self._takes_parameters
 
     # ----------------------------------------------------------------------------------------------------------------
     # Weights and activations.
@@ -93,10 +97,20 @@ class LFPPass:
         """The mark of a tensor that requires a gradient."""
         if type(value) is nn.Parameter and not self._takes_parameters:
             return PARAMETER  # the usual case, and the cheap one
-        mark: float | None = getattr(value, _MARK, None)
+        mark: float | None = getattr(value, MARK, None)
         if mark is None:
             return self._unmarked(value)
         if mark > 0 and self._applied_bases and any(value._base is base for base in self._applied_bases):
+            return 0.0
+        return mark
+
+    def mark_at_sight(self, value: Any) -> float | None:
+        """The mark of a tensor that bears one, 0 for one that was made from the input alone; None for all others.
+
+        Unlike :meth:`mark` this costs next to nothing; it is right unless :attr:`is_unusual`.
+        """
+        mark: float | None = getattr(value, MARK, None)
+        if mark is None and (id(value) in self._ids or getattr(value, _ORIGIN, None) == self._number):
             return 0.0
         return mark
 
@@ -163,7 +177,7 @@ class LFPPass:
         """Mark ``z`` (a tensor or a sequence of them) as lacking its factor |z| / (|z| + ε), or none for ε = 0."""
         if isinstance(z, Tensor):
             if z.requires_grad:
-                setattr(z, _MARK, epsilon)
+                setattr(z, MARK, epsilon)
                 node = None if is_compiling() else z.grad_fn
                 if node is not None:
                     lacks = epsilon > 0 or epsilon == SPIKES
@@ -173,6 +187,16 @@ class LFPPass:
         elif isinstance(z, tuple | list):
             for part in z:
                 self.defer(part, epsilon)
+        return z
+
+    def leave(self, z: Tensor, epsilon: float) -> Tensor:
+        """:meth:`defer` for the new and only result of an operation, which requires a gradient: the hot path."""
+        setattr(z, MARK, epsilon)
+        if epsilon > 0 or epsilon == SPIKES:
+            self.pending[id(z)] = z
+            write_mark(z.grad_fn, 0, epsilon, ref(z))
+        else:
+            write_mark(z.grad_fn, 0, epsilon, None)
         return z
 
     def complete(self, z: Any) -> None:
@@ -302,6 +326,7 @@ class LFPPass:
         without_gradients(self.before_overwriting)(base)
         base.copy_(self.apply_factor(copy))
         self._applied_bases.append(base)
+        self.is_unusual = True
         self.defer(base, 0.0)
 
     def apply_factor_in_place(self, x: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from altprop.nn.activations import sign, step
 from altprop.ops import names
 from altprop.ops.interceptor import Interceptor
+from altprop.ops.lfp import hot_path
 from altprop.ops.lfp.basics import LEARNS, activation, mixture, move, ordinary, reached_by_call, ruled, secant_of
 from altprop.ops.lfp.credit import SPIKES, scale_gradient
 from altprop.ops.lfp.in_place import overwrite, with_in_place_twins
@@ -89,6 +90,7 @@ def _table() -> dict[names.Key, OpRule]:
     ]
     special = names.joined(own)
     rules = special | names.joined(([key for key in keys if key not in special], rule) for keys, rule in classes)
+    hot = {name: _HOT[rule] for name, rule in rules.items() if rule in _HOT and not _works_in_place(name)}
     rules = with_in_place_twins(rules)
     last = names.joined(
         [
@@ -98,7 +100,12 @@ def _table() -> dict[names.Key, OpRule]:
             (("requires_grad_", "retain_grad", "register_hook"), itself),
         ]
     )
-    return {name: ruled(rule, is_layer=name in _LAYERS) for name, rule in rules.items() if name not in last} | last
+    table = {name: ruled(rule, is_layer=name in _LAYERS) for name, rule in rules.items() if name not in last}
+    return table | {name: shorter(table[name]) for name, shorter in hot.items() if name in table} | last
+
+
+def _works_in_place(name: names.Key) -> bool:
+    return isinstance(name, str) and name.endswith("_") and not name.startswith("__")
 
 
 _ADDITIONS = ("add", "__add__", "__radd__", "sub", "subtract", "__sub__", "__rsub__", "rsub")
@@ -122,6 +129,9 @@ def weighted_sum(
     if w.requires_grad and lfp.mark(w) >= SPIKES:
         return matrix_product(lfp, function, a, w, b, *args, **kwargs)
     return lfp.defer(function(*lfp.layer_operands(a, w, b), *args, **kwargs), lfp.epsilon)
+
+
+_HOT = {weighted_sum: hot_path.layer, move: hot_path.move, activation: hot_path.activation}
 
 
 def addition(lfp: LFPPass, function: Callable[..., Any], a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:

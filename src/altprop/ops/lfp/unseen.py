@@ -15,7 +15,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from altprop.ops.lfp.credit import SPIKES, times_factor, times_magnitude
+from altprop.ops.lfp.credit import SPIKES, is_recorded, times_factor, times_magnitude
 
 if TYPE_CHECKING:
     from altprop.ops.lfp.pass_ import LFPPass
@@ -197,7 +197,9 @@ class OutputFactor:
 
     def __call__(self, g: Tensor | None) -> Tensor | None:
         """The credit with the factor."""
-        return g if g is None or self.z._version != self.version else times_factor(g, self.z, self.epsilon)
+        if g is None or self.z._version != self.version:
+            return g
+        return times_factor(g, self.z, self.epsilon, is_recorded())
 
 
 class Scaling:
