@@ -161,3 +161,27 @@ def test_each_warning_on_attaching_is_an_error_under_strict(case):
     with pytest.raises(RuntimeError, match="strict=True makes this an error"):
         kind(seed=0, strict=True).attach(model)
     assert_unchanged(before, snapshot(model))
+
+
+class Exponential(nn.Module):
+    """W exp(V x), by a matrix exponential, for which LFP has no rule."""
+
+    def __init__(self):
+        super().__init__()
+        self.v, self.w = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.w(torch.linalg.matrix_exp(torch.linalg.matrix_exp(self.v(x))))
+
+
+def test_lfp_names_an_operation_without_a_rule_while_it_is_compiled_too():
+    torch._dynamo.reset()
+    model, x = Exponential(), torch.randn(4, 4)
+    with altprop.LFP().attach(model), pytest.warns(UserWarning, match="no rule for linalg_matrix_exp") as heard:
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        compiled(x)
+        compiled(x)
+    assert sum("no rule for" in str(each.message) for each in heard) == 1
+    torch._dynamo.reset()
+    with altprop.LFP(strict=True).attach(model), pytest.raises(Exception, match=r"no rule for linalg_matrix_exp"):
+        torch.compile(model, fullgraph=True, backend="aot_eager")(x)

@@ -124,14 +124,18 @@ class LFP(Rule):
         return LFPInterceptor(self._table, lfp, partial(self._unknown, attachment), attachment.observer)
 
     def _unknown(self, attachment: Attachment, name: str) -> None:
-        if attachment.observer is not None:
-            return
+        if torch.compiler.is_compiling():
+            _tell_while_tracing(attachment, name)
+        elif attachment.observer is None:
+            self._tell_of_unknown(attachment, name)
+
+    def _tell_of_unknown(self, attachment: Attachment, name: str) -> None:
         if self.strict:
             raise RuntimeError(
                 f"{self!r} has no rule for {name}, and strict=True forbids the ordinary gradient. If it is an "
                 f"activation, name it in LFP(activations=...); otherwise drop strict."
             )
-        if name not in attachment.warned and not torch.compiler.is_compiling():
+        if name not in attachment.warned:
             attachment.warned.add(name)
             warnings.warn(
                 f"{self!r} has no rule for {name}: it keeps its ordinary gradient. altprop.inspect lists every such "
@@ -170,6 +174,12 @@ class LFP(Rule):
             return NEURON_RULES[neuron]
         kind = kind_of(module)
         return None if kind is None else MODULE_RULES[kind]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _tell_while_tracing(attachment: Attachment, name: str) -> None:
+    """What is told of an operation without a rule, by code that ``torch.compile`` traces: runs then, and then alone."""
+    attachment.rule._tell_of_unknown(attachment, name)  # type: ignore[attr-defined]
 
 
 def _warn_of_zero_parameters(model: nn.Module, minimum_scale: float) -> None:
