@@ -27,8 +27,9 @@ pictures: $(READY)  ## explain handwritten digits by every rule, for the README
 	$(BIN)/altprop explain --model runs/mnist --index 4,8,20 --name pictures --overwrite
 	cp runs/pictures/explanations.svg docs/images/explain.svg
 
+# A file's tests run in one process: what they share is trained, or started, once.
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-postgres: $(READY)  ## run the tests of sweeps on a PostgreSQL server, installed if need be
 	tests/postgres/run $(BIN)/python -m pytest -c tests/postgres/pytest.ini tests/postgres

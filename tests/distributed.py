@@ -1,4 +1,4 @@
-"""Train a model under a rule in one process, or under DistributedDataParallel in several, on the same data."""
+"""Train a model under rules in one process, or under DistributedDataParallel in several, on the same data."""
 
 import os
 from datetime import timedelta
@@ -35,25 +35,28 @@ def train_alone(rule, network):
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-def train_in_processes(rule, network, folder, processes):
-    """The weights after the same steps in several processes, each on its part of every batch."""
-    multiprocessing.spawn(_worker, (rule, network, folder, processes), nprocs=processes)
+def train_in_processes(rules, network, folder, processes):
+    """The weights after the same steps in several processes, each on its part of every batch: by rule."""
+    multiprocessing.spawn(_worker, (rules, network, folder, processes), nprocs=processes)
     return torch.load(folder / "weights.pt")
 
 
-def _worker(rank, rule, network, folder, processes):
+def _worker(rank, rules, network, folder, processes):
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = torch.distributed.FileStore(str(folder / "store"), processes)
     torch.distributed.init_process_group(
         "gloo", store=store, rank=rank, world_size=processes, timeout=timedelta(seconds=60)
     )
-    model = network().eval()
-    rule.attach(model)
-    wrapped = DistributedDataParallel(model, find_unused_parameters=True)
-    _train(wrapped, [(x.chunk(processes)[rank], y.chunk(processes)[rank]) for x, y in _batches()])
+    trained = {}
+    for name, rule in rules.items():
+        model = network().eval()
+        rule.attach(model)
+        wrapped = DistributedDataParallel(model, find_unused_parameters=True)
+        _train(wrapped, [(x.chunk(processes)[rank], y.chunk(processes)[rank]) for x, y in _batches()])
+        trained[name] = {key: p.detach() for key, p in model.named_parameters()}
     if rank == 0:
-        torch.save({name: p.detach() for name, p in model.named_parameters()}, folder / "weights.pt")
+        torch.save(trained, folder / "weights.pt")
     # One process must not go while the other still talks to it; and gloo's threads do not always outlive the
     # teardown of the interpreter, which ends some runs with an abort once all is done.
     torch.distributed.barrier()

@@ -1,17 +1,18 @@
 """What tests of sweeps share: a sweep of small networks, workers as processes of their own, and what must hold."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
+import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from altprop.experiment.sweeps import SweepSettings
+from altprop.experiment.sweeps import storage as storages
 from altprop.experiment.sweeps.queue import PLACE, RETRY_OF, WORKER, Queue
 from altprop.experiment.sweeps.storage import open_storage, storage_url
+from tests.commands import Command
 
 RECIPE = """
 data: {name: circles, validation: 0.2}
@@ -28,7 +29,6 @@ search:
 """
 GRID = 4 * 3 * 2 * 2
 
-_WORKER = "from altprop.cli import main; main()"
 _PATIENCE = 100
 
 
@@ -41,21 +41,15 @@ def settings(tmp_path, **changes):
 
 
 def queue_of(storage, name="small"):
-    """The trials, as a worker of this process would see them; to be closed."""
-    return Queue.load(open_storage(storage_url(str(storage)), create=False), name)
+    """The trials, as a worker of this process would see them, but less patient with a locked file; to be closed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storages, "_BUSY_SECONDS", 2)
+        return Queue.load(open_storage(storage_url(str(storage)), create=False), name)
 
 
-def start(target):
-    """A worker, in a process group of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _WORKER, "worker", str(target)],
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(target, folder):
+    """A worker, as a process of its own."""
+    return Command("worker", target, folder=folder)
 
 
 def wait_for(condition, processes=()):
@@ -63,14 +57,17 @@ def wait_for(condition, processes=()):
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "this takes too long"
-        failed = [process for process in processes if process.poll() not in (None, 0, -signal.SIGKILL)]
-        assert not failed, failed[0].stdout.read()
+        failed = [process for process in processes if process.status not in (None, 0, -signal.SIGKILL)]
+        assert not failed, failed[0].told()
         time.sleep(0.1)
 
 
 def has_in_hand(queue, process):
-    """Whether a worker has a trial in hand."""
-    running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    """Whether a worker has a trial in hand, and no lock on SQLite's file, which it keeps while it is stopped."""
+    try:
+        running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    except StorageInternalError:
+        return False
     return any(str(trial.user_attrs.get(WORKER)).endswith(f":{process.pid}") for trial in running)
 
 
@@ -78,20 +75,17 @@ def kill_with_a_trial_in_hand(queue, process):
     """SIGKILL for a worker, surely in the middle of a trial: it is stopped first, to have a look."""
     while True:
         wait_for(lambda: has_in_hand(queue, process), [process])
-        os.kill(process.pid, signal.SIGSTOP)
+        process.send(signal.SIGSTOP)
         if has_in_hand(queue, process):
             break
-        os.kill(process.pid, signal.SIGCONT)
-    process.kill()
-    process.wait()
-    process.stdout.close()
+        process.send(signal.SIGCONT)
+    process.close()
 
 
 def finish(processes):
     """Wait for workers, which must come to their end by themselves."""
     for process in processes:
-        said, _ = process.communicate(timeout=_PATIENCE)
-        assert process.returncode == 0, said
+        assert process.wait(_PATIENCE) == 0, process.told()
 
 
 def assert_each_once(queue, places):

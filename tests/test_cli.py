@@ -25,7 +25,7 @@ QUICK = ("--data", "circles", "--model", "8", "--epochs", "1", "--seeds", "1", "
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, without_pictures):
     monkeypatch.setenv("COLUMNS", "120")
     return lambda *words: CliRunner().invoke(altprop.cli.app, [str(word) for word in words])
 

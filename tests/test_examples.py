@@ -2,11 +2,12 @@
 
 import importlib
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.commands import Command
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
@@ -14,7 +15,7 @@ SHORT = {
     "flax_digits.py": (["--epochs", "3"], r"feedback propagation +accuracy 0\.9"),
     "spiking_digits.py": (["--epochs", "2"], r"LFP\(\) +epoch  2: accuracy 0\.9"),
     "token_relevance.py": (["--steps", "20"], r"'The import statem' expects '.+'; most relevant: '.+'"),
-    "vit_digits.py": (["--epochs", "6"], r"LFP\(minimum_scale=0\.001\): test accuracy 0\.[6-9]"),
+    "vit_digits.py": (["--epochs", "4"], r"LFP\(minimum_scale=0\.001\): test accuracy 0\.[6-9]"),
 }
 
 
@@ -25,12 +26,9 @@ def test_every_example_is_run():
 @pytest.mark.parametrize("name", SHORT)
 def test_the_example_runs_and_says_what_it_should(name, tmp_path):
     arguments, expected = SHORT[name]
-    finished = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=170,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    assert re.search(expected, finished.stdout), finished.stdout
+    example = Command(*arguments, script=EXAMPLES / name, folder=tmp_path)
+    assert example.wait(170) == 0, example.told()
+    assert re.search(expected, example.told()), example.told()
 
 
 def test_the_gpt_has_a_text_where_pythons_topics_are_left_out(monkeypatch):

@@ -213,10 +213,12 @@ def test_compile_traces_the_attached_model_without_a_graph_break(rule):
         assert_same(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_models_own_compile_method_works_after_attaching(rule):
+@pytest.mark.parametrize("name", ["backprop", "fa", "dfa", "local-loss", "lfp"])
+def test_the_models_own_compile_method_works_after_attaching(name):
+    """For each way in which rules teach: what is traced is the same as above, where all rules are."""
     torch._dynamo.reset()
     model, (x, y) = network(), batch()
-    with rule.attach(model):
+    with RULES[name].attach(model):
         expected = gradients(model, x, y)
         model.compile(backend="aot_eager")
         with warnings.catch_warnings():
@@ -291,11 +293,16 @@ def test_a_frozen_parameter_gets_no_update(rule):
     assert_same({k: v for k, v in found.items() if k in expected}, expected)
 
 
+@pytest.fixture(scope="module")
+def in_two_processes(tmp_path_factory):
+    """What every rule trains in two processes, which are started once: most of the time is torch's import."""
+    return distributed.train_in_processes(RULES, network, tmp_path_factory.mktemp("processes"), processes=2)
+
+
 @pytest.mark.filterwarnings("ignore")  # torch's own, in the processes' start
-def test_distributed_training_equals_one_process_on_the_joined_batch(rule, tmp_path):
-    expected = distributed.train_alone(rule, network)
-    found = distributed.train_in_processes(rule, network, tmp_path, processes=2)
-    assert_same(found, expected, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("name", RULES)
+def test_distributed_training_equals_one_process_on_the_joined_batch(name, in_two_processes):
+    assert_same(in_two_processes[name], distributed.train_alone(RULES[name], network), rtol=0, atol=1e-6)
 
 
 def test_two_threads_with_different_rules_do_not_see_each_other():

@@ -7,6 +7,6 @@ import altprop.cli
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, without_pictures):
     monkeypatch.setenv("COLUMNS", "120")
     return lambda *words: CliRunner().invoke(altprop.cli.app, [str(word) for word in words])

@@ -1,10 +1,7 @@
 """Every command that takes its time ends when it is asked to: with what it has, with the right status, and alone."""
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,6 +10,7 @@ from altprop.experiment import Explanations, train
 from altprop.experiment.records.study import Study
 from altprop.experiment.stress.pruning_results import PruneResults
 from altprop.experiment.stress.robustness_results import RobustnessResults
+from tests.commands import Command
 
 RECIPE = """
 data: circles
@@ -30,56 +28,39 @@ def start(tmp_path):
     """Start a command in a session of its own; whatever is left of it at the end is killed."""
     started = []
 
-    def start(*words):
-        program = [sys.executable, "-c", "from altprop.cli import main; main()", *map(str, words)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        process = subprocess.Popen(
-            program, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        started.append(process)
-        return process
+    def start(*words, ignored=()):
+        started.append(Command(*words, folder=tmp_path, ignored=ignored))
+        return started[-1]
 
     yield start
-    for process in started:
-        if alive(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    for command in started:
+        command.close()
 
 
-def alive(session):
-    """Whether a process of a session is left."""
-    try:
-        os.killpg(session, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def wait_for(met, process=None):
+def wait_for(met, command=None):
     end = time.monotonic() + SECONDS
     while not met():
-        assert process is None or process.poll() is None, process.stderr.read()
+        assert command is None or command.status is None, command.told()
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def ended(process, number):
-    """What a process said that was sent a signal, once it has ended as it should."""
-    process.send_signal(number)
-    _, said = process.communicate(timeout=SECONDS)
-    assert process.returncode == 128 + number, said
-    assert "Traceback" not in said
-    assert not alive(process.pid)
-    return said
+def ended(command, number):
+    """What a command said that was sent a signal, once it has ended as it should."""
+    command.send(number)
+    assert command.wait(SECONDS) == 128 + number, command.told()
+    assert "Traceback" not in command.told()
+    assert not command.is_alive()
+    return command.told()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_training_keeps_what_is_done_and_says_how_to_go_on(start, tmp_path, number):
     (tmp_path / "it.yaml").write_text(RECIPE)
-    process = start("train", "it.yaml", "--name", "it")
+    command = start("train", "it.yaml", "--name", "it")
     history = tmp_path / "runs" / "it" / "cells" / "backprop-seed-0" / "history.jsonl"
-    wait_for(lambda: history.is_file() and len(history.read_text().splitlines()) > 1, process)
-    said = ended(process, number)
+    wait_for(lambda: history.is_file() and len(history.read_text().splitlines()) > 1, command)
+    said = ended(command, number)
     assert "Interrupted: go on with it by --resume --name it." in said
     (cell,) = Study.load(tmp_path / "runs" / "it").cells
     assert cell.status == "interrupted" and cell.history
@@ -89,7 +70,7 @@ def test_a_training_keeps_what_is_done_and_says_how_to_go_on(start, tmp_path, nu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_takes_its_workers_with_it(start, tmp_path, number):
     (tmp_path / "it.yaml").write_text(SEARCH)
-    process = start("sweep", "it.yaml", "--name", "it", "--search", "grid", "--workers", "2")
+    command = start("sweep", "it.yaml", "--name", "it", "--search", "grid", "--workers", "2")
     database = tmp_path / "runs" / "it" / "sweep.db"
 
     def both_run():
@@ -98,13 +79,12 @@ def test_a_sweep_takes_its_workers_with_it(start, tmp_path, number):
         with sqlite3.connect(database) as connection:
             return connection.execute("SELECT count(*) FROM trials WHERE state = 'RUNNING'").fetchone() == (2,)
 
-    wait_for(both_run, process)
+    wait_for(both_run, command)
     if number == signal.SIGKILL:
-        process.kill()
-        process.wait()
-        wait_for(lambda: not alive(process.pid))
+        command.send(signal.SIGKILL)
+        wait_for(lambda: not command.is_alive())
         return
-    assert "The same command goes on with the sweep" in ended(process, number)
+    assert "The same command goes on with the sweep" in ended(command, number)
     with sqlite3.connect(database) as connection:  # they were handed back
         states = connection.execute("SELECT state, count(*) FROM trials GROUP BY state ORDER BY state").fetchall()
     logs = "".join(log.read_text() for log in (tmp_path / "runs" / "it").glob("*.log"))
@@ -114,33 +94,29 @@ def test_a_sweep_takes_its_workers_with_it(start, tmp_path, number):
 def test_a_worker_gives_its_trial_back(start, tmp_path):
     (tmp_path / "it.yaml").write_text(SEARCH)
     assert start("sweep", "it.yaml", "--name", "it", "--search", "grid", "--workers", "0").wait(SECONDS) == 0
-    process = start("worker", "runs/it")
+    command = start("worker", "runs/it")
 
     def runs():
         with sqlite3.connect(tmp_path / "runs" / "it" / "sweep.db") as connection:
             return connection.execute("SELECT count(*) FROM trials WHERE state = 'RUNNING'").fetchone() == (1,)
 
-    wait_for(runs, process)
-    assert "the trial in hand was given back" in ended(process, signal.SIGHUP)
+    wait_for(runs, command)
+    assert "the trial in hand was given back" in ended(command, signal.SIGHUP)
 
 
 def test_a_comparison_ends(start, tmp_path):
-    process = start("compare", "--data", "circles", "--model", "8", "--epochs", "1000000", "--name", "it")
-    wait_for(lambda: list(tmp_path.glob("runs/it/cells/*")), process)
+    command = start("compare", "--data", "circles", "--model", "8", "--epochs", "1000000", "--name", "it")
+    wait_for(lambda: list(tmp_path.glob("runs/it/cells/*")), command)
     time.sleep(1)
-    assert "Interrupted" in ended(process, signal.SIGTERM)
+    assert "Interrupted" in ended(command, signal.SIGTERM)
 
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(start, tmp_path):
     (tmp_path / "it.yaml").write_text(RECIPE.replace("1000000", "40"))
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for those it starts
-    try:
-        process = start("train", "it.yaml", "--name", "it")
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    wait_for((tmp_path / "runs" / "it").is_dir, process)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(SECONDS) == 0
+    command = start("train", "it.yaml", "--name", "it", ignored=[signal.SIGHUP])  # as nohup does
+    wait_for((tmp_path / "runs" / "it").is_dir, command)
+    command.send(signal.SIGHUP)
+    assert command.wait(SECONDS) == 0
 
 
 RATES = ",".join(f"{n / 5000}" for n in range(5000))
@@ -152,14 +128,14 @@ EXAMINATIONS = {
 
 
 @pytest.mark.parametrize(
-    ("command", "number"), [("prune", signal.SIGINT), ("robustness", signal.SIGTERM), ("explain", signal.SIGHUP)]
+    ("which", "number"), [("prune", signal.SIGINT), ("robustness", signal.SIGTERM), ("explain", signal.SIGHUP)]
 )
-def test_an_examination_keeps_whole_what_is_done_or_nothing(start, tmp_path, command, number):
-    results, words = EXAMINATIONS[command]
+def test_an_examination_keeps_whole_what_is_done_or_nothing(start, tmp_path, which, number):
+    results, words = EXAMINATIONS[which]
     train(data="circles", model="8", epochs=1, out=tmp_path / "runs", name="net")
-    process = start(command, *words, "--name", "it")
-    wait_for(lambda: list((tmp_path / "runs").glob(".it-*")), process)
-    said = ended(process, number)
+    command = start(which, *words, "--name", "it")
+    wait_for(lambda: list((tmp_path / "runs").glob(".it-*")), command)
+    said = ended(command, number)
     left = sorted(path.name for path in (tmp_path / "runs").iterdir())
     if "what was done is kept" in said:
         assert left == ["it", "net"]
@@ -171,9 +147,9 @@ def test_an_examination_keeps_whole_what_is_done_or_nothing(start, tmp_path, com
 
 def test_a_training_in_jax_keeps_what_is_done_and_says_how_to_go_on(start, tmp_path):
     (tmp_path / "it.yaml").write_text(RECIPE)
-    process = start("flax", "train", "it.yaml", "--name", "it")
+    command = start("flax", "train", "it.yaml", "--name", "it")
     history = tmp_path / "runs" / "it" / "cells" / "backprop-seed-0" / "history.jsonl"
-    wait_for(lambda: history.is_file() and len(history.read_text().splitlines()) > 1, process)
-    assert "Interrupted: go on with it by --resume --name it." in ended(process, signal.SIGTERM)
+    wait_for(lambda: history.is_file() and len(history.read_text().splitlines()) > 1, command)
+    assert "Interrupted: go on with it by --resume --name it." in ended(command, signal.SIGTERM)
     (cell,) = Study.load(tmp_path / "runs" / "it").cells
     assert cell.status == "interrupted" and cell.history

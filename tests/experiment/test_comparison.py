@@ -6,19 +6,16 @@ import pytest
 import torch
 
 from altprop.experiment import InputError, Study, compare, train
-from altprop.experiment.recipes import Recipe
+from altprop.experiment.recipes import Recipe, dump_recipe
 from altprop.experiment.records.study import STUDY, WEIGHTS, cell_folder
 from altprop.experiment.studies.reading import load_trained
 from altprop.experiment.studies.study import run_study
+from altprop.experiment.sweeps import SweepSettings, sweep
 from altprop.experiment.training.fit import fit
 from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import Gambler, Hooked, StopsAt, models_of, own_data, poison, tiny, without_times
 
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    """They take longer than all the rest, and have tests of their own."""
-    monkeypatch.setattr("altprop.experiment.reports.study.pictures", lambda study, splits: [])
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.mark.parametrize("data", ["circles", own_data()], ids=["a data set by name", "a user's data"])
@@ -32,7 +29,7 @@ def test_repeating_gives_the_same_results_bit_for_bit(data):
             assert torch.equal(p, q)
 
 
-def test_compare_train_a_recipe_and_fit_give_the_same_history_bit_for_bit(tmp_path):
+def test_compare_train_a_recipe_a_sweep_of_one_point_and_fit_give_the_same_history_bit_for_bit(tmp_path, monkeypatch):
     """The same seed and settings, by each of the ways that there are."""
     compared = compare(**tiny(rules="lfp", seeds=2))
     trained = train(**tiny(rules="lfp", seeds=(1,)))
@@ -41,14 +38,35 @@ def test_compare_train_a_recipe_and_fit_give_the_same_history_bit_for_bit(tmp_pa
         "model": "4",
         "rule": "lfp",
         "training": {"epochs": 2, "batch_size": 250, "seeds": 2},
+        "track": {"metrics": ("bp_cosine", "sparsity", "weight_alignment"), "loggers": ()},
     }
-    track = {"metrics": ("bp_cosine", "sparsity", "weight_alignment"), "loggers": ()}
-    by_recipe = run_study(Recipe(**sections, track=track), out=tmp_path)
-    alone = fit(Recipe(**sections, track=track), seed=1)
+    by_recipe = run_study(Recipe(**sections), out=tmp_path)
+    alone = fit(Recipe(**sections), seed=1)
+    swept = cells_of_a_sweep(sections, alone.lr, tmp_path, monkeypatch)
     (expected,) = without_times(trained)
+    assert len(expected.history) == 2
     assert [cell for cell in without_times(compared) if (cell.rule, cell.seed) == ("lfp", 1)] == [expected]
     assert without_times(by_recipe)[1] == expected
     assert without_times(by_recipe.model_copy(update={"cells": (alone,)})) == [expected]
+    assert without_times(by_recipe.model_copy(update={"cells": tuple(swept)})) == [expected]
+
+
+def cells_of_a_sweep(sections, lr, folder, monkeypatch):
+    """What a sweep of one point trains, of which it keeps the last figures alone; from seed 1."""
+    cells = []
+
+    def seen(*args, **options):
+        cells.append(fit(*args, **options))
+        return cells[-1]
+
+    monkeypatch.setattr("altprop.experiment.sweeps.objective.fit", seen)
+    monkeypatch.setattr("altprop.experiment.sweeps.pictures.sweep_pictures", lambda *_: [])
+    search = {"space": {"optimizer.lr": [lr]}, "tune_on": "loss"}
+    one = sections | {"training": sections["training"] | {"seeds": (1,)}, "search": search}
+    (folder / "point.yaml").write_text(dump_recipe(Recipe(**one)))
+    results = sweep(SweepSettings(recipe=folder / "point.yaml", search="grid", out=folder))
+    assert [trial.state for trial in results.trials] == ["complete"]
+    return cells
 
 
 def test_a_rule_does_not_depend_on_the_company(register):

@@ -1,5 +1,7 @@
 """Every rule against the formula of its docstring, on every kind of layer and in every place where it may stand."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -129,25 +131,38 @@ def handed_back(rule, layer, x, before, after):
     return lrp.attribute(x, target=1), R
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("kind", LAYERS_AND_SIZES)
-def test_rules_agree_with_their_formula_on_every_layer(kind, rule):
-    layer, x = layer_and_input(kind)
-    R = torch.randn_like(layer(x)).detach()
-    expected = oracle.relevance(rule, layer, x, R)
-    found = altprop.LRP(layer, [(LAYERS, rule)]).attribute(x, target=R)
-    torch.testing.assert_close(found, expected)
+def differ(found, expected):
+    """Whether two relevances are not the same, but for rounding."""
+    try:
+        torch.testing.assert_close(found, expected)
+    except AssertionError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-@pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("after", AFTER)
-@pytest.mark.parametrize("kind", ["linear", "conv2d, same and uneven"])
-def test_cheap_forms_agree_with_the_formula(kind, before, after, rule):
-    layer, x = layer_and_input(kind)
-    found, R = handed_back(rule, layer, x, BEFORE[before](), AFTER[after]())
-    seen = x if before == "inputs of any sign" else x.relu()
-    torch.testing.assert_close(found, oracle.relevance(rule, layer, seen, R))
+def test_rules_agree_with_their_formula_on_every_layer(rule):
+    wrong = []
+    for kind in LAYERS_AND_SIZES:
+        layer, x = layer_and_input(kind)
+        R = torch.randn_like(layer(x)).detach()
+        found = altprop.LRP(layer, [(LAYERS, rule)]).attribute(x, target=R)
+        if differ(found, oracle.relevance(rule, layer, x, R)):
+            wrong.append(kind)
+    assert not wrong
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_cheap_forms_agree_with_the_formula(rule):
+    """Wherever a layer stands: what enters it, and what follows it, decides how little has to be computed."""
+    wrong = []
+    for kind, before, after in itertools.product(["linear", "conv2d, same and uneven"], BEFORE, AFTER):
+        layer, x = layer_and_input(kind)
+        found, R = handed_back(rule, layer, x, BEFORE[before](), AFTER[after]())
+        seen = x if before == "inputs of any sign" else x.relu()
+        if differ(found, oracle.relevance(rule, layer, seen, R)):
+            wrong.append(f"{kind}, {before}, then {after}")
+    assert not wrong
 
 
 @pytest.mark.parametrize("rule", [Gamma(epsilon=0.01), AlphaBeta(epsilon=0.01), Epsilon(0.01)], ids=repr)

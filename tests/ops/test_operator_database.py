@@ -26,8 +26,8 @@ def samples(name):
 def outcome(name, rule):
     """The faults of one operator under one rule, and what of it had no rule."""
     faults, unknown = [], set()
-    for sample in samples(name):
-        for form, call in forms(name, sample).items():
+    for sample, calls in calls_of(name):
+        for form, call in calls.items():
             try:
                 fault, missing = tried(call, rule, None if form in ("", "first") else sample)
             except Exception as error:  # whatever is raised is a fault of the rule: plain torch has run it
@@ -36,6 +36,12 @@ def outcome(name, rule):
             if fault:
                 faults.append(f"{name} ({form}): {fault}")
     return faults, unknown
+
+
+@cache
+def calls_of(name):
+    """The samples of an operator, each in all of its forms."""
+    return [(sample, forms(name, sample)) for sample in samples(name)]
 
 
 def forms(name, sample):
@@ -88,7 +94,7 @@ def test_an_operator_without_a_rule_is_an_error_under_strict(rule):
     for name in ENTRIES:
         if not outcome(name, rule)[1]:
             continue
-        calls = [call for sample in samples(name) for call in forms(name, sample).values()]
+        calls = [call for _, forms in calls_of(name) for call in forms.values()]
         missing = next(call for call in calls if RULES[rule](call).unknown)
         try:
             RULES[rule](missing, strict=True)

@@ -38,7 +38,7 @@ def test_a_grid_with_two_of_four_workers_killed_has_each_point_once(database, tm
     asked = settings(tmp_path, storage=database, workers=0)
     assert sweep(asked).left == GRID == 48
     with queue_of(database) as queue:
-        workers = [start(f"{database}/small") for _ in range(4)]
+        workers = [start(f"{database}/small", tmp_path) for _ in range(4)]
         wait_for(lambda: queue.ended() >= 4, workers)
         for worker in workers[:2]:
             kill_with_a_trial_in_hand(queue, worker)
@@ -58,7 +58,7 @@ def test_a_search_of_which_all_workers_were_killed_completes_when_it_is_resumed(
     asked = settings(tmp_path, storage=database, search="tpe", trials=GRID, workers=0)
     sweep(asked)
     with queue_of(database) as queue:
-        workers = [start(f"{database}/small") for _ in range(4)]
+        workers = [start(f"{database}/small", tmp_path) for _ in range(4)]
         wait_for(lambda: queue.ended() >= 4, workers)
         for worker in workers:
             kill_with_a_trial_in_hand(queue, worker)

@@ -61,7 +61,11 @@ def assert_same(found, expected):
 ALONE = (lambda a, b, h: a, F.cross_entropy)
 
 
-@pytest.mark.parametrize("make", [lambda a, b, h: (a, b), lambda a, b, h: [a, b], Pair, Result], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [lambda a, b, h: (a, b), lambda a, b, h: [a, b], Pair, Result],
+    ids=["tuple", "list", "named tuple", "dataclass"],
+)
 def test_the_first_of_several_is_the_network_s(make):
     if make in (Pair, Result):
         found = updates(lambda a, b, h: make(a, b), lambda out, y: F.cross_entropy(out.main, y))

@@ -46,7 +46,7 @@ class Section(BaseModel):
     Where a part has a name, text in place of the part is its name: ``model: lenet``, ``rule: lfp:epsilon=0``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, ser_json_inf_nan="constants")
 
     @classmethod
     def of_text(cls, text: str) -> dict[str, Any]:

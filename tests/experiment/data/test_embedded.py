@@ -5,7 +5,7 @@ import torch
 
 from altprop.experiment import DATA, InputError, load_data
 from altprop.experiment.data.opening import open_data
-from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.data.section import DataSection
 
 
 @pytest.mark.parametrize("name", sorted(DATA.keys() - {"mnist-5k", "mnist1d"}))  # those two take long

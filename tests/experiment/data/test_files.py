@@ -18,7 +18,7 @@ from torchvision.datasets.utils import calculate_md5
 from altprop.experiment import InputError
 from altprop.experiment.data.memory import download_data
 from altprop.experiment.data.opening import open_data
-from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.data.section import DataSection
 from tests.experiment.data.originals import cifar, idx, svhn
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from altprop.experiment import InputError
 from altprop.experiment.data.opening import open_data
-from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.data.section import DataSection
 from tests.experiment.data.originals import class_folders, noise
 
 

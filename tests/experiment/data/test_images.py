@@ -10,7 +10,7 @@ from altprop.experiment.data.images import FileImages, ImageExamples, PixelImage
 from altprop.experiment.data.loading import batches
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.data.preparing import Look
-from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.data.section import DataSection
 from tests.experiment.data.originals import MAKERS, noise, picture
 
 ALL = torch.arange(10)

@@ -9,8 +9,8 @@ from altprop.experiment import ExplainSettings, InputError, compare, explain, lo
 from altprop.experiment.data import memory
 from altprop.experiment.data.names import parse_data
 from altprop.experiment.data.opening import open_data
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.recipes.flags import make_recipe
-from altprop.experiment.recipes.schema import DataSection
 from tests.experiment.data.originals import MAKERS
 
 

@@ -10,7 +10,7 @@ from altprop.experiment import DATA, InputError
 from altprop.experiment.data.catalog import DATA_SETS
 from altprop.experiment.data.opening import open_data
 from altprop.experiment.data.preparing import Look
-from altprop.experiment.recipes.schema import DataSection
+from altprop.experiment.data.section import DataSection
 from tests.experiment.data.originals import MAKERS, class_folders, idx, image_folder, noise, picture
 
 # Of each: the shape, the number of classes, and how many are for training, validation and testing.

@@ -66,7 +66,7 @@ def test_a_hard_step_stops_the_gradient_at_the_last_layer():
     results = compare(data=own_data(), **flags)
     moved = {}
     for (rule, seed), network in models_of(results).items():
-        start = build_model("lif-16", results.data.shape, activation="step", seed=seed)
+        start = build_model("lif-16", Shape((3,), 2), activation="step", seed=seed)
         moved[rule] = not torch.equal(network[1].weight, start[1].weight)
     assert moved == {"backprop": False, "lfp": True, "shallow": False}
 

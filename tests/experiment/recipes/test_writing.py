@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from altprop.experiment.recipes import Recipe, dump_recipe
@@ -38,6 +38,7 @@ recipes = st.builds(
 
 @settings(deadline=None, max_examples=60)
 @given(recipes)
+@example(Recipe(rule=RuleSection(name="lfp", epsilon=[float("inf"), float("-inf")])))
 def test_a_recipe_is_read_back_as_it_was(recipe):
     assert Recipe.model_validate(read_text(dump_recipe(recipe), "recipe").values) == recipe
 

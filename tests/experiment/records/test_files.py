@@ -6,8 +6,6 @@ import os
 import random
 import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +30,7 @@ from altprop.experiment.studies.reading import load_trained
 from altprop.experiment.studies.study import run_study
 from altprop.experiment.training import checkpoints
 from altprop.experiment.training.checkpoints import find_checkpoint
+from tests.commands import Command
 from tests.experiment.training.toys import toy, without_times
 
 FLIPS = 50
@@ -220,28 +219,19 @@ def test_a_full_disk_is_a_line_and_the_training_goes_on_when_there_is_room(recip
     assert without_times(again.cells[0].history) == without_times(trained.cells[0].history)
 
 
-SMALL = """
-import resource, sys
-from pathlib import Path
-from altprop.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
-main()
-"""
-
-
 def test_a_command_whose_files_cannot_grow_says_what_is_kept_and_goes_on(tmp_path):
     (tmp_path / "it.yaml").write_text("data: circles\nmodel: 64-64\ntraining: {epochs: 3}\ntrack: {loggers: []}\n")
     words = ["train", "it.yaml", "--name", "it", "--resume"]
 
-    def run(limit):
-        program = [sys.executable, "-c", SMALL, str(limit), *words]
-        return subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    def run(largest):
+        command = Command(*words, folder=tmp_path, largest=largest)
+        return command.wait(240), command.told()
 
-    ended = run(15_000)  # a checkpoint is larger
-    assert ended.returncode == 2
-    lines = [line for line in ended.stderr.splitlines() if line.startswith("altprop: ")]
+    status, told = run(15_000)  # a checkpoint is larger
+    assert status == 2
+    lines = [line for line in told.splitlines() if line.startswith("altprop: ")]
     assert "File too large. What was done is kept in runs/it" in lines[0]
     assert "--resume --name it" in lines[0]
-    assert "Traceback" not in ended.stderr
-    assert run(resource.RLIM_INFINITY).returncode == 0
+    assert "Traceback" not in told
+    assert run(resource.RLIM_INFINITY)[0] == 0
     assert json.loads((tmp_path / "runs" / "it" / STUDY).read_text())["cells"][0]["status"] == "finished"

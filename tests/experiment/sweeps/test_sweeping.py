@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from altprop.experiment import InputError, train
+from altprop.experiment import InputError
 from altprop.experiment.recipes import load_recipe
 from altprop.experiment.recipes.shipped import shipped_recipes
 from altprop.experiment.sweeps import (
@@ -46,25 +46,19 @@ def done(tmp_path_factory):
     return asked, sweep(asked)
 
 
-def test_the_values_are_those_that_training_by_the_recipe_gives(done):
+def test_the_values_and_figures_are_those_that_training_by_the_recipe_gives_bit_for_bit(done):
     _, results = done
     assert len(results.trials) == 6
+    assert {trial.state for trial in results.trials[:2]} == {"complete"}
     for trial in results.trials[:2]:
         recipe = results.recipe_of(trial)
-        errors = [1 - fit(recipe, seed=seed).history[-1].val_score for seed in (0, 1)]
-        if trial.state == "complete":
-            assert trial.value == pytest.approx(sum(errors) / 2)
-            assert [one.value for one in trial.executions] == pytest.approx(errors)
-            assert [one.seed for one in trial.executions] == [0, 1]
-
-
-def test_a_sweep_of_one_point_gives_the_figures_of_train_bit_for_bit(tmp_path):
-    fixed = ("training.epochs=2", "model.norm=none", "training.clip=1", "model.activation=tanh")
-    results = sweep(settings(tmp_path, override=(*fixed, "search.space.optimizer.lr=[0.1]")))
-    (trial,) = results.trials
-    (cell,) = train(results.recipe_of(trial), out=None).cells
-    for name in ("train_loss", "train_score", "val_loss", "val_score", "test_score"):
-        assert trial.executions[0].figures[name] == getattr(cell.history[-1], name)
+        last = [fit(recipe, seed=seed).history[-1] for seed in (0, 1)]
+        assert [one.value for one in trial.executions] == [1 - figures.val_score for figures in last]
+        assert trial.value == pytest.approx(sum(one.value for one in trial.executions) / 2)
+        assert [one.seed for one in trial.executions] == [0, 1]
+        for one, figures in zip(trial.executions, last, strict=True):
+            for name in ("train_loss", "train_score", "val_loss", "val_score", "test_score"):
+                assert one.figures[name] == getattr(figures, name)
 
 
 def test_a_fixed_value_is_not_searched(done):
@@ -228,7 +222,7 @@ def test_workers_on_sqlite_of_which_one_is_killed(tmp_path):
     folder = tmp_path / "runs" / "small"
     asked = settings(tmp_path, override=("model.norm=none",), workers=0)
     sweep(asked)
-    workers = [start(folder) for _ in range(2)]
+    workers = [start(folder, tmp_path) for _ in range(2)]
     with queue_of(folder) as queue:
         kill_with_a_trial_in_hand(queue, workers[0])
         finish(workers[1:])

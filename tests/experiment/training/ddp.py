@@ -19,7 +19,6 @@ def train_in_processes(recipes, splits, folder, processes=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.experiment.training.killed"])
     args = (recipes, splits, folder, processes, port)
     multiprocessing.start_processes(_worker, args, nprocs=processes, start_method="forkserver")
     return torch.load(folder / "trained.pt")

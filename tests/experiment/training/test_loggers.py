@@ -4,7 +4,6 @@ import csv
 from importlib import util
 
 import pytest
-from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from altprop.experiment import InputError
@@ -41,6 +40,8 @@ def test_tensorboard(tmp_path, circles):
 
 @pytest.mark.filterwarnings("ignore")  # the service's own
 def test_mlflow(tmp_path, circles, monkeypatch):
+    from mlflow import MlflowClient  # noqa: PLC0415  (who collects the tests in another process need not wait for it)
+
     uri = f"sqlite:///{tmp_path}/own.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     trained(tmp_path, circles, "mlflow")

@@ -23,7 +23,6 @@ KILLS = 20
 @pytest.mark.filterwarnings("ignore")  # of processes that fork
 def test_a_training_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.experiment.training.killed"])
     folder, moments, kills = tmp_path / "killed", random.Random(0), 0
     whole = fit(killed.RECIPE, seed=0, splits=killed.SPLITS, folder=tmp_path / "whole")
     while kills < KILLS:

@@ -21,8 +21,8 @@ from torch import Tensor
 from altprop.experiment.data.cache import cached
 from altprop.experiment.data.choose import choose
 from altprop.experiment.data.examples import Chosen, Splits, Task
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.errors import InputError
-from altprop.experiment.recipes.schema import DataSection
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from altprop.experiment.data.examples import Splits, Task
-from altprop.experiment.networks.names import Shape
 
 
 class DataFacts(BaseModel):
@@ -46,8 +45,3 @@ class DataFacts(BaseModel):
             validation=0 if splits.validation is None else len(splits.validation),
             classes=splits.classes,
         )
-
-    @property
-    def shape(self) -> Shape:
-        """What a network for this data must fit."""
-        return Shape(self.input_shape, self.outputs)

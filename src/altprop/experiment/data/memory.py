@@ -11,8 +11,8 @@ from altprop.experiment.data.embedded import DATA
 from altprop.experiment.data.examples import Examples, Splits
 from altprop.experiment.data.names import parse_data
 from altprop.experiment.data.opening import open_data
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.errors import InputError
-from altprop.experiment.recipes.schema import DataSection
 
 LIMIT = 2 * 2**30
 """The most bytes that the inputs of a data set may take in memory, as float32: 2 GiB. EuroSAT takes 1.3."""

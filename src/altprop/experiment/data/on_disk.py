@@ -17,8 +17,8 @@ from altprop.experiment.data.images import ImageExamples, Images
 from altprop.experiment.data.names import HUB
 from altprop.experiment.data.preparing import Look
 from altprop.experiment.data.readers.parts import Part, Parts
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.errors import InputError
-from altprop.experiment.recipes.schema import DataSection
 
 ROOT = Path("data")
 """Where files are looked for, and downloaded to, unless another folder is named."""

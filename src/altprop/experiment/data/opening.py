@@ -7,8 +7,8 @@ from altprop.experiment.data.embedded import open_embedded
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.names import parse_data
 from altprop.experiment.data.on_disk import open_files
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.errors import InputError
-from altprop.experiment.recipes.schema import DataSection
 
 
 def open_data(section: DataSection) -> Splits:

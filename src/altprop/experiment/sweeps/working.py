@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from altprop.experiment.data.examples import Splits
 from altprop.experiment.data.opening import open_data
+from altprop.experiment.data.section import DataSection
 from altprop.experiment.errors import InputError
-from altprop.experiment.recipes.schema import DataSection, Recipe
+from altprop.experiment.recipes.schema import Recipe
 from altprop.experiment.sweeps.objective import HopelessError, TakenOverError, run_trial
 from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
