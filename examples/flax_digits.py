@@ -40,7 +40,7 @@ def direct_feedback_alignment(rngs, example):
 def feedback_propagation(rngs, example):
     relu = altprop.flax.secant(nnx.relu)
     layers = [nnx.Linear(64, 256, rngs=rngs), relu, nnx.Linear(256, 256, rngs=rngs), relu]
-    return nnx.Sequential(*layers, nnx.Linear(256, 10, rngs=rngs), altprop.flax.settle)
+    return nnx.Sequential(*layers, nnx.Linear(256, 10, rngs=rngs), altprop.flax.apply_deferred_factor)
 
 
 @nnx.jit

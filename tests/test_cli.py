@@ -151,7 +151,8 @@ def test_what_there_is_can_be_listed(run, command, names):
             ["--objective", "regression"],
             "--objective: 'regression' is for regression and recon",
         ),
-        (["--device", "cuda:99"], "--device: Input should be 'cpu', 'cuda', 'mps' or 'auto', got 'cuda:99'."),
+        (["--device", "cuba"], "--device: a device is cpu, cuda, one of several GPUs such as cuda:1"),
+        (["--device", "cuda:99"], "The device 'cuda:99' cannot be used"),
     ],
 )
 def test_wrong_input_is_named_and_nothing_is_written(run, tmp_path, options, message):

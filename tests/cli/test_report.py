@@ -27,6 +27,6 @@ def test_a_damaged_run_among_others_is_named_and_nothing_is_written(run, tmp_pat
     outcome = run("report", tmp_path / "runs", "--out", tmp_path / "out")
     assert outcome.exit_code == 2
     assert len(outcome.stderr.splitlines()) == 1
-    assert f"{tmp_path / 'runs' / 'bad'} is damaged: " in outcome.stderr
+    assert f"{tmp_path / 'runs' / 'bad' / 'study.json'} is damaged: " in outcome.stderr
     assert "study.json is damaged: it has 1 bytes" in outcome.stderr
     assert not (tmp_path / "out").exists()

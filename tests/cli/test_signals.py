@@ -9,7 +9,10 @@ import time
 
 import pytest
 
+from altprop.experiment import Explanations, train
 from altprop.experiment.records.study import Study
+from altprop.experiment.stress.pruning_results import PruneResults
+from altprop.experiment.stress.robustness_results import RobustnessResults
 
 RECIPE = """
 data: circles
@@ -138,3 +141,39 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(start, tmp_path):
     wait_for((tmp_path / "runs" / "it").is_dir, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(SECONDS) == 0
+
+
+RATES = ",".join(f"{n / 5000}" for n in range(5000))
+EXAMINATIONS = {
+    "prune": (PruneResults, ["runs/net", "--by", "magnitude,random", "--rates", RATES]),
+    "robustness": (RobustnessResults, ["runs/net", "--attacks", "fgsm,pgd", "--steps", "1000000"]),
+    "explain": (Explanations, ["--model", "runs/net", "--index", ",".join(map(str, range(500)))]),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "number"), [("prune", signal.SIGINT), ("robustness", signal.SIGTERM), ("explain", signal.SIGHUP)]
+)
+def test_an_examination_keeps_whole_what_is_done_or_nothing(start, tmp_path, command, number):
+    results, words = EXAMINATIONS[command]
+    train(data="circles", model="8", epochs=1, out=tmp_path / "runs", name="net")
+    process = start(command, *words, "--name", "it")
+    wait_for(lambda: list((tmp_path / "runs").glob(".it-*")), process)
+    said = ended(process, number)
+    left = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    if "what was done is kept" in said:
+        assert left == ["it", "net"]
+        assert results.load(tmp_path / "runs" / "it").interrupted
+    else:
+        assert left == ["net"]
+        assert "nothing was written" in said
+
+
+def test_a_training_in_jax_keeps_what_is_done_and_says_how_to_go_on(start, tmp_path):
+    (tmp_path / "it.yaml").write_text(RECIPE)
+    process = start("flax", "train", "it.yaml", "--name", "it")
+    history = tmp_path / "runs" / "it" / "cells" / "backprop-seed-0" / "history.jsonl"
+    wait_for(lambda: history.is_file() and len(history.read_text().splitlines()) > 1, process)
+    assert "Interrupted: go on with it by --resume --name it." in ended(process, signal.SIGTERM)
+    (cell,) = Study.load(tmp_path / "runs" / "it").cells
+    assert cell.status == "interrupted" and cell.history

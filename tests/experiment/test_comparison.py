@@ -258,7 +258,7 @@ MISFITS = {
         {"data": own_data(), "task": "reconstruction", "objective": "softmax"},
         "'softmax' is not for reconstruction",
     ),
-    "a device that is not there": ({"device": "mps"}, "machine cannot be had"),
+    "a device that is not there": ({"device": "mps"}, "The device 'mps' cannot be used"),
     "no device": ({"device": "gpu"}, "device: .*got 'gpu'"),
     "one sample": (
         {"norm": "batch", "data": own_data(x_train=ONE, y_train=ONE[0, :1].long())},

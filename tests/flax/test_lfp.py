@@ -27,7 +27,7 @@ def network(weights, x, activation, epsilon):
     for number, layer in enumerate(weights.values()):
         x = phi(x) if number else x
         x = x @ layer["kernel"] + layer["bias"]
-    return rules.settle(x, epsilon)
+    return rules.apply_deferred_factor(x, epsilon)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -67,7 +67,10 @@ def test_no_credit_passes_a_zero_without_epsilon():
 def test_an_nnx_network_learns_with_any_optax_optimizer():
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(
-        nnx.Linear(6, 16, rngs=rngs), rules.secant(jax.nn.relu), nnx.Linear(16, 3, rngs=rngs), rules.settle
+        nnx.Linear(6, 16, rngs=rngs),
+        rules.secant(jax.nn.relu),
+        nnx.Linear(16, 3, rngs=rngs),
+        rules.apply_deferred_factor,
     )
     optimizer = nnx.Optimizer(model, optax.chain(rules.scale_by_weights(), optax.adam(0.02)), wrt=nnx.Param)
     x, y = map(array, batch(samples=30))

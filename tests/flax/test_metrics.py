@@ -19,12 +19,15 @@ def updates_and_gradients(rule):
     return model, gradients(model), exact
 
 
-@pytest.mark.parametrize("rule", [altprop.FeedbackAlignment(seed=0), altprop.DFA(seed=0), altprop.LFP()], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [altprop.FeedbackAlignment(seed=0), altprop.DFA(seed=0), altprop.LFP(), altprop.Shallow()], ids=repr
+)
 def test_comparisons_equal_those_of_the_torch_rules(rule):
     model, updates, exact = updates_and_gradients(rule)
     found = metrics.compare(updates, exact)
     expected = compare_with_backprop(model, F.cross_entropy, [batch()])
-    for ours, theirs in ((found.cosine, expected.cosine), (found.norm_ratio, expected.norm_ratio)):
+    for name in ("cosine", "norm_ratio", "sparsity"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
         assert float(ours.total) == pytest.approx(theirs.total, rel=1e-4)
         assert float(ours.biases) == pytest.approx(theirs.biases, rel=1e-4)
         assert [float(v) for v in ours.layers.values()] == pytest.approx(list(theirs.layers.values()), rel=1e-4)

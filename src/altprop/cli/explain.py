@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from altprop.cli.options import Later, as_epilog, with_options
-from altprop.cli.output import print_outcome
+from altprop.cli.output import end_if_interrupted, print_outcome
 
 if TYPE_CHECKING:
     from altprop.experiment.explaining.results import Explanations
@@ -44,3 +44,4 @@ def _show(explanations: Explanations) -> None:
     from altprop.experiment.explaining.table import terminal_tables
 
     print_outcome(terminal_tables(explanations), explanations.notes, explanations.folder)
+    end_if_interrupted(explanations.interrupted)

@@ -69,6 +69,14 @@ def fail(message: str, code: int = 2) -> Never:
     raise typer.Exit(code)
 
 
+def end_if_interrupted(interrupted: bool) -> None:
+    """End the command as one that was interrupted, if it was."""
+    from altprop.experiment.training.stopping import exit_status
+
+    if interrupted:
+        fail("Interrupted: what was done is kept, and the report says what is missing.", code=exit_status())
+
+
 def print_list(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], whole: int = 1) -> None:
     """Print a table whose first columns, names that the reader types, are not broken into lines."""
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from altprop.cli.options import Later, as_epilog, with_options
-from altprop.cli.output import print_outcome
+from altprop.cli.output import end_if_interrupted, print_outcome
 
 if TYPE_CHECKING:
     from altprop.experiment.stress.pruning_results import PruneResults
@@ -44,3 +44,4 @@ def _show(results: PruneResults) -> None:
     from altprop.experiment.stress.output import terminal_tables
 
     print_outcome(terminal_tables(results, results.words), results.notes, results.folder)
+    end_if_interrupted(results.interrupted)

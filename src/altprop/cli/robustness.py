@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from altprop.cli.options import Later, as_epilog, with_options
-from altprop.cli.output import print_outcome
+from altprop.cli.output import end_if_interrupted, print_outcome
 
 if TYPE_CHECKING:
     from altprop.experiment.stress.robustness_results import RobustnessResults
@@ -42,3 +42,4 @@ def _show(results: RobustnessResults) -> None:
     from altprop.experiment.stress.output import terminal_tables
 
     print_outcome(terminal_tables(results, results.words), results.notes, results.folder)
+    end_if_interrupted(results.interrupted)

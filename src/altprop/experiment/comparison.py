@@ -57,8 +57,8 @@ def compare(
         >>> [summary.rule for summary in study.summaries]
         ['backprop', 'lfp', 'shallow']
     """
-    made, options = _made("compare", recipe, data, flags)
-    folder = _folder(out, name)
+    made, options = recipe_and_data("compare", recipe, data, flags)
+    folder = folder_of(out, name)
     return run_study(made, baselines=True, overwrite=overwrite, resume=resume, watch=watch, **folder, **options)
 
 
@@ -91,15 +91,16 @@ def train(
     Raises:
         InputError: as for :func:`compare`; or there are several rules.
     """
-    made, options = _made("train", recipe, data, flags)
+    made, options = recipe_and_data("train", recipe, data, flags)
     if len(made.rules) != 1 or made.rules[0].name == ALL:
         raise InputError(f"To train takes one rule, got {', '.join(rule.label for rule in made.rules)}. Use compare.")
-    return run_study(made, overwrite=overwrite, resume=resume, watch=watch, **_folder(out, name), **options)
+    return run_study(made, overwrite=overwrite, resume=resume, watch=watch, **folder_of(out, name), **options)
 
 
-def _made(
+def recipe_and_data(
     command: str, recipe: Recipe | Path | str | None, data: Any, flags: dict[str, Any]
 ) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe that a function was given with its flags; and data of the user's own, for :func:`run_study`."""
     start = recipe or shipped_recipes()[command]
     if isinstance(data, str):
         return make_recipe(start, flags=flags | {"data": data}), {}
@@ -107,5 +108,6 @@ def _made(
     return make_recipe(start, flags=flags, own=splits is not None), {"splits": splits}
 
 
-def _folder(out: Path | str | None, name: str | None) -> dict[str, Any]:
+def folder_of(out: Path | str | None, name: str | None) -> dict[str, Any]:
+    """Where results go, for :func:`run_study`."""
     return {"out": None if out is None else Path(out), "name": None if name is None else check_name(name)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from importlib.util import find_spec
+
+from altprop._names import did_you_mean
 
 _MANY = 40
 _NEEDED = (
@@ -44,24 +45,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     known = list(known)
     if len(known) > _MANY:
-        close = get_close_matches(name, known, n=5, cutoff=0.5)
-        hint = f" Did you mean {', '.join(map(repr, close))}?" if close else ""
+        hint = did_you_mean(name, known, most=5, cutoff=0.5)
         return InputError(f"There is no {kind} {name!r}.{hint} {len(known)} are known, such as {known[0]!r}.")
-    lowered = {one.lower(): one for one in known}
-    close = get_close_matches(name.lower(), lowered, n=1) or [k for k in lowered if name and k.startswith(name.lower())]
-    hint = f" Did you mean {lowered[close[0]]!r}?" if close else ""
-    return InputError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question to put behind an error about a name; empty if no known one is close.
-
-    Example:
-        >>> did_you_mean("lrr", ["name", "lr"])
-        " Did you mean 'lr'?"
-    """
-    close = get_close_matches(name.lower(), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return InputError(f"There is no {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
 
 
 def check_extra() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from altprop._names import did_you_mean
 from altprop.experiment.errors import InputError
 from altprop.experiment.options import HIGHEST_SEED, parse_numbers, parse_seeds
 
@@ -18,6 +20,22 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Processes = Annotated[int, Field(ge=1, le=1024)]
 Nodes = Annotated[int, Field(ge=1, le=16_384)]
 Trials = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+_DEVICES = ("cpu", "cuda", "mps", "auto")
+
+
+def _check_device_name(name: str) -> str:
+    if name not in _DEVICES and not re.fullmatch(r"cuda:\d{1,4}", name):
+        raise InputError(
+            f"a device is cpu, cuda, one of several GPUs such as cuda:1, mps or auto; got {name!r}."
+            f"{did_you_mean(name, _DEVICES)}"
+        )
+    return name
+
+
+Device = Annotated[str, AfterValidator(_check_device_name)]
+"""Where to run: a kind of device, or one of several GPUs."""
 
 
 class Section(BaseModel):

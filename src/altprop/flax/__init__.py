@@ -32,11 +32,12 @@ from altprop.flax.feedback import (  # noqa: E402
     with_feedback,
 )
 from altprop.flax.initializers import INITS, feedback_initializer  # noqa: E402
-from altprop.flax.lfp import scale_by_weights, secant, settle  # noqa: E402
+from altprop.flax.lfp import apply_deferred_factor, scale_by_weights, secant  # noqa: E402
 
 __all__ = [
     "INITS",
     "DirectRule",
+    "apply_deferred_factor",
     "cut",
     "dfa",
     "drtp",
@@ -47,7 +48,6 @@ __all__ = [
     "kp_dense",
     "scale_by_weights",
     "secant",
-    "settle",
     "shallow",
     "sign_symmetric_conv",
     "sign_symmetric_dense",

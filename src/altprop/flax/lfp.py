@@ -5,7 +5,7 @@ g = R / a, the reward per unit of activation, that is backpropagation with the s
 φ(z) / (z + ε·sign z), and an update that is |w| times the weight's gradient. So a network learns by LFP if
 
     * each activation φ is ``secant(φ)``;
-    * a weighted sum that no activation follows, as the last layer, is followed by :func:`settle`;
+    * a weighted sum that no activation follows, as the last layer, is followed by :func:`apply_deferred_factor`;
     * the optimizer begins with :func:`scale_by_weights`.
 
 Reference:
@@ -59,7 +59,7 @@ def secant(activation: Activation, epsilon: float = 1e-6) -> Activation:
     return run
 
 
-def settle(z: Array, epsilon: float = 1e-6) -> Array:
+def apply_deferred_factor(z: Array, epsilon: float = 1e-6) -> Array:
     """``z``, of a weighted sum that no activation follows: credit comes back times z / (z + ε·sign z)."""
     return secant(lambda z: z, epsilon)(z)
 

@@ -39,10 +39,12 @@ class Comparison(NamedTuple):
     Attributes:
         cosine: of the angle between them.
         norm_ratio: |update| / |gradient|.
+        sparsity: the fraction of the update's entries that are zero.
     """
 
     cosine: Scores
     norm_ratio: Scores
+    sparsity: Scores
 
 
 def compare(updates: Tree, gradients: Tree) -> Comparison:
@@ -69,7 +71,7 @@ def compare(updates: Tree, gradients: Tree) -> Comparison:
     if ours.keys() != theirs.keys():
         raise ValueError(f"These parameters are in one of the two trees alone: {sorted(ours.keys() ^ theirs.keys())}.")
     sums = {name: _sums(name, ours[name], theirs[name]) for name in ours}
-    return Comparison(_scores(sums, _cosine), _scores(sums, _ratio))
+    return Comparison(_scores(sums, _cosine), _scores(sums, _ratio), _scores(sums, _sparsity))
 
 
 def weight_alignment(weights: Tree, feedback: Tree) -> Scores:
@@ -123,16 +125,16 @@ def _layer(name: str) -> str:
 
 
 def _sums(name: str, a: Array, b: Array) -> Array:
-    """Σ a b, Σ a², Σ b²."""
+    """Σ a b, Σ a², Σ b², the number of zeros in a, and of all entries."""
     if a.shape != b.shape:
         raise ValueError(f"{name} has the shapes {a.shape} and {b.shape}.")
     wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
     a, b = a.astype(wide).ravel(), b.astype(wide).ravel()
-    return jnp.stack([a @ b, a @ a, b @ b])
+    return jnp.stack([a @ b, a @ a, b @ b, (a == 0).sum(), jnp.asarray(a.size, a.dtype)])
 
 
 def _scores(sums: dict[str, Array], measure: Callable[[Array], Array]) -> Scores:
-    nothing = jnp.zeros(3)
+    nothing = jnp.zeros(5)
     layers: dict[str, Array] = {}
     for name, one in sums.items():
         layers[_layer(name)] = layers.get(_layer(name), nothing) + one
@@ -145,11 +147,15 @@ def _scores(sums: dict[str, Array], measure: Callable[[Array], Array]) -> Scores
 
 
 def _cosine(sums: Array) -> Array:
-    inner, a, b = sums
+    inner, a, b, *_ = sums
     both = jnp.where((a == 0) & (b == 0), jnp.nan, 0.0)
     return jnp.where((a == 0) | (b == 0), both, inner / jnp.sqrt(jnp.where((a == 0) | (b == 0), 1.0, a * b)))
 
 
 def _ratio(sums: Array) -> Array:
-    _, a, b = sums
+    _, a, b, *_ = sums
     return jnp.sqrt(a / b)
+
+
+def _sparsity(sums: Array) -> Array:
+    return sums[3] / sums[4]

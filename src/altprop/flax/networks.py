@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +13,7 @@ import optax
 from flax import nnx
 from jax import Array
 
-from altprop.flax.initializers import Initializer, feedback_initializer
-from altprop.flax.lfp import scale_by_weights, secant, settle
+from altprop.flax.lfp import apply_deferred_factor, scale_by_weights, secant
 from altprop.flax.nnx import (
     DFANetwork,
     DRTPNetwork,
@@ -28,31 +27,39 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "leaky-relu": jax.nn.leaky_relu,
     "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
     "silu": jax.nn.silu,
     "softplus": jax.nn.softplus,
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
     "step": lambda z: (z > 0).astype(z.dtype),
-    "linear": lambda z: z,
+    "sign": lambda z: jnp.where(z < 0, -1, 1).astype(z.dtype),
 }
-"""The activations by name."""
+"""The activations by name, equal to torch's."""
 
 _LAYERS: dict[str, Any] = {"fa": FADense, "kp": KPDense, "sign-symmetric": SignSymmetricDense}
 _DIRECT: dict[str, Any] = {"dfa": DFANetwork, "drtp": DRTPNetwork}
 
-RULES = ("backprop", *_LAYERS, *_DIRECT, "lfp", "shallow")
-"""The rules by name."""
+RULES: dict[str, tuple[str, ...]] = {
+    "backprop": (),
+    "fa": ("init",),
+    "kp": ("init",),
+    "sign-symmetric": ("mode", "init"),
+    "dfa": ("signal", "init", "normalize"),
+    "drtp": ("init", "normalize"),
+    "lfp": ("epsilon", "minimum_scale"),
+    "shallow": (),
+}
+"""The rules by name, with the arguments that they can have."""
 
 
 def make_network(
     rule: str,
     sizes: Sequence[int],
-    activations: Sequence[str],
+    activation: str = "relu",
     *,
     rngs: nnx.Rngs,
-    kernel_init: str | Initializer = "lecun_normal",
-    feedback_init: str | Initializer | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> nnx.Module:
     """A fully connected network that learns by a rule, whatever optimizer it is given.
 
@@ -61,57 +68,56 @@ def make_network(
     Args:
         rule: one of :data:`RULES`.
         sizes: of the inputs, of each hidden layer, and of the outputs.
-        activations: of each hidden layer, of :data:`ACTIVATIONS`.
+        activation: of the hidden layers, of :data:`ACTIVATIONS`.
         rngs: the weights and the feedback weights are drawn from it.
-        kernel_init: how the weights are drawn, from :data:`~altprop.flax.INITS` or an initializer. Biases
-            are uniform within ±1/√inputs, as torch has them: LFP cannot move what starts at zero.
-        feedback_init: how the feedback weights are drawn; unset: the rule's default.
+        arguments: of the rule, named as those of the torch rule.
 
     Raises:
-        ValueError: a name is unknown, or there is not one activation for each hidden layer.
+        ValueError: a name is unknown.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> network = make_network("dfa", (4, 8, 3), ["tanh"], rngs=nnx.Rngs(0))
+        >>> network = make_network("dfa", (4, 8, 3), "tanh", rngs=nnx.Rngs(0))
         >>> network(jnp.ones((2, 4))).shape
         (2, 3)
     """
+    given = dict(arguments or {})
     _check("rule", rule, RULES)
-    for name in activations:
-        _check("activation", name, ACTIVATIONS)
-    if len(activations) != len(sizes) - 2:
-        raise ValueError(f"{len(sizes) - 2} hidden layers need as many activations, got {len(activations)}.")
-    own = {} if feedback_init is None else {"feedback_init": feedback_init}
-    given = own if rule in _LAYERS else {}
-    layers = [
-        _LAYERS.get(rule, nnx.Linear)(
-            i, o, kernel_init=feedback_initializer(kernel_init), bias_init=_small(i), rngs=rngs, **given
-        )
-        for i, o in pairwise(sizes)
-    ]
-    functions = [ACTIVATIONS[name] for name in activations]
-    if rule == "lfp":
-        functions = [secant(function) for function in functions]
-    hidden = [nnx.Sequential(layer, function) for layer, function in zip(layers[:-1], functions, strict=True)]
+    _check("activation", activation, ACTIVATIONS)
+    for name in given:
+        _check(f"argument of {rule}", name, RULES[rule])
+    function, epsilon = ACTIVATIONS[activation], {name: value for name, value in given.items() if name == "epsilon"}
+    function = secant(function, **epsilon) if rule == "lfp" else function
+    layers = [_layer(rule, inputs, outputs, given, rngs) for inputs, outputs in pairwise(sizes)]
+    hidden = [nnx.Sequential(layer, function) for layer in layers[:-1]]
     if rule in _DIRECT and hidden:
-        drawn = {} if feedback_init is None else {"init": feedback_init}
         example = jnp.zeros((1, sizes[0]))
-        network: nnx.Module = _DIRECT[rule](*hidden, layers[-1], example=example, rngs=rngs, **drawn)
+        network: nnx.Module = _DIRECT[rule](*hidden, layers[-1], example=example, rngs=rngs, **given)
         return network
     if rule == "shallow" and hidden:
         return ShallowNetwork(*hidden, layers[-1])
-    return nnx.Sequential(*hidden, layers[-1], *([settle] if rule == "lfp" else []))
+    end = [partial(apply_deferred_factor, **epsilon)] if rule == "lfp" else []
+    return nnx.Sequential(*hidden, layers[-1], *end)
 
 
-def transform_for(rule: str) -> optax.GradientTransformation:
+def _layer(rule: str, inputs: int, outputs: int, arguments: Mapping[str, Any], rngs: nnx.Rngs) -> Any:
+    if rule not in _LAYERS:
+        return nnx.Linear(inputs, outputs, rngs=rngs)
+    named = {"feedback_init" if name == "init" else name: value for name, value in arguments.items()}
+    return _LAYERS[rule](inputs, outputs, rngs=rngs, **{name: one for name, one in named.items() if one is not None})
+
+
+def transform_for(rule: str, arguments: Mapping[str, Any] | None = None) -> optax.GradientTransformation:
     """The optax transform that comes before the optimizer: LFP's scaling by the weights, or nothing."""
-    return scale_by_weights() if rule == "lfp" else optax.identity()
+    return scale_by_weights((arguments or {}).get("minimum_scale", 0.0)) if rule == "lfp" else optax.identity()
 
 
-def _small(inputs: int) -> Initializer:
-    bound = 1 / math.sqrt(inputs)
-    return lambda key, shape, dtype=jnp.float32, **kwargs: jax.random.uniform(key, shape, dtype, -bound, bound)
+def dense_layers(network: Any) -> list[nnx.Linear]:
+    """The layers of such a network, in order."""
+    found = [(path, module) for path, module in nnx.iter_modules(network) if isinstance(module, nnx.Linear)]
+    # They are numbered by where they are in the lists of blocks.
+    return [module for _, module in sorted(found, key=lambda item: [part for part in item[0] if isinstance(part, int)])]
 
 
 def _check(kind: str, name: str, known: Any) -> None:

@@ -45,12 +45,12 @@ class _FeedbackLayer:
     def _weighted_sum(
         self, function: Callable[..., Array], inputs: Array, kernel: Array, *args: Any, **kwargs: Any
     ) -> Array:
-        feedback, learned = self._feedback_now(kernel)
+        feedback, learned = self.feedback_now(kernel)
         feedback = feedback if self.mask is None else feedback * self.mask
         run = lambda a, w: function(a, w, *args, **kwargs)  # noqa: E731
         return with_feedback(run, inputs, kernel, feedback, learned=learned)
 
-    def _feedback_now(self, kernel: Array) -> tuple[Array, bool]:
+    def feedback_now(self, kernel: Array) -> tuple[Array, bool]:
         raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ class _Fixed(_FeedbackLayer):
 
     _variable: Any = Feedback
 
-    def _feedback_now(self, kernel: Array) -> tuple[Array, bool]:
+    def feedback_now(self, kernel: Array) -> tuple[Array, bool]:
         return self.feedback[...], self._variable is nnx.Param
 
 
@@ -93,7 +93,7 @@ class _Sign(_FeedbackLayer):
             raise ValueError(f"mode must be 'uniform', 'batchwise' or 'fixed', got {mode!r}.")
         self.mode, self.feedback_init = mode, draw
 
-    def _feedback_now(self, kernel: Array) -> tuple[Array, bool]:
+    def feedback_now(self, kernel: Array) -> tuple[Array, bool]:
         if self.mode == "batchwise":
             magnitude = self.feedback_init(_key(self.rngs), kernel.shape, kernel.dtype)
         else:

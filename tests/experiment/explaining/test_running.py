@@ -17,7 +17,7 @@ from altprop.experiment.networks.names import Shape, build_model
 from altprop.experiment.records.study import STUDY, WEIGHTS, cell_folder
 from altprop.experiment.training.watching import Watch
 from tests.experiment.reports.test_study import Links
-from tests.experiment.toys import own_data, tiny, without_report
+from tests.experiment.toys import StopsAt, own_data, tiny, without_report
 
 SQUEEZENET = "torchvision:squeezenet1_1"
 
@@ -54,6 +54,26 @@ def digits(runs):
     )
 
 
+def test_an_interruption_keeps_the_composites_that_were_done(runs, digits, tmp_path):
+    asked = {"model": str(runs / "toy"), "index": "4,2", "composites": "epsilon,alpha1_beta0,gradient", "out": tmp_path}
+    found = explain(ExplainSettings(**asked, name="mine"), watch=StopsAt(stage="gradient"))
+    assert found.interrupted
+    assert not digits.interrupted
+    assert list(found.relevance) == ["epsilon", "alpha1_beta0"] == [outcome.composite for outcome in found.outcomes]
+    assert all(torch.equal(R, digits.relevance[label]) for label, R in found.relevance.items())
+    assert "Interrupted: 2 of 3 composites were done." in found.notes
+    assert Explanations.load(tmp_path / "mine").interrupted
+
+
+def test_an_interruption_before_any_composite_was_done_leaves_nothing(runs, tmp_path):
+    for stage in ("loading", "epsilon", "writing"):
+        with pytest.raises(KeyboardInterrupt):
+            explain(
+                ExplainSettings(model=str(runs / "toy"), composites="epsilon", out=tmp_path), watch=StopsAt(stage=stage)
+            )
+        assert not list(tmp_path.iterdir())
+
+
 def toy_network(runs, seed=0):
     network = build_model("8", Shape((1, 8, 8), 10), seed=99)
     network.load_state_dict(load_file(cell_folder(runs / "toy", "backprop", seed) / WEIGHTS))
@@ -87,7 +107,14 @@ def test_the_inputs_tell_what_the_network_makes_of_them(digits, runs):
 
 def test_the_folder_holds_what_it_should_and_no_more(digits):
     assert {path.name for path in digits.folder.iterdir()} == {
-        *("altprop.json", "results.json", "relevance.pt", "report.html", "explanations.png", "explanations-dark.png"),
+        *(
+            "altprop.json",
+            "explanations.json",
+            "relevance.pt",
+            "report.html",
+            "explanations.png",
+            "explanations-dark.png",
+        ),
     }
     assert digits.folder.name == "digits"
     for name in ("explanations.png", "explanations-dark.png"):
@@ -407,9 +434,10 @@ def test_a_record_that_is_damaged_or_of_an_earlier_version_is_named(tmp_path, ru
     (tmp_path / "toy" / STUDY).write_text("{}")
     with pytest.raises(InputError, match=r"study\.json is damaged"):
         explain(asked(model=str(tmp_path / "toy")))
-    (tmp_path / "toy" / STUDY).rename(tmp_path / "toy" / "results.json")
-    with pytest.raises(InputError, match=r"trained by altprop 0\.1\.0, whose folders this version does not read"):
-        explain(asked(model=str(tmp_path / "toy")))
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"old is of altprop 0\.1\.0, whose folders this version does not read"):
+        explain(asked(model=str(tmp_path / "old")))
 
 
 def test_a_study_in_a_folder_is_not_taken_for_another_around_it(tmp_path, runs, monkeypatch):

@@ -16,6 +16,15 @@ STOP = "{patience: 3}"
     ("text", "key", "message"),
     [
         ("training: {epochs: 3, steps: 9}", "training.steps", "training.epochs is given too"),
+        (
+            "machine: {accelerator: cuba}",
+            "machine.accelerator",
+            "a device is cpu, cuda, one of several GPUs",
+        ),
+        ("machine: {accelerator: 'cuda:x'}", "machine.accelerator", "one of several GPUs such as cuda:1"),
+        ("machine: {accelerator: 'cpu:1'}", "machine.accelerator", "got 'cpu:1'"),
+        ("machine: {accelerator: 'cuda:1', devices: 2}", "machine.accelerator", "cuda:1 is one device: take cuda for"),
+        ("machine: {accelerator: 'cuda:1', strategy: ddp}", "machine.accelerator", "cuda:1 is one device"),
         ("training: {batch_size: 64, accumulate: 3}", "training.accumulate", "a batch of 64 is not cut into 3 equal"),
         ("training: {seeds: [1, 1]}", "training.seeds", "one is named twice: 1, 1."),
         ("training: {seeds: 0}", "training.seeds", "at least one is needed."),

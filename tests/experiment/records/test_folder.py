@@ -37,6 +37,29 @@ def test_nothing_remains_of_a_folder_that_was_not_finished(tmp_path, error):
     assert names(tmp_path) == ["run"]
 
 
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("make", [write, begin])
+def test_nothing_remains_of_a_folder_whose_making_is_interrupted(tmp_path, monkeypatch, make):
+    monkeypatch.setattr("altprop.experiment.records.folder.mark", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
+    assert not names(tmp_path)
+
+
+def test_what_has_come_to_its_place_stays_if_an_interruption_comes_then(tmp_path, monkeypatch):
+    write(tmp_path, text="old")
+    monkeypatch.setattr("altprop.experiment.records.folder.flush_folder", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, overwrite=True)
+    monkeypatch.undo()
+    assert contents(tmp_path / "run") == {RESULTS: "new"}
+    write(tmp_path, overwrite=True)  # who comes next clears up
+    assert names(tmp_path) == ["run"]
+
+
 def test_earlier_results_are_not_overwritten_unasked(tmp_path):
     write(tmp_path, text="old")
     with pytest.raises(InputError, match=r"run exists\. Choose another name .*--overwrite"):

@@ -8,14 +8,12 @@ import pytest
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes import Recipe, dump_recipe
 from altprop.experiment.records.facts import FACTS, RECIPE
-from altprop.experiment.records.files import mark_all, sealed_line
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.files import MARKER, mark_all, sealed_line
+from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.records.study import STUDY, cell_folder
 from altprop.experiment.reports.finding import find
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.results import SweepResults, SweepTrial
-from altprop.flax.results import FlaxEpoch, FlaxResults
-from altprop.flax.settings import FlaxSettings
 from tests.experiment.reports.toys import compared, figures, fit_of, put, recipe_run
 from tests.experiment.stress.test_results import results_of as stressed
 from tests.experiment.toys import run_of, study_of
@@ -38,18 +36,12 @@ def swept(folder, *values):
         )
         for n, value in enumerate(values)
     ]
-    return put(folder, SweepResults(name="rates", storage="sqlite://", plan=plan, trials=trials), "sweep.json")
-
-
-def in_jax(folder, loss=0.5, **settings):
-    epochs = [FlaxEpoch(epoch=n, train_loss=loss, validation_score=0.5, test_score=n / 4, cosine=0.5) for n in (1, 2)]
-    results = FlaxResults(settings=FlaxSettings(**settings), lr=0.25, metric="accuracy", epochs=epochs, seconds=3.0)
-    return put(folder, results)
+    return put(folder, SweepResults(name="rates", storage="sqlite://", plan=plan, trials=trials), "sweep")
 
 
 def begun(folder, *lines, seeds=2):
     """A study that is not over: its first network is in training."""
-    put(folder, study_of(rules=("fa",), seeds=tuple(range(seeds)), cells=()), STUDY)
+    put(folder, study_of(rules=("fa",), seeds=tuple(range(seeds)), cells=()))
     (folder / FACTS).write_text(json.dumps({"command": "x", "git": {"commit": "abc", "dirty": True}}))
     cell = cell_folder(folder, "fa", 0)
     cell.mkdir(parents=True)
@@ -115,24 +107,13 @@ def test_a_training_that_is_not_over_is_shown_but_does_not_count(tmp_path):
     assert source.git == "abc, and files that differ from it"
 
 
-def test_a_run_in_jax_is_a_row_as_the_others(tmp_path):
-    in_jax(tmp_path / "mine", data="digits", rule="fa", hidden="8-4", seed=3)
-    (entry,) = find([tmp_path]).entries
-    assert (entry.rule, entry.data, entry.task, entry.lr, entry.test.mean) == (
-        "fa",
-        "digits",
-        "classification",
-        0.25,
-        0.5,
-    )
-    assert entry.settings["model.name"] == "8-4"
-    assert entry.settings["framework"] == "jax"
-
-
-def test_a_run_in_jax_that_diverged_does_not_count(tmp_path):
-    in_jax(tmp_path / "mine", loss=float("nan"))
-    (entry,) = find([tmp_path]).entries
-    assert entry.trouble == "1 of 1 diverged"
+def test_a_study_in_jax_is_a_row_as_the_others(tmp_path):
+    study = study_of(run_of("fa", 0, 0.4)).model_copy(update={"framework": "jax"})
+    put(tmp_path / "mine", study)
+    recipe_run(tmp_path / "other")
+    mine, other = find([tmp_path]).sources
+    assert [source.kind for source in (mine, other)] == ["jax", "train"]
+    assert [source.entries[0].settings["framework"] for source in (mine, other)] == ["jax", "torch"]
 
 
 def test_a_sweep_shows_its_best_trials_first(tmp_path):
@@ -143,9 +124,23 @@ def test_a_sweep_shows_its_best_trials_first(tmp_path):
 
 
 def test_pruning_and_robustness_are_named(tmp_path):
-    put(tmp_path / "mine", stressed({"lfp": {0: {0.0: 0.9, 1.0: 0.1}}}, kinds=("fgsm", "pgd")))
+    put(tmp_path / "mine", stressed({"lfp": {0: {0.0: 0.9, 1.0: 0.1}}}, kinds=("fgsm", "pgd")), "robustness")
     (stress,) = find([tmp_path]).stresses
     assert stress.summary == "8 on my own, lfp: fgsm, pgd"
+
+
+def test_explanations_and_earlier_reports_are_passed_over(tmp_path):
+    recipe_run(tmp_path / "mine")
+    for kind in ("explanation", "report"):
+        put(tmp_path / kind, study_of(), kind)
+    assert names(find([tmp_path])) == ["mine"]
+
+
+def test_a_run_that_has_not_written_its_record_is_nothing_yet(tmp_path):
+    recipe_run(tmp_path / "mine")
+    (tmp_path / "begun").mkdir()
+    mark_all(tmp_path / "begun", "study")
+    assert names(find([tmp_path])) == ["mine"]
 
 
 def truncated(path):
@@ -158,19 +153,21 @@ def without(path, key):
     path.write_text(json.dumps(fields))
 
 
+TOY = {"lfp": {0: {0.0: 0.9, 1.0: 0.1}}}
 BROKEN = {
     "a study": lambda at: truncated(compared(at) / STUDY),
     "a study without its data": lambda at: without(compared(at) / STUDY, "data"),
-    "results that are a list": lambda at: (at.mkdir(), (at / RESULTS).write_text("[1]")),
-    "results of no kind": lambda at: (at.mkdir(), (at / RESULTS).write_text("{}")),
-    "results that are no text": lambda at: (at.mkdir(), (at / RESULTS).write_bytes(b"\xff\xfe")),
-    "a comparison of 0.1.0": lambda at: (at.mkdir(), (at / RESULTS).write_text('{"command": "compare"}')),
-    "a training of 0.1.0": lambda at: (at.mkdir(), (at / "training.json").write_text("{}")),
+    "a folder of another kind": lambda at: (at.mkdir(), mark_all(at, "JAX training")),
+    "a marker": lambda at: truncated(compared(at) / MARKER),
+    **{
+        f"{name} of 0.1.0": lambda at, name=name: (at.mkdir(), (at / name).write_text("{}"))
+        for name in ("results.json", "training.json", "sweep.json")
+    },
     "facts": lambda at: (recipe_run(at) / FACTS).write_text("[1]"),
     "a line of the history": lambda at: begun(at, '{"epoch": 1}\n'),
     "a sweep": lambda at: truncated(swept(at, 0.5) / "sweep.json"),
-    "a run in jax": lambda at: without(in_jax(at) / RESULTS, "lr"),
-    "pruning": lambda at: without(put(at, stressed({"lfp": {0: {0.0: 0.9, 1.0: 0.1}}})) / RESULTS, "rules"),
+    "pruning": lambda at: without(put(at, stressed(TOY), "pruning") / RECORDS["pruning"], "rules"),
+    "pruning without its rules": lambda at: put(at, study_of(), "pruning"),
 }
 
 
@@ -179,7 +176,7 @@ def test_what_is_damaged_is_named_alone_and_among_others(tmp_path, broken):
     compared(tmp_path / "good")
     broken(tmp_path / "bad")
     for asked in (tmp_path / "bad", tmp_path):
-        with pytest.raises(InputError, match=r"bad is damaged: .*Leave out") as error:
+        with pytest.raises(InputError, match=r"bad\b.*(damaged|does not read).*Leave out") as error:
             find([asked])
         assert "\n" not in str(error.value)
         assert "good" not in str(error.value)

@@ -66,7 +66,7 @@ def test_the_folder_holds_the_page_the_tables_and_the_pictures(made, runs):
         "measured-circles.png",
         "measured-sine.png",
         "report.html",
-        "results.json",
+        "report.json",
         "runs.csv",
         "table.csv",
         "table.md",

@@ -4,8 +4,8 @@ from altprop.experiment.comparison import compare
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.records.files import mark_all
-from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.records.study import STUDY, Cell, Epoch, Study
+from altprop.experiment.records.kinds import RECORDS
+from altprop.experiment.records.study import Cell, Epoch, Study
 from altprop.experiment.studies.study import run_study
 from tests.experiment.toys import run_of, study_of, tiny, without_report
 
@@ -14,18 +14,18 @@ CIRCLES = DataFacts(
 )
 
 
-def put(folder, results, file=RESULTS):
+def put(folder, results, kind="study"):
     """Write results as a command does, without its pictures."""
     folder.mkdir(parents=True)
-    (folder / file).write_text(results.model_dump_json(), encoding="utf-8")
-    mark_all(folder, "run")
+    (folder / RECORDS[kind]).write_text(results.model_dump_json(), encoding="utf-8")
+    mark_all(folder, kind)
     return folder
 
 
 def compared(folder, *runs, **changes):
     """A comparison; by default of two rules, from two seeds."""
     default = [run_of("lfp", 0, 0.5, 0.6), run_of("lfp", 1, 0.5, 0.8), run_of("fa", 0, 0.4), run_of("fa", 1, 0.4)]
-    return put(folder, study_of(*(runs or default), **changes), STUDY)
+    return put(folder, study_of(*(runs or default), **changes))
 
 
 def figures(epoch, **changes):
@@ -49,7 +49,7 @@ def recipe_run(folder, *fits, data=CIRCLES, **sections):
     sections = {"data": {"name": data.name}, "training": {"seeds": [fit.seed for fit in fits]}} | sections
     recipe = Recipe(**sections)
     cells = tuple(fit.model_copy(update={"rule": recipe.single_rule.label}) for fit in fits)
-    return put(folder, Study(recipe=recipe, data=data, objective="cross-entropy", cells=cells), STUDY)
+    return put(folder, Study(recipe=recipe, data=data, objective="cross-entropy", cells=cells))
 
 
 def really_compared(folder, **changes):

@@ -12,7 +12,7 @@ from altprop.experiment.stress.pruning import prune
 from altprop.experiment.stress.pruning_results import PruneResults
 from altprop.experiment.stress.settings import PruneSettings
 from altprop.experiment.studies.reading import kept_networks
-from tests.experiment.toys import own_data, tiny, without_report
+from tests.experiment.toys import StopsAt, own_data, tiny, without_report
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,24 @@ def test_results_repeat_and_are_read_again(folder, tmp_path):
     assert PruneResults.load(tmp_path / "one").points == first.points
     assert "altprop prune" in (tmp_path / "one" / "report.html").read_text()
     assert first.folder == tmp_path / "one"
+
+
+def test_an_interruption_keeps_the_networks_that_were_done(folder, tmp_path):
+    results = prune(settings(folder, by="magnitude,random", out=tmp_path, name="mine"), watch=StopsAt(2 * 3 + 2))
+    whole = prune(settings(folder, by="magnitude,random"))
+    assert results.interrupted
+    assert not whole.interrupted
+    assert results.points == whole.points[: 2 * 3]
+    assert results.notes[0].startswith("Interrupted: 2 of 16 passes were done")
+    assert PruneResults.load(tmp_path / "mine").interrupted
+    assert results.notes[0] in (tmp_path / "mine" / "report.html").read_text()
+
+
+def test_an_interruption_before_any_was_done_leaves_nothing(folder, tmp_path):
+    for watch in (StopsAt(1), StopsAt(stage="loading"), StopsAt(stage="writing")):
+        with pytest.raises(KeyboardInterrupt):
+            prune(settings(folder, out=tmp_path), watch=watch)
+        assert not list(tmp_path.iterdir())
 
 
 def test_autoencoders_are_pruned_by_all_but_relevance(tmp_path):

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.stress.output import Words, rows, terminal_tables, write_stress
-from altprop.experiment.stress.results import Point, StressResults, withstands
+from altprop.experiment.stress.results import Point, StressResults, until_interrupted, withstands
 from tests.experiment.toys import own_data
 
 WORDS = Words(
@@ -103,10 +103,35 @@ def test_for_an_error_more_is_worse():
 
 def test_a_curve_has_the_mean_and_deviation_over_seeds_at_each_level():
     results = results_of({"lfp": {0: {0.0: 0.8, 1.0: 0.2}, 1: {0.0: 0.6, 1.0: 0.4}}})
-    curve = results.curve("one", "lfp")
+    (curve,) = results.curves_of("one")
     assert curve.levels == (0, 1)
     assert [spread.mean for spread in curve.scores] == pytest.approx([0.7, 0.3])
     assert [spread.deviation for spread in curve.scores] == pytest.approx([0.02**0.5, 0.02**0.5])
+
+
+def interrupted(*passes):
+    yield from passes
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_keeps_the_passes_that_were_done():
+    one, two = ([Point(kind="one", rule="lfp", seed=seed, level=0, score=0.5)] for seed in (0, 1))
+    assert until_interrupted([one, two], 2) == ((*one, *two), "")
+    points, said = until_interrupted(interrupted(one), 2)
+    assert points == tuple(one)
+    assert "1 of 2 passes" in said
+    with pytest.raises(KeyboardInterrupt):
+        until_interrupted(interrupted(), 2)
+
+
+def test_what_was_not_done_has_no_curve_and_is_in_no_table():
+    scores = {0: {0.0: 0.9, 1.0: 0.5}}
+    whole = results_of({"backprop": scores, "lfp": scores}, kinds=("one", "two"))
+    results = whole.model_copy(update={"points": whole.points[:-2]})  # lfp under two was not done
+    assert [(curve.kind, curve.rule) for curve in results.curves] == [
+        ("one", "backprop"), ("one", "lfp"), ("two", "backprop"),
+    ]  # fmt: skip
+    assert [table.row_count for table in terminal_tables(results, WORDS)] == [2, 1]
 
 
 def two_rules(kinds=("one", "two", "three")):
@@ -117,7 +142,7 @@ def two_rules(kinds=("one", "two", "three")):
 def test_the_files_hold_it_all_and_are_read_again(tmp_path):
     results = two_rules()
     write_stress(results, WORDS, tmp_path)
-    names = {"results.csv", "curves.csv", "curves.png", "curves-dark.png", "report.html", "results.json"}
+    names = {"results.csv", "curves.csv", "curves.png", "curves-dark.png", "report.html", "stress.json"}
     assert {file.name for file in tmp_path.iterdir()} == names
     assert StressResults.model_validate_json(results.model_dump_json(exclude={"curves"})) == results
     with (tmp_path / "results.csv").open() as file:

@@ -10,7 +10,7 @@ from altprop.experiment.stress.robustness import robustness
 from altprop.experiment.stress.robustness_results import RobustnessResults
 from altprop.experiment.stress.settings import RobustnessSettings
 from altprop.experiment.studies.reading import kept_networks
-from tests.experiment.toys import own_data, tiny, without_report
+from tests.experiment.toys import StopsAt, own_data, tiny, without_report
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,24 @@ def test_results_are_written_and_read_again(folder, tmp_path):
     page = (tmp_path / "attacks" / "report.html").read_text()
     assert "altprop robustness" in page
     assert "fgsm, pgd; pgd in 5 steps" in page
+
+
+def test_an_interruption_keeps_the_networks_that_were_done(folder, tmp_path):
+    results = robustness(settings(folder, attacks="fgsm,pgd", out=tmp_path, name="mine"), watch=StopsAt(2 * 3 + 2))
+    whole = robustness(settings(folder, attacks="fgsm,pgd"))
+    assert results.interrupted
+    assert not whole.interrupted
+    assert results.points == whole.points[: 2 * 3]
+    assert results.notes[0].startswith("Interrupted: 2 of 16 passes were done")
+    assert RobustnessResults.load(tmp_path / "mine").interrupted
+    assert results.notes[0] in (tmp_path / "mine" / "report.html").read_text()
+
+
+def test_an_interruption_before_any_was_done_leaves_nothing(folder, tmp_path):
+    for watch in (StopsAt(1), StopsAt(stage="loading"), StopsAt(stage="writing")):
+        with pytest.raises(KeyboardInterrupt):
+            robustness(settings(folder, out=tmp_path), watch=watch)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("activation", ["step", "sign"])

@@ -98,7 +98,7 @@ def test_batches_are_all_in_order_or_some_drawn_by_seed(tmp_path):
         (lambda folder: folder.mkdir(), r"has no study.json: it is no folder of compare or train. Train some first"),
         (
             lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{}")),
-            "trained by altprop 0.1.0, whose folders this version does not read",
+            "mine is of altprop 0.1.0, whose folders this version does not read",
         ),
     ],
 )

@@ -178,7 +178,7 @@ def test_every_precision_trains(rule, precision, circles):
         ({"training": {"batch_size": 2, "accumulate": 2}, "model": {"name": "4", "norm": "batch"}}, "batch norm"),
         ({"optimizer": {"name": "adam", "nesterov": True}}, "nesterov"),
         ({"scheduler": {"name": "step"}}, "scheduler.epochs"),
-        ({"machine": {"accelerator": "cuda"}}, "machine"),
+        ({"machine": {"accelerator": "cuda"}}, "The device 'cuda:0' cannot be used"),
         ({"machine": {"strategy": "fsdp", "precision": "64-true"}}, "precision='64-true'"),
         ({"model": {"name": "lif-8"}}, "surrogate"),
     ],

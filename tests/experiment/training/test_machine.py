@@ -42,11 +42,28 @@ def test_one_device_in_single_precision_is_alone_and_all_else_is_fabrics():
     assert isinstance(make_machine(MachineSection(precision="bf16-mixed")), OnFabric)
 
 
-def test_a_device_that_is_not_there_is_named():
-    if torch.backends.mps.is_available():
-        pytest.skip("it is there")
-    with pytest.raises(InputError, match="cannot be had"):
-        find_device("mps")
+@pytest.mark.parametrize(("accelerator", "name"), [("cuda:99", "cuda:99"), ("cuda:1234", "cuda:1234")])
+def test_a_device_that_is_not_there_is_named(accelerator, name):
+    with pytest.raises(InputError, match=rf"The device '{name}' cannot be used: .*Take another --device\.") as error:
+        make_machine(MachineSection(accelerator=accelerator))
+    assert "\n" not in str(error.value)
+
+
+def test_one_of_several_gpus_is_asked_for_by_its_number(monkeypatch):
+    monkeypatch.setattr("altprop.experiment.training.machine.check_device", lambda name: None)
+    assert find_device("cuda:1") == torch.device("cuda", 1)
+    assert find_device("cuda") == torch.device("cuda", 0)
+    asked = {}
+
+    class Recorded:
+        def __init__(self, **options):
+            asked.update(options)
+            raise ValueError("enough")
+
+    monkeypatch.setattr("altprop.experiment.training.devices.Fabric", Recorded)
+    with pytest.raises(InputError, match="enough"):
+        make_machine(MachineSection(accelerator="cuda:1", precision="bf16-mixed"))
+    assert (asked["accelerator"], asked["devices"]) == ("cuda", [1])
 
 
 def test_a_training_in_memory_imports_nothing_that_it_does_not_use():

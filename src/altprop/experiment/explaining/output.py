@@ -11,7 +11,7 @@ from torch import Tensor
 
 from altprop.experiment.explaining.results import RELEVANCE, Explanations
 from altprop.experiment.explaining.table import HEADER, INPUTS_HEADER, input_row, row
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.page import render
 from altprop.experiment.reports.picture import Picture, png
 from altprop.experiment.reports.theme import DARK, LIGHT, Theme
@@ -31,7 +31,7 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
 
     * ``relevance.pt``: the inputs, the explained outputs' numbers, and by rule the relevance, for ``torch.load``;
     * ``explanations.png`` and ``explanations-dark.png``, the rules side by side, and ``report.html``;
-    * ``results.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
+    * ``explanations.json``: all but the tensors, to be read again by :meth:`Explanations.load`. It comes last.
 
     Args:
         explanations: what to write.
@@ -44,7 +44,7 @@ def write_explanations(explanations: Explanations, folder: Path) -> None:
     (folder / f"{drawn.name}.png").write_bytes(drawn.light)
     (folder / f"{drawn.name}-dark.png").write_bytes(drawn.dark)
     (folder / "report.html").write_text(_page(explanations, drawn), encoding="utf-8")
-    (folder / RESULTS).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
+    (folder / RECORDS["explanation"]).write_text(explanations.model_dump_json(indent=2), encoding="utf-8")
 
 
 def picture(explanations: Explanations) -> Picture:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from altprop.experiment.explaining.settings import ExplainSettings
 from altprop.experiment.records.files import read_checked
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import read_record
 
 RELEVANCE = "relevance.pt"
 """The file of the inputs and of each rule's relevance."""
@@ -93,6 +93,7 @@ class Explanations(BaseModel):
         versions: of the packages, and the device.
         inputs: the inputs, and what the network makes of them.
         outcomes: what each rule gave.
+        interrupted: whether it was stopped before its end; then the outcomes are those that there were by then.
         notes: what the reader should know.
         folder: where it was written.
         samples: the inputs as the network saw them, of shape (inputs, ...).
@@ -109,6 +110,7 @@ class Explanations(BaseModel):
     versions: dict[str, str]
     inputs: tuple[Explained, ...]
     outcomes: tuple[Outcome, ...]
+    interrupted: bool = False
     notes: tuple[str, ...] = ()
     folder: Path | None = Field(default=None, exclude=True)
     samples: Tensor = Field(exclude=True, repr=False)
@@ -120,8 +122,11 @@ class Explanations(BaseModel):
 
         Args:
             folder: what ``explanations.folder`` was.
+
+        Raises:
+            InputError: there are none, or they are damaged.
         """
-        fields = json.loads(read_checked(Path(folder) / RESULTS))
+        fields = json.loads(read_record(Path(folder), "explanation"))
         tensors = torch.load(BytesIO(read_checked(Path(folder) / RELEVANCE)), weights_only=True)
         return cls(**fields, samples=tensors["inputs"], relevance=tensors["relevance"])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,12 @@ def explain(settings: ExplainSettings, *, data: Any = None, watch: Watch | None 
 
     Returns:
         The relevance of every input by every composite, and what the network predicts. They are also written to the
-        folder ``explanations.folder``, with pictures and a report, unless ``settings.out`` is None.
+        folder ``explanations.folder``, with pictures and a report, unless ``settings.out`` is None. If Ctrl-C or the
+        like came, they are by the composites that were done by then, and ``explanations.interrupted`` says so.
 
     Raises:
         InputError: (a ValueError) something cannot be explained as asked; nothing was written.
+        KeyboardInterrupt: it was interrupted before any composite was done; nothing was written.
 
     Example:
         >>> from altprop.experiment import ExplainSettings, explain
@@ -90,22 +94,7 @@ def _explanations(settings: ExplainSettings, network: Network, samples: Samples,
         for asked in settings.composites
         for label in (composites_for(network.module) if asked == ALL else (asked,))
     )
-    watch.begin(len(labels))
-    relevance, outcomes, notes = {}, [], list(network.notes)
-    for label in labels:
-        watch.stage(label)
-        try:
-            relevance[label], outcome, warned = _by_rule(label, network, samples.inputs, targets, settings.device)
-        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            if label in settings.composites:
-                raise InputError(f"The network cannot be explained by {label!r}: {error}") from error
-            notes.append(f"{label} is left out: {error}")
-        else:
-            outcomes.append(outcome)
-            notes += warned
-        watch.advance()
-    if not outcomes:
-        raise InputError(f"No composite could explain the network: {'; '.join(notes)}")
+    done = _by_rules(settings, network, samples, targets, tuple(labels), watch)
     return Explanations(
         settings=settings,
         network=network.summary,
@@ -113,11 +102,52 @@ def _explanations(settings: ExplainSettings, network: Network, samples: Samples,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(settings.device),
         inputs=inputs,
-        outcomes=tuple(outcomes),
-        notes=tuple(dict.fromkeys(notes)),
+        outcomes=tuple(done.outcomes),
+        interrupted=done.interrupted,
+        notes=tuple(dict.fromkeys(done.notes)),
         samples=samples.inputs,
-        relevance=relevance,
+        relevance={outcome.composite: done.relevance[outcome.composite] for outcome in done.outcomes},
     )
+
+
+@dataclass
+class _Done:
+    """What came out so far, by one composite after the other."""
+
+    notes: list[str]
+    relevance: dict[str, Tensor] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def _by_rules(
+    settings: ExplainSettings, network: Network, samples: Samples, targets: Tensor, labels: Sequence[str], watch: Watch
+) -> _Done:
+    """Explain by one composite after the other, to the end or to an interruption."""
+    done = _Done(list(network.notes))
+    watch.begin(len(labels))
+    try:
+        for label in labels:
+            watch.stage(label)
+            try:
+                found = _by_rule(label, network, samples.inputs, targets, settings.device)
+            except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+                if label in settings.composites:
+                    raise InputError(f"The network cannot be explained by {label!r}: {error}") from error
+                done.notes.append(f"{label} is left out: {error}")
+            else:
+                done.relevance[label], outcome, warned = found
+                done.outcomes.append(outcome)
+                done.notes += warned
+            watch.advance()
+    except KeyboardInterrupt:
+        if not done.outcomes:
+            raise
+        done.interrupted = True
+        done.notes.append(f"Interrupted: {len(done.outcomes)} of {len(labels)} composites were done.")
+    if not done.outcomes:
+        raise InputError(f"No composite could explain the network: {'; '.join(done.notes)}")
+    return done
 
 
 def _predicted(settings: ExplainSettings, network: Network, samples: Samples) -> tuple[tuple[Explained, ...], Tensor]:

@@ -51,7 +51,7 @@ class ExplainSettings(Options):
     )
     model: str | None = Field(
         default=None,
-        description="Network: a folder of `altprop train` or a model.pt in it; or torchvision:vgg16 with random "
+        description="Network: a folder of `altprop train`, or one within it; or torchvision:vgg16 with random "
         "weights, torchvision:vgg16:DEFAULT with trained ones.",
     )
     weights: Path | None = Field(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
 
+from altprop._names import did_you_mean
 from altprop.experiment.data.examples import Task
-from altprop.experiment.errors import InputError, did_you_mean, unknown
+from altprop.experiment.errors import InputError, unknown
 from altprop.experiment.networks.names import ACTIVATIONS, check_model_name
 from altprop.experiment.networks.spiking import SURROGATES, check_fit, check_task
 from altprop.experiment.objectives import DEFAULT_OBJECTIVE, check_objective_name, tasks_of
@@ -232,6 +233,13 @@ def _training(recipe: Recipe) -> Iterator[Problem]:
         yield ("training", "seeds"), f"one is named twice: {', '.join(map(str, training.seeds))}."
 
 
+def _machine(recipe: Recipe) -> Iterator[Problem]:
+    machine = recipe.machine
+    if ":" in machine.accelerator and (machine.devices, machine.nodes, machine.strategy) != (1, 1, "auto"):
+        message = f"{machine.accelerator} is one device: take cuda for several, or leave devices, nodes and strategy."
+        yield ("machine", "accelerator"), message
+
+
 def _validation(recipe: Recipe) -> Iterator[Problem]:
     # A set of files may have a part for validation: that is seen when it is opened.
     embedded = _data_set(recipe).read is None
@@ -255,5 +263,5 @@ def _search(recipe: Recipe) -> Iterator[Problem]:
 
 
 _NAMES = (_data, _model, _rule, _objective, _rates, _search_keys)
-_FITS = (_fits_task, _fits_spikes, _optimizer, _scheduler, _training, _validation, _search)
+_FITS = (_fits_task, _fits_spikes, _optimizer, _scheduler, _training, _machine, _validation, _search)
 _OF_DATA = (_data, _fits_task, _fits_spikes, _validation)

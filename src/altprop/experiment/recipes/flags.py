@@ -91,23 +91,24 @@ def _tree(recipe: Recipe | Path | str) -> Tree:
     return read_file(find_recipe(str(recipe)))
 
 
-def command_line(recipe: Recipe, task: Task) -> list[str]:
+def command_line(recipe: Recipe, task: Task, *, in_jax: bool = False) -> list[str]:
     """The words of a command that does what a recipe says.
 
     Args:
         recipe: of a study.
         task: of its data.
+        in_jax: whether JAX trained its networks.
 
     Example:
         >>> recipe = make_recipe("train", flags={"data": "sine", "rules": "lfp:gamma=0.1", "lr": 0.05})
         >>> " ".join(command_line(recipe, "regression"))
         'altprop train --data sine --rules lfp:gamma=0.1 --lr 0.05'
     """
-    verb = "compare" if len(recipe.rules) > 1 else "train"
+    verb = "compare" if len(recipe.rules) > 1 and not in_jax else "train"
     start = with_rules_for(make_recipe(shipped_recipes()[verb]), task, baselines=verb == "compare")
     was, now = (values_of(one) for one in (start, recipe))
     names = {key: name for name, key in FLAGS.items()}
-    words = ["altprop", verb]
+    words = ["altprop", "flax", verb] if in_jax else ["altprop", verb]
     changed = {key: value for key, value in now.items() if value != was.get(key)}
     rules = ",".join(rule.label for rule in recipe.rules)
     if recipe.rules != start.rules:

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from altprop.experiment.errors import InputError, did_you_mean
+from altprop._names import did_you_mean
+from altprop.experiment.errors import InputError
 from altprop.experiment.networks.spiking import is_spiking, spiking_defaults
 from altprop.experiment.recipes.checks import problems
 from altprop.experiment.recipes.reading import Key, Tree, read_file, read_text, read_value

@@ -12,6 +12,7 @@ from altprop.experiment.labels import base_name, parse_label, split_labels
 from altprop.experiment.options import MOST_SEEDS
 from altprop.experiment.sections import (
     Count,
+    Device,
     Fraction,
     Nodes,
     Positive,
@@ -307,7 +308,7 @@ class MachineSection(Section):
     """Where to run, as Lightning Fabric names it.
 
     Attributes:
-        accelerator: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``.
+        accelerator: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``; or one of several GPUs, as ``"cuda:1"``.
         devices: how many per node, or ``"auto"``.
         nodes: how many machines.
         strategy: ``"auto"``, ``"ddp"`` or ``"fsdp"``.
@@ -315,7 +316,7 @@ class MachineSection(Section):
         threads: of the CPU. Unset: torch's default.
     """
 
-    accelerator: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    accelerator: Device = "cpu"
     devices: Processes | Literal["auto"] = 1
     nodes: Nodes = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"

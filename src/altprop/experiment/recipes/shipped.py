@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from altprop.experiment.errors import InputError, did_you_mean
+from altprop._names import did_you_mean
+from altprop.experiment.errors import InputError
 
 _LIBRARY = Path(__file__).parent / "library"
 

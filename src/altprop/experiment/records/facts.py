@@ -9,24 +9,26 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
-
 from altprop.experiment.recipes import Recipe, dump_recipe, parse_recipe
 from altprop.experiment.recipes.differences import check_same_recipe
 from altprop.experiment.records.files import read_checked_text
 from altprop.experiment.records.folder import Folder
-from altprop.experiment.records.machine import versions
 
 RECIPE, FACTS, WEIGHTS = "recipe.yaml", "facts.json", "model.safetensors"
 
 
-def write_facts(folder: Folder, recipe: Recipe) -> None:
+def write_facts(folder: Folder, recipe: Recipe, versions: dict[str, str]) -> None:
     """Write the recipe and the facts of a training that begins, or goes on.
+
+    Args:
+        folder: of the training.
+        recipe: what is done.
+        versions: of what it depends on.
 
     Raises:
         InputError: it is to go on by another recipe, or its files are damaged; nothing was changed.
     """
-    facts = _facts(recipe)
+    facts = _facts(versions)
     # A file that is not there is of a process that was killed before it came to it: what is in checkpoints is checked.
     if (folder.path / RECIPE).is_file():
         text, where = read_checked_text(folder.path / RECIPE), str(folder.path / RECIPE)
@@ -38,12 +40,11 @@ def write_facts(folder: Folder, recipe: Recipe) -> None:
     folder.write(RECIPE, dump_recipe(recipe))
 
 
-def _facts(recipe: Recipe) -> dict[str, Any]:
-    device = "cuda" if recipe.machine.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+def _facts(versions: dict[str, str]) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
-        "versions": versions(device),
+        "versions": versions,
         "git": git_state(),
     }
 

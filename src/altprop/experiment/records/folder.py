@@ -28,7 +28,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, Self
-from urllib.parse import quote
 from uuid import uuid4
 
 from altprop.experiment.errors import InputError
@@ -46,25 +45,8 @@ from altprop.experiment.records.files import (
 from altprop.experiment.records.locks import clear, lock_free_name, lock_name, release
 from altprop.experiment.records.ownership import check_kind, check_replaceable, holds_something
 
-RESULTS, WEIGHTS = "results.json", "weights"
-
 _PATIENCE = 60.0  # seconds that one waits for others who write a record
 _LONG = 80  # of a name that is made, before a number is added
-
-
-def weights_file(folder: Path, rule: str, seed: int) -> Path:
-    """The file of the weights that a rule reached from a seed.
-
-    Args:
-        folder: of the results.
-        rule: the label of the rule; no two have the same file.
-        seed: of the run.
-
-    Example:
-        >>> weights_file(Path("runs/mine"), "lfp:epsilon=0", 2).name
-        'lfp%3Aepsilon=0-seed-2.safetensors'
-    """
-    return folder / WEIGHTS / f"{quote(rule, safe='=,')}-seed-{seed}.safetensors"
 
 
 def plain_name(text: str) -> str:
@@ -91,6 +73,7 @@ class Folder:
         self._target, self._pending, self._old = out / name, out / f".{name}.new", out / f".{name}.old"
         self._files: dict[str, list[dict[str, Any]]] = {}
         self.path, self.resumed, self._published, self._shared = self._target, False, False, False
+        self._hidden: Path | None = None  # where it is made
 
     @classmethod
     @contextmanager
@@ -134,14 +117,14 @@ class Folder:
             raise _unwritable(out, error) from error
         try:
             folder = cls(out, name, kind, **options)
-            folder._begin()
             try:
+                folder._begin()
                 yield folder
             except OSError as error:
                 raise folder._failed(error) from error
             finally:
-                if not (resumable or folder._published):
-                    shutil.rmtree(folder.path, ignore_errors=True)
+                if folder._hidden is not None and not (resumable or folder._published):
+                    shutil.rmtree(folder._hidden, ignore_errors=True)
         finally:
             release(lock)
             if made:
@@ -239,15 +222,15 @@ class Folder:
 
     def _make(self, place: Path) -> None:
         """Make it beside its place; one that is resumable comes there as soon as it is marked."""
-        self.path = self._out / f".{self._name}-{uuid4().hex[:8]}"
-        self.path.mkdir()
+        self.path = self._hidden = self._out / f".{self._name}-{uuid4().hex[:8]}"
         try:
+            self.path.mkdir()
             self._mark()
             if self._resumable:
                 self.path = self.path.rename(place)
                 flush_folder(self._out)
-        except OSError:
-            shutil.rmtree(self.path, ignore_errors=True)
+        except BaseException:  # an interruption too leaves nothing half-made
+            shutil.rmtree(self._hidden, ignore_errors=True)
             raise
 
     def _check(self) -> None:

@@ -23,8 +23,8 @@ def check_device(name: str) -> None:
     try:
         torch.empty(0, device=name)
     except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"The device {name!r} cannot be used: {reason}") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"The device {name!r} cannot be used: {reason}. Take another --device.") from error
 
 
 def versions(name: str) -> dict[str, str]:

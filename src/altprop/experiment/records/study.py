@@ -18,11 +18,12 @@ from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.flags import command_line
 from altprop.experiment.records.files import read_checked
+from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.records.statistics import Lead, Spread, mean
 from altprop.experiment.records.summary import Record, StepTime, Summary
 from altprop.experiment.registry import CONTROL
 
-STUDY, CELLS, WEIGHTS = "study.json", "cells", "model.safetensors"
+STUDY, CELLS, WEIGHTS = RECORDS["study"], "cells", "model.safetensors"
 
 Status = Literal["finished", "stopped early", "pruned", "diverged", "interrupted"]
 
@@ -156,6 +157,7 @@ class Study(Record):
     Attributes:
         kind: says what the file is.
         format: of the file.
+        framework: what trained the networks.
         recipe: what was done, with every default filled in.
         data: what the networks were trained on.
         objective: the loss or reward that was descended.
@@ -170,6 +172,7 @@ class Study(Record):
 
     kind: Literal["study"] = "study"
     format: Literal[1] = 1
+    framework: Literal["torch", "jax"] = "torch"
     recipe: Recipe
     data: DataFacts
     objective: str
@@ -237,13 +240,15 @@ class Study(Record):
     @property
     def command(self) -> str:
         """What repeats the study: a command line, or a line of Python if the data were the user's own."""
-        words = command_line(self.recipe, self.data.task)
+        in_jax = self.framework == "jax"
+        words = command_line(self.recipe, self.data.task, in_jax=in_jax)
         if not self.has_own_data:
             return shlex.join(words)
+        function = "altprop.flax.training.train" if in_jax else f"altprop.experiment.{words[1]}"
         changed = self.recipe.model_dump(
             mode="json", exclude_defaults=True, exclude={"data": {"name"}, "summary": True}
         )
-        return f"altprop.experiment.{words[1]}(Recipe(**{changed!r}), data=...)  # of {self.data.name}"
+        return f"{function}(Recipe(**{changed!r}), data=...)  # of {self.data.name}"
 
     @property
     def metric(self) -> str:

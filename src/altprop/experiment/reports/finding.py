@@ -1,24 +1,19 @@
-"""The runs that folders hold: found at any depth, told apart by their files, and read."""
+"""The runs that folders hold: found at any depth, told apart by their markers, and read."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from altprop.experiment.errors import InputError
-from altprop.experiment.records.files import read_checked_text
-from altprop.experiment.records.folder import RESULTS
-from altprop.experiment.records.study import STUDY
-from altprop.experiment.reports.reading_jax import read_jax
+from altprop.experiment.records.kinds import is_written, kind_of, read_record
 from altprop.experiment.reports.reading_study import read_study
 from altprop.experiment.reports.records import Found, Source, Stress, Sweep
 
-_SWEEP, _OLD = "sweep.json", "training.json"
-_OLDER = "it is of altprop 0.1.0, whose runs this version does not read"
 _BEST = 10
 """Trials of a sweep that a report shows."""
 
@@ -65,7 +60,7 @@ def find(folders: Iterable[Path]) -> Found:
         wrong += broken
         found |= {path: one for path, one in read.items() if path not in found}
     if wrong:
-        raise InputError(f"{'; '.join(dict.fromkeys(wrong))}. Leave out what cannot be read, or repeat the run.")
+        raise InputError(f"{'; '.join(dict.fromkeys(wrong))}. Leave out what cannot be read.")
     parts = _told_apart(list(found.values()))
     return Found(
         sources=tuple(one for one in parts if isinstance(one, Source)),
@@ -79,8 +74,11 @@ def _below(folder: Path) -> tuple[dict[Path, Source | Sweep | Stress], list[str]
     for place in _places(folder):
         try:
             one = _read(place)
+        except InputError as error:  # it says which file, and how it is broken
+            broken.append(_reason(error))
+            continue
         except (ValueError, OSError) as error:
-            broken.append(f"{place} is damaged: {_reason(error)}")
+            broken.append(f"{place} is damaged: {_reason(error)}. Repeat the run")
             continue
         if one is not None:
             read[place.resolve()] = one
@@ -95,30 +93,11 @@ def _places(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> Source | Sweep | Stress | None:
-    """What a folder holds; None if that is nothing for a report."""
-    if (folder / _SWEEP).is_file():
-        return _read_sweep(folder)
-    if (folder / STUDY).is_file():
-        return read_study(folder)
-    if (folder / _OLD).is_file():
-        raise ValueError(_OLDER)
-    return _read_results(folder) if (folder / RESULTS).is_file() else None
-
-
-def _read_results(folder: Path) -> Source | Stress | None:
-    """What a ``results.json`` holds: several commands write a file of that name."""
-    text = read_checked_text(folder / RESULTS)
-    fields = json.loads(text)
-    keys = fields.keys() if isinstance(fields, dict) else set()
-    if "report" in keys or "inputs" in keys:
+    """What a folder holds; None if that is nothing for a report, or nothing yet."""
+    kind = kind_of(folder)
+    if kind is None or kind not in _READERS or not is_written(folder, kind):
         return None
-    if "points" in keys:
-        return _read_stress(folder, text)
-    if "command" in keys:
-        raise ValueError(_OLDER)
-    if "metric" in keys:
-        return read_jax(folder, text)
-    raise ValueError(f"{RESULTS} is of no kind that is known")
+    return _READERS[kind](folder)
 
 
 def _read_sweep(folder: Path) -> Sweep:
@@ -137,10 +116,19 @@ def _read_sweep(folder: Path) -> Sweep:
     )
 
 
-def _read_stress(folder: Path, text: str) -> Stress:
-    results = _StressResults.model_validate_json(text)
+def _read_stress(folder: Path) -> Stress:
+    results = _StressResults.model_validate_json(read_record(folder, "pruning", "robustness"))
     of = f"{results.network} on {results.data.name}, {', '.join(results.rules)}"
     return Stress(folder=folder, summary=f"{of}: {', '.join(dict.fromkeys(one.kind for one in results.points))}")
+
+
+_READERS: dict[str, Callable[[Path], Source | Sweep | Stress]] = {
+    "study": read_study,
+    "sweep": _read_sweep,
+    "pruning": _read_stress,
+    "robustness": _read_stress,
+}
+"""What a report shows, by the kind of its folder."""
 
 
 def _told_apart(found: list[Source | Sweep | Stress]) -> list[Source | Sweep | Stress]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.csv import write_csv
 from altprop.experiment.reports.drawing import pictures_of
 from altprop.experiment.reports.page import render
@@ -35,7 +35,7 @@ def write_report(report: Report, folder: Path, *, command: str) -> Report:
     * ``report.html``, a page that needs no other file, and its pictures as PNG files beside it;
     * ``table.csv``: a line for each rule of each run; ``runs.csv``: a line for each network;
     * ``table.md``: the tables as Markdown;
-    * ``results.json``: all of it, to be read again by :meth:`Report.load`. It comes last.
+    * ``report.json``: all of it, to be read again by :meth:`Report.load`. It comes last.
 
     Args:
         report: what to write.
@@ -69,7 +69,7 @@ def write_report(report: Report, folder: Path, *, command: str) -> Report:
         stresses=[(stress.summary, _link(stress.folder, folder)) for stress in report.found.stresses],
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
-    (folder / RESULTS).write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    (folder / RECORDS["report"]).write_text(report.model_dump_json(indent=2), encoding="utf-8")
     return report
 
 

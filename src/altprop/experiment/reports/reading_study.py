@@ -44,7 +44,7 @@ def read_study(folder: Path) -> Source:
     return Source(
         folder=folder,
         name=folder.resolve().name,
-        kind="compare" if study.compares else "train",
+        kind="jax" if study.framework == "jax" else "compare" if study.compares else "train",
         recipe=dump_recipe(study.recipe),
         created=study.created,
         versions=study.versions,
@@ -68,7 +68,7 @@ def _entry(study: Study, rule: str) -> Entry:
         rule=rule,
         data=study.data.name,
         task=study.data.task,
-        settings=settings_of(recipe) | {"data.test_samples": study.data.test},
+        settings=settings_of(recipe) | {"framework": study.framework, "data.test_samples": study.data.test},
         seeds=len(study.seeds),
         networks=tuple(cells.values()),
         input_shape=study.data.input_shape,

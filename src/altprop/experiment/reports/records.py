@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.experiment.data.examples import Task
 from altprop.experiment.metrics import METRICS
+from altprop.experiment.records.kinds import read_record
 from altprop.experiment.records.statistics import Spread, mean
 from altprop.experiment.records.study import WHOLE
 
@@ -247,8 +248,8 @@ class Report(Record):
 
         Args:
             folder: what ``report.folder`` was.
-        """
-        from altprop.experiment.records.files import read_checked  # noqa: PLC0415
-        from altprop.experiment.records.folder import RESULTS  # noqa: PLC0415
 
-        return cls.model_validate_json(read_checked(Path(folder) / RESULTS))
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        return cls.model_validate_json(read_record(Path(folder), "report"))

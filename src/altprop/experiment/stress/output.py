@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import RECORDS
+from altprop.experiment.reports.csv import write_csv
 from altprop.experiment.stress.results import Curve, StressResults
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from altprop.experiment.reports.theme import Theme
+
+STRESS = RECORDS["pruning"]
 
 _SHOWN = 5  # levels in a terminal
 _STYLES = {"yes": "green", "no": "red"}
@@ -59,7 +61,7 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
 
     * ``results.csv``: a line for each network under each stress; ``curves.csv``: for each rule at each level;
     * ``curves.png`` and ``curves-dark.png``; ``report.html``, a page that needs no other file;
-    * ``results.json``: all of it, to be read again by :meth:`StressResults.load`. It comes last.
+    * ``stress.json``: all of it, to be read again by :meth:`StressResults.load`. It comes last.
 
     Args:
         results: what to write.
@@ -69,15 +71,15 @@ def write_stress(results: StressResults, words: Words, folder: Path) -> None:
     from altprop.experiment.reports.picture import Picture, png  # noqa: PLC0415  (matplotlib is slow to import)
     from altprop.experiment.reports.theme import DARK, LIGHT  # noqa: PLC0415
 
-    _write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
-    _write_csv(folder / "curves.csv", _rows(results))
+    write_csv(folder / "results.csv", [point.model_dump() for point in results.points])
+    write_csv(folder / "curves.csv", _rows(results))
     light, dark = (png(partial(_draw, results, words), theme) for theme in (LIGHT, DARK))
     assert light is not None and dark is not None  # there is a level at least
     (folder / "curves.png").write_bytes(light)
     (folder / "curves-dark.png").write_bytes(dark)
     picture = Picture("curves", words.picture, words.caption, light, dark)
     (folder / "report.html").write_text(_page(results, words, picture), encoding="utf-8")
-    (folder / RESULTS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
+    (folder / STRESS).write_text(results.model_dump_json(indent=2), encoding="utf-8")
 
 
 def header(results: StressResults, words: Words) -> list[str]:
@@ -116,12 +118,11 @@ def _terminal_table(results: StressResults, words: Words, kind: str) -> Table:
     heads = ["rule", *(words.unit.format(levels[number]) for number in shown), words.withstands, "more than backprop"]
     for number, name in enumerate(heads):
         table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for rule in results.rules:
-        curve = results.curve(kind, rule)
+    for curve in results.curves_of(kind):
         means = [f"{curve.scores[number].mean:.3f}" for number in shown]
         lead, style = _lead(words, curve), _STYLES.get(verdict_of(curve))
         withstood = curve.withstands.text(words.finer)
-        table.add_row(rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
+        table.add_row(curve.rule, *means, withstood, f"[{style}]{lead}[/]" if style else lead)
     return table
 
 
@@ -149,13 +150,6 @@ def _rows(results: StressResults) -> list[dict[str, Any]]:
     ]
 
 
-def _write_csv(file: Path, lines: list[dict[str, Any]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
-
-
 def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
@@ -167,13 +161,12 @@ def _draw(results: StressResults, words: Words, theme: Theme) -> Figure:
     panels = figure.subplots(-(-len(kinds) // 2), min(2, len(kinds)), squeeze=False, sharey=True).flatten()
     looks = lines_of(results.rules, theme)
     for kind, axes in zip(kinds, panels, strict=False):
-        for rule in results.rules:
-            curve = results.curve(kind, rule)
-            means = [spread.mean or 0.0 for spread in curve.scores]
+        for curve in results.curves_of(kind):
+            look, means = looks[curve.rule], [spread.mean for spread in curve.scores if spread.mean is not None]
             deviations = [spread.deviation or 0.0 for spread in curve.scores]
             low, high = ([mean + sign * one for mean, one in zip(means, deviations, strict=True)] for sign in (-1, 1))
-            axes.plot(curve.levels, means, marker=".", **looks[rule])
-            axes.fill_between(curve.levels, low, high, color=looks[rule]["color"], alpha=0.18, linewidth=0)
+            axes.plot(curve.levels, means, marker=".", **look)
+            axes.fill_between(curve.levels, low, high, color=look["color"], alpha=0.18, linewidth=0)
         axes.set(title=kind, xlabel=words.level, ylabel=f"test {results.metric}")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda level, _: words.unit.format(level)))
     for axes in panels[len(kinds) :]:

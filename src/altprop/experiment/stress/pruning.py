@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from altprop.experiment.records.machine import check_device, versions
 from altprop.experiment.stress.criteria import Subject, rank, rank_hidden_channels
 from altprop.experiment.stress.masks import prune_by, sparsity
 from altprop.experiment.stress.pruning_results import PrunedPoint, PruneResults
+from altprop.experiment.stress.results import until_interrupted
 from altprop.experiment.stress.settings import PruneSettings
 from altprop.experiment.studies.reading import Kept, kept_networks
 from altprop.experiment.training.job import rule_seed
@@ -29,10 +31,12 @@ def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = No
 
     Returns:
         The results. They are also written to the folder ``results.folder``, with curves and a report, unless
-        ``settings.out`` is None.
+        ``settings.out`` is None. If Ctrl-C or the like came, they are of the networks that were done by then, and
+        ``results.interrupted`` says so.
 
     Raises:
         InputError: (a ValueError) something cannot be pruned as asked; nothing was written.
+        KeyboardInterrupt: it was interrupted before any network was done; nothing was written.
     """
     watch = watch or Watch()
     check_device(settings.device)
@@ -43,7 +47,9 @@ def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = No
     with results_folder(settings, f"prune{how}-{kept.name}", kind="pruning") as folder:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            points = _points(settings, kept, watch)
+            passes = len(settings.by) * len(kept.networks)
+            watch.begin(passes * len(settings.rates))
+            points, interrupted = until_interrupted(_passes(settings, kept, watch), passes)
         results = PruneResults(
             settings=settings,
             source=str(settings.run),
@@ -54,7 +60,8 @@ def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = No
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(settings.device),
             points=points,
-            notes=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
+            interrupted=bool(interrupted),
+            notes=tuple(filter(None, dict.fromkeys([interrupted, *(str(warning.message) for warning in caught)]))),
         )
         if folder is not None:
             from altprop.experiment.stress.output import write_stress  # noqa: PLC0415  (matplotlib is slow)
@@ -79,15 +86,13 @@ def _check(settings: PruneSettings, kept: Kept) -> None:
         )
 
 
-def _points(settings: PruneSettings, kept: Kept, watch: Watch) -> tuple[PrunedPoint, ...]:
+def _passes(settings: PruneSettings, kept: Kept, watch: Watch) -> Iterator[list[PrunedPoint]]:
     ranks = rank_hidden_channels if settings.structured else rank
-    points = []
-    watch.begin(len(settings.by) * len(kept.networks) * len(settings.rates))
     for by in settings.by:
         for rule, seed in sorted(kept.networks, key=lambda key: kept.rules.index(key[0])):
             watch.stage(f"by {by}: {rule}, seed {seed}")
             network = kept.networks[rule, seed]
-            scores = ranks(by, _subject(settings, kept, rule, seed))
+            scores, points = ranks(by, _subject(settings, kept, rule, seed)), []
             for rate in settings.rates:
                 pruned = prune_by(network, scores, rate, per_layer=settings.per_layer)
                 points.append(
@@ -96,7 +101,7 @@ def _points(settings: PruneSettings, kept: Kept, watch: Watch) -> tuple[PrunedPo
                     )
                 )
                 watch.advance()
-    return tuple(points)
+            yield points
 
 
 def _subject(settings: PruneSettings, kept: Kept, rule: str, seed: int) -> Subject:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from altprop.experiment.data.facts import DataFacts
 from altprop.experiment.labels import base_name
 from altprop.experiment.metrics import METRICS
-from altprop.experiment.records.files import read_checked
-from altprop.experiment.records.folder import RESULTS
+from altprop.experiment.records.kinds import read_record
 from altprop.experiment.records.statistics import Lead, Spread
 from altprop.experiment.registry import REFERENCE
 
@@ -75,11 +75,15 @@ class StressResults(BaseModel):
         created: when, as ISO 8601.
         versions: of Python and the packages, and the machine's kind.
         points: every network under every stress.
+        interrupted: whether it was stopped before its end; then the points are of the networks that were done.
         notes: what the reader should know.
         folder: where the results were written; not saved with them.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="null")
+
+    held_by: ClassVar[tuple[str, ...]] = ("pruning", "robustness")
+    """The kinds of folders that hold such results."""
 
     source: str
     network: str
@@ -89,6 +93,7 @@ class StressResults(BaseModel):
     created: str
     versions: dict[str, str]
     points: tuple[Point, ...]
+    interrupted: bool = False
     notes: tuple[str, ...] = ()
     folder: Path | None = Field(default=None, exclude=True)
 
@@ -98,8 +103,11 @@ class StressResults(BaseModel):
 
         Args:
             folder: what ``results.folder`` was.
+
+        Raises:
+            InputError: there are none, or they are damaged.
         """
-        return cls.model_validate_json(read_checked(Path(folder) / RESULTS))
+        return cls.model_validate_json(read_record(Path(folder), *cls.held_by))
 
     @property
     def metric(self) -> str:
@@ -114,12 +122,13 @@ class StressResults(BaseModel):
     @computed_field(repr=False)  # type: ignore[prop-decorator]  # mypy does not know computed_field on a property
     @property
     def curves(self) -> tuple[Curve, ...]:
-        """A curve for each kind of stress and each rule."""
-        return tuple(self._curve(kind, rule) for kind in self.kinds for rule in self.rules)
+        """A curve for each kind of stress and each rule, in the order asked for."""
+        done = {(point.kind, point.rule) for point in self.points}
+        return tuple(self._curve(kind, rule) for kind in self.kinds for rule in self.rules if (kind, rule) in done)
 
-    def curve(self, kind: str, rule: str) -> Curve:
-        """The curve of a kind of stress and a rule."""
-        return next(curve for curve in self.curves if (curve.kind, curve.rule) == (kind, rule))
+    def curves_of(self, kind: str) -> tuple[Curve, ...]:
+        """The curves of a kind of stress."""
+        return tuple(curve for curve in self.curves if curve.kind == kind)
 
     def _curve(self, kind: str, rule: str) -> Curve:
         by_seed = self._by_seed(kind, rule)
@@ -154,6 +163,34 @@ class StressResults(BaseModel):
             return None
         mine, others = self._withstood(kind, rule), self._withstood(kind, REFERENCE)
         return Lead.of(mine[seed] - others[seed] for seed in mine.keys() & others.keys())
+
+
+Found = TypeVar("Found", bound=Point)
+
+
+def until_interrupted(passes: Iterable[Sequence[Found]], planned: int) -> tuple[tuple[Found, ...], str]:
+    """The points of all networks as they are done; of one that an interruption came to, none is kept.
+
+    Args:
+        passes: of one network under one kind of stress each.
+        planned: how many there are.
+
+    Returns:
+        The points; and what to say of an interruption, which is empty without one.
+
+    Raises:
+        KeyboardInterrupt: it came before anything was done.
+    """
+    done: list[Sequence[Found]] = []
+    try:
+        done.extend(passes)
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    points = tuple(point for one in done for point in one)
+    if len(done) == planned:
+        return points, ""
+    return points, f"Interrupted: {len(done)} of {planned} passes were done, of a network under a kind of stress each."
 
 
 def withstands(losses: dict[float, float], tolerance: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from altprop.experiment.networks.spiking import is_spiking
 from altprop.experiment.records.folder import results_folder
 from altprop.experiment.records.machine import check_device, versions
 from altprop.experiment.stress.attacks import Ball, attacked
-from altprop.experiment.stress.results import Point
+from altprop.experiment.stress.results import Point, until_interrupted
 from altprop.experiment.stress.robustness_results import RobustnessResults
 from altprop.experiment.stress.settings import RobustnessSettings
 from altprop.experiment.studies.reading import Kept, kept_networks
@@ -33,10 +34,12 @@ def robustness(settings: RobustnessSettings, *, data: Any = None, watch: Watch |
 
     Returns:
         The results. They are also written to the folder ``results.folder``, with curves and a report, unless
-        ``settings.out`` is None.
+        ``settings.out`` is None. If Ctrl-C or the like came, they are of the networks that were done by then, and
+        ``results.interrupted`` says so.
 
     Raises:
         InputError: (a ValueError) something cannot be attacked; nothing was written.
+        KeyboardInterrupt: it was interrupted before any network was done; nothing was written.
     """
     watch = watch or Watch()
     check_device(settings.device)
@@ -45,6 +48,9 @@ def robustness(settings: RobustnessSettings, *, data: Any = None, watch: Watch |
     _check(kept)
     with results_folder(settings, f"robustness-{kept.name}", kind="robustness") as folder:
         low, high = kept.range()
+        passes = len(settings.attacks) * len(kept.networks)
+        watch.begin(passes * len(settings.epsilons))
+        points, interrupted = until_interrupted(_passes(settings, kept, low, high, watch), passes)
         results = RobustnessResults(
             settings=settings,
             source=str(settings.run),
@@ -54,7 +60,9 @@ def robustness(settings: RobustnessSettings, *, data: Any = None, watch: Watch |
             tolerance=settings.tolerance,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(settings.device),
-            points=_points(settings, kept, low, high, watch),
+            points=points,
+            interrupted=bool(interrupted),
+            notes=(interrupted,) if interrupted else (),
             low=low,
             high=high,
         )
@@ -78,18 +86,17 @@ def _check(kept: Kept) -> None:
         )
 
 
-def _points(settings: RobustnessSettings, kept: Kept, low: float, high: float, watch: Watch) -> tuple[Point, ...]:
-    watch.begin(len(settings.attacks) * len(kept.networks) * len(settings.epsilons))
-    points = []
+def _passes(settings: RobustnessSettings, kept: Kept, low: float, high: float, watch: Watch) -> Iterator[list[Point]]:
     for attack in settings.attacks:
         for rule, seed in sorted(kept.networks, key=lambda key: kept.rules.index(key[0])):
             watch.stage(f"{attack}: {rule}, seed {seed}")
+            points = []
             for epsilon in settings.epsilons:
                 ball = Ball(epsilon * (high - low), low, high)
                 reached = _score(attack, kept, (rule, seed), ball, settings.steps)
                 points.append(Point(kind=attack, rule=rule, seed=seed, level=epsilon, score=reached))
                 watch.advance()
-    return tuple(points)
+            yield points
 
 
 def _score(attack: str, kept: Kept, which: tuple[str, int], ball: Ball, steps: int) -> float:

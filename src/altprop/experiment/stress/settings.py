@@ -22,10 +22,10 @@ class KeptSettings(Options):
     positional: ClassVar[frozenset[str]] = frozenset({"run"})
 
     run: Path | None = Field(
-        default=None, description="Folder of the networks: of altprop compare --keep-weights, or of altprop train."
+        default=None, description="Folder of the networks: of altprop compare, train or flax train."
     )
     which: Literal["final", "best", "last"] = Field(
-        default="final", description="Of networks that a recipe trained: at the end, at their best, or the last kept."
+        default="final", description="Each network at the end, at its best epoch, or as last kept."
     )
     tolerance: float = Field(
         default=0.05, gt=0, allow_inf_nan=False, description="What the score may lose: how far does a network go?"

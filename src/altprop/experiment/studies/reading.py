@@ -20,13 +20,13 @@ from altprop.experiment.networks.weights import put_weights
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.rules import recipe_of_cell
 from altprop.experiment.records.files import read_checked
+from altprop.experiment.records.kinds import is_written, kind_of
 from altprop.experiment.records.study import STUDY, WEIGHTS, Study, cell_folder
 from altprop.experiment.training.checkpoints import BrokenCheckpointError, read_checkpoint
 from altprop.experiment.training.job import Job
 
 Which = Literal["best", "last", "final"]
 
-_OLD = ("results.json", "training.json")
 _TRAIN_FIRST = "Train some first: altprop compare --name mine, and then give runs/mine."
 _TEST_BATCH = 1024
 
@@ -40,12 +40,7 @@ def read_study(folder: Path | str) -> Study:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. {_TRAIN_FIRST}")
-    if not (folder / STUDY).is_file():
-        if any((folder / name).is_file() for name in _OLD):
-            raise InputError(
-                f"{folder} has no {STUDY}: it does not hold networks, or they were trained by altprop 0.1.0, whose "
-                f"folders this version does not read. Train them again."
-            )
+    if kind_of(folder) != "study" or not is_written(folder, "study"):
         raise InputError(f"{folder} has no {STUDY}: it is no folder of compare or train. {_TRAIN_FIRST}")
     return Study.load(folder)
 

@@ -22,12 +22,13 @@ from altprop.experiment.recipes.rules import left_out, recipe_of_cell, with_rule
 from altprop.experiment.records.facts import write_facts
 from altprop.experiment.records.files import DamagedError
 from altprop.experiment.records.folder import Folder, plain_name
-from altprop.experiment.records.machine import threads, versions
+from altprop.experiment.records.machine import threads
 from altprop.experiment.records.study import STUDY, WEIGHTS, Cell, Study, cell_folder
 from altprop.experiment.registry import REFERENCE
 from altprop.experiment.training.fit import checked_splits, fit_job
+from altprop.experiment.training.framework import TORCH, Framework
 from altprop.experiment.training.job import Job, check
-from altprop.experiment.training.machine import Alone, Machine, make_machine
+from altprop.experiment.training.machine import Alone, Machine
 from altprop.experiment.training.rates import best_rate, held_out, trial_jobs, try_rate
 from altprop.experiment.training.timing import step_times
 from altprop.experiment.training.watching import Watch
@@ -45,6 +46,7 @@ def run_study(
     resume: bool = False,
     splits: Splits | None = None,
     watch: Watch | None = None,
+    framework: Framework = TORCH,
 ) -> Study:
     """Train a network for each rule and seed of a recipe, into a folder.
 
@@ -63,6 +65,7 @@ def run_study(
         resume: go on with an earlier study of the name from its last good checkpoints; begin if there is none.
         splits: what to train on, in the place of the data that the recipe names.
         watch: told of each step.
+        framework: what trains.
 
     Returns:
         The study. If it was interrupted, by Ctrl-C or SIGTERM, ``study.interrupted`` says so, and ``resume`` goes on
@@ -86,13 +89,13 @@ def run_study(
         }
         for job in jobs.values():
             check(job)
-        machine = make_machine(recipe.machine)
+        machine = framework.machine(recipe.machine)
         with ExitStack() as stack:
-            begin = partial(_begun, recipe, splits, machine)
+            begin = partial(_begun, recipe, splits, machine, framework)
             if out is not None:
                 opened = Folder.open(
                     out,
-                    name or plain_name(default_name(recipe, splits)),
+                    name or plain_name(default_name(recipe, splits, framework.name)),
                     kind="study",
                     numbered=name is None,
                     overwrite=overwrite,
@@ -102,32 +105,39 @@ def run_study(
                 study, folder = _of_the_first(machine, lambda: begin(stack.enter_context(opened)))
             else:
                 study, folder = begin(None)
-            return _Run(study, jobs, splits, machine, resume, watch or Watch(), caught, folder).whole()
+            return _Run(study, jobs, splits, machine, framework, resume, watch or Watch(), caught, folder).whole()
 
 
-def default_name(recipe: Recipe, splits: Splits) -> str:
+def default_name(recipe: Recipe, splits: Splits, framework: str = "torch") -> str:
     """What the folder of a study is called, unless it is given a name."""
     what = "compare" if len(recipe.rules) > 1 else f"train-{recipe.single_rule.label}"
-    return f"{what}-{splits.name}-{recipe.model.name}"
+    return f"{'flax-' * (framework == 'jax')}{what}-{splits.name}-{recipe.model.name}"
 
 
-def _begun(recipe: Recipe, splits: Splits, machine: Machine, folder: Folder | None) -> tuple[Study, Folder | None]:
+def _begun(
+    recipe: Recipe, splits: Splits, machine: Machine, framework: Framework, folder: Folder | None
+) -> tuple[Study, Folder | None]:
     study = Study(
+        framework=framework.name,
         recipe=recipe,
         data=DataFacts.of(splits),
         objective=Job(recipe, splits, 0).objective_name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(str(machine.device)),
+        versions=framework.versions(machine),
         folder=None if folder is None else folder.path,
     )
     if folder is None:
         return study, None
-    write_facts(folder, recipe)
     try:
         earlier = Study.load(folder.path) if (folder.path / STUDY).is_file() else None
     except DamagedError as error:  # all that it says is in checkpoints, but for the rates that were tried
         earlier, notes = None, (f"{error} It was written again.",)
         study = study.model_copy(update={"notes": notes})
+    if earlier is not None and earlier.framework != study.framework:
+        raise InputError(
+            f"{folder.path} is of {earlier.framework}, and {study.framework} cannot go on with it. Take another --name."
+        )
+    write_facts(folder, recipe, study.versions)
     if earlier is not None:
         # With fewer seeds than before, the networks of the others are left out.
         seeds = set(recipe.training.seeds)
@@ -146,6 +156,7 @@ class _Run:
     jobs: dict[str, Job]
     splits: Splits
     machine: Machine
+    framework: Framework
     resume: bool
     watch: Watch
     caught: list[warnings.WarningMessage]
@@ -181,15 +192,16 @@ class _Run:
         steps = [job.all_steps for job in trials]
         cells = len(self.study.seeds) * sum(job.all_steps for job in self.jobs.values())
         self.watch.begin(cells + sum(steps))
-        # What is shared with other processes or devices cannot be timed side by side.
-        if self.study.compares and not self.study.step_times and isinstance(self.machine, Alone):
+        # What is shared with other processes or devices cannot be timed side by side, nor what JAX compiles.
+        timed = isinstance(self.machine, Alone) and self.framework is TORCH
+        if self.study.compares and not self.study.step_times and timed:
             self.watch.stage("timing a step of each rule")
             reference = self.jobs.get(REFERENCE) or next(iter(self.jobs.values())).with_rule(REFERENCE)
             times = step_times(self.jobs, reference, self.machine.device)
             self.study = self.study.model_copy(update={"step_times": times})
         for job in trials:
             self.watch.stage(f"{job.label}, trying a learning rate of {job.lr:g}")
-            trial = try_rate(job, self.machine, self.watch, self.done)
+            trial = try_rate(job, self.machine, self.watch, self.done, self.framework)
             self.study = self.study.model_copy(update={"trials": (*self.study.trials, trial)})
             self.watch.reach(self._after(job))
             self._keep()
@@ -219,6 +231,7 @@ class _Run:
             watch=self.watch,
             on_epoch=None,
             before=self.done,
+            framework=self.framework,
         )
         if self.folder and folder and self.machine.is_global_zero and cell.status != "diverged":
             self.folder.write(f"{folder.relative_to(self.folder.path).as_posix()}/{WEIGHTS}", weights_of(cell))

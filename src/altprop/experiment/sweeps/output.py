@@ -11,9 +11,10 @@ from optuna import Study
 
 from altprop.experiment.recipes import dump_recipe
 from altprop.experiment.records.folder import Folder
+from altprop.experiment.records.kinds import RECORDS
 from altprop.experiment.reports.page import render
 from altprop.experiment.sweeps.rates import RATES, best_rates
-from altprop.experiment.sweeps.results import RESULTS, SweepResults, SweepTrial
+from altprop.experiment.sweeps.results import SweepResults, SweepTrial
 from altprop.experiment.sweeps.table import SHOWN, header, notes, ranked, row
 
 
@@ -58,7 +59,7 @@ def write_sweep(results: SweepResults, study: Study, folder: Folder) -> None:
         rates=rates,
     )
     folder.write("report.html", page)
-    folder.write(RESULTS, results.model_dump_json(indent=2))
+    folder.write(RECORDS["sweep"], results.model_dump_json(indent=2))
 
 
 def trial_row(results: SweepResults, trial: SweepTrial) -> dict[str, Any]:

@@ -9,15 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.experiment.recipes.schema import Recipe
-from altprop.experiment.records.files import read_checked
+from altprop.experiment.records.kinds import read_record
 from altprop.experiment.sweeps.objective import EXECUTIONS, Execution
 from altprop.experiment.sweeps.plan import Plan
 from altprop.experiment.sweeps.queue import DOUBLE, ERROR, FATE, HANDED_BACK, RETRY_OF, Queue, held_values, is_given_up
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import without_password
-
-RESULTS = "sweep.json"
-"""The file by which a folder is known to hold a sweep."""
 
 State = Literal["complete", "pruned", "failed", "given up", "running", "waiting"]
 _STATES: dict[TrialState, State] = {
@@ -100,7 +97,7 @@ class SweepResults(_Record):
         Args:
             folder: what ``results.folder`` was.
         """
-        results = cls.model_validate_json(read_checked(Path(folder) / RESULTS))
+        results = cls.model_validate_json(read_record(Path(folder), "sweep"))
         return results.model_copy(update={"folder": Path(folder)})
 
     @classmethod

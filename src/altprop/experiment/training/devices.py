@@ -135,11 +135,12 @@ def _launched(section: MachineSection) -> Fabric:
             f"machine.devices: {section.devices} processes on {os.cpu_count()} cores would only wait for each other: "
             f"at most {most} are started here."
         )
+    accelerator, _, number = section.accelerator.partition(":")
     alone = section.strategy == "auto" and section.devices == 1 and section.nodes == 1
     try:
         fabric = Fabric(
-            accelerator=section.accelerator,
-            devices=section.devices,
+            accelerator=accelerator,
+            devices=[int(number)] if number else section.devices,
             num_nodes=section.nodes,
             strategy=_strategy(section),
             precision=section.precision,

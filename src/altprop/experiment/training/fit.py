@@ -16,12 +16,12 @@ from altprop.experiment.data.opening import open_data
 from altprop.experiment.recipes import Recipe, check_recipe
 from altprop.experiment.records.machine import threads
 from altprop.experiment.records.study import WHOLE, Cell, Epoch, Status, StopTraining
+from altprop.experiment.training.framework import TORCH, Framework
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, find_saved
 from altprop.experiment.training.loop import Loop
 from altprop.experiment.training.machine import Machine, make_machine
-from altprop.experiment.training.randomness import all_seeded, random_states, set_random_states
-from altprop.experiment.training.snapshots import put_back, put_back_network
+from altprop.experiment.training.randomness import random_states, set_random_states
 from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
 from altprop.experiment.training.verdicts import at_chance, dead_units
@@ -114,27 +114,20 @@ def fit_job(
     watch: Watch,
     on_epoch: OnEpoch | None,
     before: int = 0,
+    framework: Framework = TORCH,
 ) -> Cell:
     """As :func:`fit`, for a job that was checked; ``before`` is how many steps ``watch`` was told of already."""
-    saved, notes = find_saved(folder, job) if folder is not None and resume else (None, [])
+    saved, notes = find_saved(folder, job, framework.name) if folder is not None and resume else (None, [])
     keeper = NoKeeper() if folder is None else FolderKeeper(folder, job)
     network = job.model()
-    with all_seeded(job.rule_seed), job.rule().attach(network), Stop() as stop:
-        loop = Loop(job, machine, network)
-        if saved is not None:
-            put_back_network(saved, loop)
-        loop.set_up()
-        if machine.global_rank:
-            torch.manual_seed(job.rule_seed + 2**20 * machine.global_rank)
-        if saved is not None:
-            put_back(saved, loop)
+    with Stop() as stop, framework.loop(job, machine, network, saved) as loop:
         states = random_states(machine.device)
         watch.reach(before + loop.step)
         keeper.begin(loop)
         set_random_states(states, machine.device)  # loggers may draw
         ending = _run(loop, stop, keeper, watch, on_epoch)
         keeper.end(good=ending.status != "diverged")
-        dead = dead_units(loop) if ending.status in WHOLE else ""
+        dead = dead_units(loop) if framework is TORCH and ending.status in WHOLE else ""
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
     cell = Cell(
         rule=job.label,

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from altprop.experiment.records.files import sealed_line, write_whole
 from altprop.experiment.records.study import Epoch
-from altprop.experiment.training import snapshots
 from altprop.experiment.training.checkpoints import (
     BEST,
     LAST,
@@ -22,6 +21,7 @@ from altprop.experiment.training.checkpoints import (
 from altprop.experiment.training.job import Job
 from altprop.experiment.training.loggers import Log, make_logs
 from altprop.experiment.training.loop import Loop
+from altprop.experiment.training.snapshots import check_snapshot
 from altprop.experiment.training.stopping import best_epoch
 
 _SHARE = 0.005
@@ -51,15 +51,15 @@ class Keeper(Protocol):
         """The training is over; ``good``: its state is sound, for it did not diverge."""
 
 
-def find_saved(folder: Path, job: Job) -> tuple[Snapshot | None, list[str]]:
+def find_saved(folder: Path, job: Job, framework: str) -> tuple[Snapshot | None, list[str]]:
     """The last good checkpoint of a job, and notes about those that are not.
 
     Raises:
-        InputError: it is of another recipe, or none is good.
+        InputError: it is of another recipe or framework, or none is good.
     """
     snapshot, notes = find_checkpoint(folder)
     if snapshot is not None:
-        snapshots.check_snapshot(snapshot, job.recipe, job.seed, f"The checkpoint in {folder}")
+        check_snapshot(snapshot, job.recipe, job.seed, f"The checkpoint in {folder}", framework)
     return snapshot, notes
 
 
@@ -167,7 +167,7 @@ class FolderKeeper:
         """Where the training stands; taken down once for all that is written of it."""
         at = self._loop.step, self._loop.epoch
         if self._taken is None or self._taken[0] != at:
-            self._taken = at, snapshots.take(self._loop)
+            self._taken = at, self._loop.snapshot()
         return self._taken[1]
 
     def _write_best(self) -> None:

@@ -14,10 +14,12 @@ from altprop.experiment.data.examples import TensorExamples
 from altprop.experiment.data.loading import batches
 from altprop.experiment.records.study import Epoch
 from altprop.experiment.training.batches import Batches, check_batches
+from altprop.experiment.training.checkpoints import Snapshot
 from altprop.experiment.training.evaluating import evaluate
 from altprop.experiment.training.job import Job
 from altprop.experiment.training.machine import Machine, has_batch_statistics, share_buffers, summed
 from altprop.experiment.training.schedules import make_schedule
+from altprop.experiment.training.snapshots import take
 from altprop.experiment.training.stepping import NotFiniteError, loss_of
 from altprop.experiment.training.tally import Tally
 from altprop.experiment.training.tracking import noting_layers, track
@@ -138,6 +140,10 @@ class Loop:
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, self._new_tally()
         return figures
 
+    def snapshot(self) -> Snapshot:
+        """Take down where the training stands. All of its processes must call it; the first one alone gets tensors."""
+        return take(self)
+
     def _measured(self) -> dict[str, Any]:
         """What is measured between epochs: scores on data that is not trained on, and what the recipe tracks."""
         splits = self.job.splits
@@ -147,8 +153,12 @@ class Loop:
             "val_loss": None if validation is None else validation.loss,
             "val_score": None if validation is None else validation.score,
             "test_score": test.score,
-            "tracked": {**{f"test_top_{k}": value for k, value in test.top_k.items()}, **track(self)},
+            "tracked": {**{f"test_top_{k}": value for k, value in test.top_k.items()}, **self._tracked()},
         }
+
+    def _tracked(self) -> dict[str, float | None]:
+        """What the recipe asks to be tracked."""
+        return track(self)
 
     def first_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The first batches of the present epoch, whole, in every process."""

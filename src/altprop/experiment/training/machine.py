@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from altprop.experiment.errors import InputError
 from altprop.experiment.recipes.schema import MachineSection
+from altprop.experiment.records.machine import check_device
 from altprop.experiment.training.stepping import check_and_clip, check_loss
 
 _Value = TypeVar("_Value")
@@ -217,13 +218,9 @@ def find_device(accelerator: str) -> torch.device:
     if accelerator == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         accelerator = "cpu" if found is None else found.type
-    device = torch.device("cuda:0" if accelerator == "cuda" else accelerator)
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"The recipe's machine cannot be had: {reason}") from error
-    return device
+    name = "cuda:0" if accelerator == "cuda" else accelerator
+    check_device(name)
+    return torch.device(name)
 
 
 def has_batch_statistics(model: nn.Module) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from altprop.experiment.data.choose import choose
 from altprop.experiment.data.examples import Chosen, Splits, Task
@@ -12,6 +13,7 @@ from altprop.experiment.metrics import METRICS
 from altprop.experiment.recipes.rules import recipe_of_cell
 from altprop.experiment.records.study import Trial
 from altprop.experiment.training.fit import fit_job
+from altprop.experiment.training.framework import TORCH, Framework
 from altprop.experiment.training.job import Job
 from altprop.experiment.training.machine import Machine
 from altprop.experiment.training.watching import Watch
@@ -52,7 +54,7 @@ def held_out(splits: Splits) -> Splits:
     return replace(splits, train=Chosen.of(splits.train, rest), validation=validation, test=validation)
 
 
-def try_rate(job: Job, machine: Machine, watch: Watch, before: int) -> Trial:
+def try_rate(job: Job, machine: Machine, watch: Watch, before: int, framework: Framework = TORCH) -> Trial:
     """Train at one learning rate.
 
     Args:
@@ -60,11 +62,13 @@ def try_rate(job: Job, machine: Machine, watch: Watch, before: int) -> Trial:
         machine: where.
         watch: told of each step.
         before: how many steps it was told of already.
+        framework: what trains.
 
     Raises:
         KeyboardInterrupt: it was stopped.
     """
-    cell = fit_job(job, machine, folder=None, resume=False, watch=watch, on_epoch=None, before=before)
+    options: dict[str, Any] = {"folder": None, "resume": False, "on_epoch": None}
+    cell = fit_job(job, machine, watch=watch, before=before, framework=framework, **options)
     if cell.status == "interrupted":
         raise KeyboardInterrupt
     if cell.status == "diverged":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,26 +14,18 @@ from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.differences import check_same_recipe
 from altprop.experiment.records.study import Epoch
 from altprop.experiment.training.checkpoints import Snapshot
-from altprop.experiment.training.loop import Loop
 from altprop.experiment.training.machine import summed
 from altprop.experiment.training.randomness import random_states, set_random_states
+
+if TYPE_CHECKING:
+    from altprop.experiment.training.loop import Loop
 
 
 def take(loop: Loop) -> Snapshot:
     """Take down where a training stands. All of its processes must call it; the first one alone gets tensors."""
     optimizer = loop.optimizer.state_dict()
     entries = [(f"{number}/{key}", value) for number, own in optimizer["state"].items() for key, value in own.items()]
-    tally = loop.tally.state
-    facts = {
-        "seed": loop.job.seed,
-        "recipe": loop.job.recipe_as_json,
-        "step": loop.step,
-        "epoch": loop.epoch,
-        "batch": loop.batch,
-        "tally": tally | {"totals": summed(loop.machine, tally["totals"])},
-        "start": None if loop.start is None else loop.start.model_dump(),
-        "history": list(loop.dumped),
-        "seconds": loop.elapsed,
+    facts = facts_of(loop) | {
         "optimizer": {
             "groups": optimizer["param_groups"],
             "state": {name: value for name, value in entries if not isinstance(value, Tensor)},
@@ -48,7 +40,23 @@ def take(loop: Loop) -> Snapshot:
     )
 
 
-def check_snapshot(snapshot: Snapshot, recipe: Recipe, seed: int, where: str) -> None:
+def facts_of(loop: Loop) -> dict[str, Any]:
+    """Where a training stands, but for the network and its optimizer. All of its processes must call it."""
+    tally = loop.tally.state
+    return {
+        "seed": loop.job.seed,
+        "recipe": loop.job.recipe_as_json,
+        "step": loop.step,
+        "epoch": loop.epoch,
+        "batch": loop.batch,
+        "tally": tally | {"totals": summed(loop.machine, tally["totals"])},
+        "start": None if loop.start is None else loop.start.model_dump(),
+        "history": list(loop.dumped),
+        "seconds": loop.elapsed,
+    }
+
+
+def check_snapshot(snapshot: Snapshot, recipe: Recipe, seed: int, where: str, framework: str = "torch") -> None:
     """Check that a training may go on from a snapshot.
 
     Args:
@@ -56,10 +64,14 @@ def check_snapshot(snapshot: Snapshot, recipe: Recipe, seed: int, where: str) ->
         recipe: of the training; its length, machine, loggers and the like may differ from those before.
         seed: of the training.
         where: what to call the snapshot in errors.
+        framework: what is to go on with it.
 
     Raises:
-        InputError: it is of another recipe; the message names the first key that differs.
+        InputError: it is of another framework or recipe; the message names the first key that differs.
     """
+    there = snapshot.facts.get("framework", "torch")
+    if there != framework:
+        raise InputError(f"{where} was written by {there}, and {framework} cannot go on with it. Take another --name.")
     check_same_recipe(snapshot.facts["recipe"], recipe, where)
     if snapshot.facts["seed"] != seed:
         raise InputError(f"{where} is of seed {snapshot.facts['seed']}, and not {seed}.")
@@ -70,8 +82,8 @@ def put_back_network(snapshot: Snapshot, loop: Loop) -> None:
     loop.network.load_state_dict(snapshot.model)
 
 
-def put_back(snapshot: Snapshot, loop: Loop) -> None:
-    """Go on where a snapshot was taken. After :meth:`Loop.set_up`."""
+def put_back_facts(snapshot: Snapshot, loop: Loop) -> None:
+    """Go on where :func:`facts_of` says, but for the network and its optimizer."""
     facts = snapshot.facts
     loop.step, loop.epoch, loop.batch = facts["step"], facts["epoch"], facts["batch"]
     loop.start = None if facts["start"] is None else Epoch(**facts["start"])
@@ -81,6 +93,12 @@ def put_back(snapshot: Snapshot, loop: Loop) -> None:
     totals = facts["tally"]["totals"]
     first = loop.machine.global_rank == 0  # the sums were those of all processes
     loop.tally.restore(totals if first else [0.0] * len(totals), facts["tally"]["samples"])
+
+
+def put_back(snapshot: Snapshot, loop: Loop) -> None:
+    """Go on where a snapshot was taken. After :meth:`Loop.set_up`."""
+    facts = snapshot.facts
+    put_back_facts(snapshot, loop)
     loop.optimizer.load_state_dict(_optimizer(snapshot, loop.optimizer))
     loop.machine.load_state(facts["precision"])
     prefix = f"random/{loop.machine.global_rank}/"
