@@ -85,6 +85,7 @@ class Program:
         self.start = State(parameters, fixed, self.optimizer.init(parameters))
         self.step, self.output = jax.jit(self._step), jax.jit(self._output)
         self.updates, self.compare = jax.jit(self._updates), jax.jit(self._compare)
+        self.compare_hidden = jax.jit(partial(self._compare, layers=slice(-1)))
 
     def layers(self, state: State) -> Layers:
         """The weights of each layer, and its feedback weights."""
@@ -120,11 +121,12 @@ class Program:
         updates = self._loss_and_updates(state, x, y)[1]
         return self._by_layer(nnx.merge(self._graph, updates, state.fixed))
 
-    def _compare(self, state: State, x: Array, y: Array) -> metrics.Comparison:
-        """The rule's updates of a batch against backprop's."""
+    def _compare(self, state: State, x: Array, y: Array, layers: slice = slice(None)) -> metrics.Comparison:
+        """The rule's updates of a batch against backprop's, of these layers."""
         graph, parameters = nnx.split(self._with(self.layers(state), self._plain))
         gradients = jax.grad(lambda parameters: self.objective(nnx.merge(graph, parameters)(x), y))(parameters)
-        return metrics.compare(self._updates(state, x, y), self._by_layer(nnx.merge(graph, gradients)))
+        trees = self._updates(state, x, y), self._by_layer(nnx.merge(graph, gradients))
+        return metrics.compare(*({name: tree[name] for name in self.names[layers]} for tree in trees))
 
     def _loss_and_updates(self, state: State, x: Array, y: Array) -> tuple[tuple[Array, Array], Any]:
         def loss(parameters: Any) -> tuple[Array, Array]:

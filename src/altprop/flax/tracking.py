@@ -34,6 +34,9 @@ def track(program: Program, state: State, asked: Collection[str], batches: Itera
         for name in asked:
             if name in kinds:
                 found |= _named("norm_ratio" if name == "norms" else name, getattr(comparison, kinds[name]))
+        if "bp_cosine" in asked and len(program.names) > 1:
+            hidden = metrics.average(partial(program.compare_hidden, state), batches, len(batches))
+            found["bp_cosine_hidden"] = _defined(hidden.cosine.total)
     layers = program.layers(state)
     if "norms" in asked:
         found |= _weight_norms(layers)
