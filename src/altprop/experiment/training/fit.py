@@ -128,7 +128,7 @@ def fit_job(
         set_random_states(states, machine.device)  # loggers may draw
         ending = _run(loop, stop, keeper, watch, on_epoch)
         keeper.end(good=ending.status != "diverged")
-        dead = dead_units(loop) if ending.status in WHOLE else ""
+        dead = dead_units(loop) if framework is TORCH and ending.status in WHOLE else ""
     best = best_epoch(loop.history, job.monitor, lower=job.lower_is_better)
     cell = Cell(
         rule=job.label,
