@@ -25,7 +25,7 @@ EXPLAIN = {
 FLOORS = [
     {"errors"}, {"options"}, {"labels", "seeding", "sections"}, {"data"},
     {"metrics", "registry", "objectives", "composites"}, {"networks"}, {"recipes"}, {"records"}, {"training"},
-    {"studies"}, {"reports"}, {"explaining", "stress", "sweeps"}, {"comparison"},
+    {"studies"}, {"reports"}, {"explaining", "stress", "sweeps"}, {"comparison", "demo"},
 ]  # fmt: skip
 # Imports that go up, all of them late, and why.
 UP = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from altprop import __version__
-from altprop.cli import compare, data, demo, explain, flax, lists, prune, recipes, report, robustness, sweep, train
 
 app = typer.Typer(
     name="altprop",
@@ -37,5 +37,8 @@ def _altprop(_version: Annotated[bool, _VERSION] = False) -> None:
         raise typer.Exit(1) from None
 
 
-for _commands in (demo, compare, train, recipes, sweep, explain, prune, robustness, report, flax, data, lists):
-    _commands.add_to(app)
+_FILES = (
+    "demo", "compare", "train", "recipes", "sweep", "explain", "prune", "robustness", "report", "flax", "data", "lists"
+)  # fmt: skip
+for _file in _FILES:
+    import_module(f"altprop.cli.{_file}").add_to(app)

@@ -10,7 +10,7 @@ import typer
 from altprop.cli.options import Later, as_epilog, with_options
 
 if TYPE_CHECKING:
-    from altprop.experiment.demo.running import Demo
+    from altprop.experiment.demo.results import Demo
 
 HELP = """
 Show in two minutes what altprop is for, on digits that need no download.
@@ -32,7 +32,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command() -> Callable[..., None]:
-    from altprop.experiment.demo.running import DemoSettings, demonstrate
+    from altprop.experiment.demo.results import DemoSettings
+    from altprop.experiment.demo.running import demonstrate
 
     return with_options(demonstrate, DemoSettings, _show)
 

@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from altprop.experiment.records.study import HIDDEN_COSINE
 from altprop.flax import metrics
 from altprop.flax.program import Layers, Program, State
 
@@ -36,6 +35,8 @@ def track(program: Program, state: State, asked: Collection[str], batches: Itera
             if name in kinds:
                 found |= _named("norm_ratio" if name == "norms" else name, getattr(comparison, kinds[name]))
         if "bp_cosine" in asked and hidden is not None:
+            from altprop.experiment.records.study import HIDDEN_COSINE  # noqa: PLC0415  (the rules do without torch)
+
             found[HIDDEN_COSINE] = _defined(hidden)
     layers = program.layers(state)
     if "norms" in asked:

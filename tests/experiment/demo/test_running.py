@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from altprop.cli import app
 from altprop.experiment import InputError, Splits, Study, load_data
-from altprop.experiment.demo.running import DemoSettings, demonstrate
+from altprop.experiment.demo.results import DemoSettings
+from altprop.experiment.demo.running import demonstrate
 from altprop.experiment.demo.seen import headline
 from altprop.experiment.records.files import MARKER, marker_of
 from altprop.experiment.records.ownership import foreign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ def batches(
         num_workers=workers,
         generator=torch.Generator(),
         collate_fn=_as_it_is,
+        multiprocessing_context="forkserver" if "jax" in sys.modules else None,  # JAX has threads, which a fork loses
     )
     for batch in loader:
         if isinstance(batch, InputError):

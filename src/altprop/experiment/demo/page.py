@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from altprop.experiment.demo.running import RULES, STEPS, Demo
+from altprop.experiment.demo.results import RULES, STEPS, Demo
 from altprop.experiment.demo.seen import headline
 from altprop.experiment.explaining.output import picture
 from altprop.experiment.explaining.table import INPUTS_HEADER, input_row

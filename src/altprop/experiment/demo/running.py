@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BeforeValidator, Field
 from torch import nn
 
 from altprop.experiment.data.examples import Splits, as_splits, whole
+from altprop.experiment.demo.results import BY, EXPLAINED, RULES, STEPS, Demo, DemoSettings
 from altprop.experiment.explaining.output import write_explanations
 from altprop.experiment.explaining.results import Explained, Explanations
 from altprop.experiment.explaining.running import explain
 from altprop.experiment.explaining.settings import ExplainSettings
-from altprop.experiment.options import Name, Options, parse_seeds
 from altprop.experiment.recipes import Recipe
 from altprop.experiment.recipes.flags import make_recipe
 from altprop.experiment.records.folder import Folder
@@ -24,53 +23,8 @@ from altprop.experiment.studies.study import run_study
 from altprop.experiment.training.fit import checked_splits
 from altprop.experiment.training.watching import Watch
 
-RULES, STEPS, EXPLAINED = "rules", "steps", "explanations"
-"""The folders of the parts."""
-
-BY = "lfp"
-"""The rule whose network is explained."""
-
 _COMPOSITES = ("gradient", "epsilon", "epsilon_plus_flat", "epsilon_gamma_box")
 _OTHERS = 3
-
-
-class DemoSettings(Options):
-    """How long the demo takes, and where it goes."""
-
-    epochs: int | None = Field(default=None, ge=1, description="Epochs of each training. Unset: what shows it.")
-    seeds: Annotated[tuple[int, ...] | None, BeforeValidator(parse_seeds)] = Field(
-        default=None, description="A count of seeds, or a list such as 0,3,7. Unset: 3."
-    )
-    out: Path = Field(default=Path("runs"), description="Folder of all results.")
-    name: Name = Field(default="demo", description="Folder of these results, within --out.")
-    overwrite: bool = Field(default=False, description="Replace an earlier demo of the same name.")
-
-
-@dataclass(frozen=True)
-class Demo:
-    """What came out.
-
-    Attributes:
-        settings: what was asked for.
-        rules: one network by every rule.
-        steps: a network of steps by LFP, backprop and the control.
-        explanations: of a few test samples, the misread one first.
-        misread: the first test sample that the network of :data:`BY` misread; None if there is none.
-        folder: where it was written.
-    """
-
-    settings: DemoSettings
-    rules: Study
-    steps: Study
-    explanations: Explanations
-    misread: Explained | None
-    folder: Path
-
-    @property
-    def messages(self) -> list[str]:
-        """What the reader should know."""
-        found = (*self.rules.messages, *self.steps.messages, *self.explanations.notes)
-        return list(dict.fromkeys(found))
 
 
 def demonstrate(settings: DemoSettings, *, data: Any = None, watch: Watch | None = None) -> Demo:

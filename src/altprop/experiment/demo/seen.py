@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altprop.experiment.demo.running import BY, Demo
+from altprop.experiment.demo.results import BY, Demo
 from altprop.experiment.labels import base_name
 from altprop.experiment.records.statistics import LEVEL
 from altprop.experiment.records.study import Study
