@@ -9,7 +9,8 @@ from rich.console import Console
 
 from altprop.experiment import compare, train
 from altprop.experiment.training.progress import Bar, Lines, NotebookBar, watch_on
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.showing import or_default
+from altprop.experiment.training.watching import Watch
 from tests.experiment.toys import tiny
 
 

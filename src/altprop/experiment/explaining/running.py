@@ -23,7 +23,8 @@ from altprop.experiment.explaining.settings import ALL, ExplainSettings
 from altprop.experiment.explaining.trained import trained_network
 from altprop.experiment.records.folder import results_folder
 from altprop.experiment.records.machine import check_device, versions
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.showing import or_default
+from altprop.experiment.training.watching import Watch
 
 _BATCH = 16
 

@@ -18,7 +18,8 @@ from altprop.experiment.stress.results import until_interrupted
 from altprop.experiment.stress.settings import PruneSettings
 from altprop.experiment.studies.reading import Kept, kept_networks
 from altprop.experiment.training.job import rule_seed
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.showing import or_default
+from altprop.experiment.training.watching import Watch
 
 
 def prune(settings: PruneSettings, *, data: Any = None, watch: Watch | None = None) -> PruneResults:

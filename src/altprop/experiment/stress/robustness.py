@@ -18,7 +18,8 @@ from altprop.experiment.stress.results import Point, until_interrupted
 from altprop.experiment.stress.robustness_results import RobustnessResults
 from altprop.experiment.stress.settings import RobustnessSettings
 from altprop.experiment.studies.reading import Kept, kept_networks
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.showing import or_default
+from altprop.experiment.training.watching import Watch
 
 _BATCH = 256
 _NO_GRADIENT = {"step", "sign"}

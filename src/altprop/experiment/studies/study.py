@@ -30,8 +30,9 @@ from altprop.experiment.training.framework import TORCH, Framework
 from altprop.experiment.training.job import Job, check
 from altprop.experiment.training.machine import Alone, Machine
 from altprop.experiment.training.rates import best_rate, held_out, trial_jobs, try_rate
+from altprop.experiment.training.showing import or_default
 from altprop.experiment.training.timing import step_times
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.watching import Watch
 
 _Made = TypeVar("_Made")
 

@@ -28,7 +28,8 @@ from altprop.experiment.sweeps.storage import (
     without_password,
 )
 from altprop.experiment.sweeps.working import quiet, work_through
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.showing import or_default
+from altprop.experiment.training.watching import Watch
 
 _ARRAY = 4  # workers of a Slurm script, if it is not said how many
 

@@ -23,8 +23,9 @@ from altprop.experiment.sweeps.plan import Plan, Search
 from altprop.experiment.sweeps.queue import ERROR, PLACE, Queue
 from altprop.experiment.sweeps.space import with_values
 from altprop.experiment.sweeps.storage import open_storage, said_in_a_line, storage_url
+from altprop.experiment.training.showing import or_default
 from altprop.experiment.training.stopping import uninterrupted
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.watching import Watch
 
 _STARTUP_TRIALS = 5  # before the first is stopped early, so many must have come to their end
 _WARMUP = 0.25  # the part of the training in which none is stopped

@@ -23,10 +23,11 @@ from altprop.experiment.training.keeping import FolderKeeper, Keeper, NoKeeper, 
 from altprop.experiment.training.loop import Loop
 from altprop.experiment.training.machine import Machine, make_machine
 from altprop.experiment.training.randomness import random_states, set_random_states
+from altprop.experiment.training.showing import or_default
 from altprop.experiment.training.stepping import NotFiniteError
 from altprop.experiment.training.stopping import Stop, best_epoch
 from altprop.experiment.training.verdicts import at_chance, dead_units
-from altprop.experiment.training.watching import Watch, or_default
+from altprop.experiment.training.watching import Watch
 
 OnEpoch = Callable[[Epoch], None]
 

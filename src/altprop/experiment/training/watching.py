@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 
 class Watch:
     """Told how an experiment gets on. This one says nothing; override what you want to hear."""
@@ -22,20 +20,3 @@ class Watch:
 
     def tell(self, line: str) -> None:
         """Something is over, such as an epoch: a line for a log, with its figures."""
-
-
-def or_default(watch: Watch | None) -> Watch:
-    """The watch that was given, or a progress bar in a notebook, or one that says nothing."""
-    if watch is not None:
-        return watch
-    if in_notebook():
-        from altprop.experiment.training.progress import NotebookBar  # noqa: PLC0415
-
-        return NotebookBar()
-    return Watch()
-
-
-def in_notebook() -> bool:
-    """Whether this runs in a notebook, whose kernel shows what is displayed."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
