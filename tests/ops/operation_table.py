@@ -50,12 +50,12 @@ def table() -> str:
     """The page."""
     lines = [f"| {name} | {law} |" for name, law in LAWS.items()]
     lines += ["", "## Operators", "", "| operator | class | LRP | LFP |", "|---|---|---|---|"]
-    lines += [_row(name, entry) for name, entry in sorted(operators.ENTRIES.items())]
+    lines += [_row(name) for name in sorted(operators.ENTRIES)]
     return HEAD + "\n".join(lines) + "\n"
 
 
-def _row(name, entry):
-    found = operators.samples(entry)
+def _row(name):
+    found = operators.samples(name)
     functions = operators.called(found[0]) if found else []
     known = [all(not rule(sample).unknown for sample in found) for rule in (operators.by_lrp, operators.by_lfp)]
     marks = ["rule" if one else "–" for one in known] if found else ["not tried"] * 2
