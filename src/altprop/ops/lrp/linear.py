@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from altprop.ops.linear_maps import Matrix, convolution
 from altprop.ops.lrp.activations import activation, normalisation
-from altprop.ops.lrp.basics import attach_node, constant, depends, in_proportion, move, ordinary, weighted_sum
+from altprop.ops.lrp.basics import attach_node, constant, depends, in_proportion, mixture, move, ordinary, weighted_sum
 from altprop.ops.lrp.facts import TensorFacts, facts_of
 from altprop.ops.lrp.layer import BatchNorm
 from altprop.ops.lrp.pass_ import LRPPass
-from altprop.ops.lrp.products import product_with_bias
+from altprop.ops.lrp.products import add, elementwise_product, product_with_bias
+from altprop.ops.lrp.written_out import written_out
 
 
 def linear(
@@ -66,6 +67,8 @@ def batch_norm(
 ) -> Any:
     """Folded into the layer before it where possible; otherwise relevance passes, or by the composite's rule."""
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if depends(weight) or depends(bias):
+        return _scaled_batch_norm(lrp, function, *args)
     rule = lrp.rule_for(lrp.layer(function), "normalisation") if depends(input) else None
     if not depends(input) or (lrp.gradients and rule is None):
         return ordinary(lrp, function, *args)
@@ -81,6 +84,28 @@ def batch_norm(
     return connected
 
 
+@written_out
+def _scaled_batch_norm(
+    lrp: LRPPass,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    """A scale or shift that depends on the input: what is normalised times the one, plus the other."""
+    if training:
+        running_mean = running_var = None  # the function itself updates them, once
+    y = batch_norm(lrp, F.batch_norm, input, running_mean, running_var, None, None, training, momentum, eps)
+    shape = (-1, *(1,) * (input.dim() - 2))
+    if weight is not None:
+        y = elementwise_product(lrp, torch.mul, y, move(lrp, Tensor.view, weight, shape))
+    return y if bias is None else add(lrp, torch.add, y, move(lrp, Tensor.view, bias, shape))
+
+
 def layer_norm(
     lrp: LRPPass,
     function: Callable[..., Any],
@@ -92,7 +117,9 @@ def layer_norm(
 ) -> Any:
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
     rule = _rule(lrp, function, input)
-    if not depends(input) or (lrp.gradients and rule is None):
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, normalized_shape, weight, bias, eps)
+    if lrp.gradients and rule is None:
         return ordinary(lrp, function, input, normalized_shape, weight, bias, eps)
     if rule is not None and rule.passes:
         return activation(lrp, function, input, normalized_shape, weight, bias, eps)
@@ -118,7 +145,9 @@ def group_norm(
 ) -> Any:
     """As layer norm, over each group of channels: in proportion, with the standard deviation as a constant."""
     rule = _rule(lrp, function, input)
-    if not depends(input) or (lrp.gradients and rule is None):
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, num_groups, weight, bias, eps)
+    if lrp.gradients and rule is None:
         return ordinary(lrp, function, input, num_groups, weight, bias, eps)
     if rule is not None and rule.passes:
         return activation(lrp, function, input, num_groups, weight, bias, eps)
@@ -148,7 +177,9 @@ def instance_norm(
         return batch_norm(lrp, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     rule = _rule(lrp, function, input)
-    if not depends(input) or (lrp.gradients and rule is None):
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, *args)
+    if lrp.gradients and rule is None:
         return ordinary(lrp, function, input, *args)
     if rule is not None and rule.passes:
         return activation(lrp, function, input, *args)

@@ -53,6 +53,7 @@ from altprop.ops.lrp.written_out import (
     l1_loss,
     lerp,
     mse_loss,
+    prelu,
     product_with_log,
     product_with_log1p,
     rms_norm,
@@ -78,12 +79,13 @@ def _out_of_place() -> Groups:
         (("lerp",), lerp),
         # activations
         (
-            (*_but(names.ACTIVATIONS, *_REFLECTED), *names.SECOND_OPERAND_ACTIVATIONS, "prelu", "log_softmax"),
+            (*_but(names.ACTIVATIONS, *_REFLECTED), *names.SECOND_OPERAND_ACTIVATIONS, "log_softmax"),
             activation,
         ),
         ((step, sign), activation),
         (_REFLECTED, reflected),
         (("relu", "relu_"), relu),
+        (("prelu",), prelu),
         (("glu",), gated_linear_unit),
         # values that only move; the winner of a contest takes all
         ((*names.MOVES, *names.COMPLEX_MOVES, *_but(names.MOVING_ATTRIBUTES, *names.COMPLEX_MOVES)), move),

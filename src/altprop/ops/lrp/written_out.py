@@ -89,6 +89,8 @@ def rms_norm(
     lrp: LRPPass, function: Callable[..., Any], input: Tensor, shape: Any, weight: Any = None, eps: Any = None
 ) -> Any:
     """x divided by its size; a product of two activations if the weight depends on the input."""
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, shape, weight, eps)
     rule = _scaled_rms_norm if depends(weight) else normalisation
     return rule(lrp, function, input, shape, weight, eps)
 
@@ -97,6 +99,18 @@ def rms_norm(
 def _scaled_rms_norm(lrp: LRPPass, input: Any, shape: Any, weight: Tensor, eps: Any) -> Any:
     normalised = normalisation(lrp, F.rms_norm, input, shape, None, eps)
     return elementwise_product(lrp, torch.mul, normalised, weight)
+
+
+def prelu(lrp: LRPPass, function: Callable[..., Any], input: Any, weight: Any) -> Any:
+    """An activation; where the slope depends on the input too, negative values are a product of the two."""
+    rule = _computed_slope if depends(weight) else activation
+    return rule(lrp, function, input, weight)
+
+
+@written_out
+def _computed_slope(lrp: LRPPass, input: Tensor, weight: Tensor) -> Any:
+    slope = weight if weight.dim() == 0 else move(lrp, Tensor.view, weight, (-1, *(1,) * max(input.dim() - 2, 0)))
+    return move(lrp, torch.where, input.detach() > 0, input, elementwise_product(lrp, torch.mul, input, slope))
 
 
 def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:
