@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 LAWS = {
     "layer": "z = W x + b: the composite's rule; LFP-ε. A product where the weight depends on the input too",
-    "normalisation": "with the statistics as constants; LFP: as a mixture",
+    "normalisation": "the statistics constant; LFP: a mixture. A product where the scale depends on the input too",
     "mixture": "in proportion to contributions: R_i = x_i · ∂z/∂x_i · R / z, which sums to R",
     "homogeneous": "as a mixture, over the sum Σ x_i · ∂z/∂x_i, which is a multiple of z",
     "reduction": "a sum or mean as a mixture, a product as homogeneous, a maximum or minimum as a contest",

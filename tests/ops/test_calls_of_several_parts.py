@@ -119,6 +119,29 @@ CALLS = {
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
         lambda x, w, b: F.batch_norm(x, None, None, training=True) * w + b, [(3, 4), (4,), (4,)],
     ),
+    "torch.layer_norm": (
+        lambda x, w, b: torch.layer_norm(x, (4,), w, b, 1e-5, False),
+        lambda x, w, b: F.layer_norm(x, (4,)) * w + b, [(3, 4), (4,), (4,)],
+    ),
+    "torch.group_norm": (
+        lambda x, w, b: torch.group_norm(x, 2, w, b, 1e-5, False),
+        lambda x, w, b: F.group_norm(x, 2) * w[:, None] + b[:, None], [(3, 4, 5), (4,), (4,)],
+    ),
+    "torch.instance_norm": (
+        lambda x, w, b: torch.instance_norm(x, w, b, None, None, True, 0.1, 1e-5, False),
+        lambda x, w, b: F.instance_norm(x) * w[:, None] + b[:, None], [(3, 4, 5), (4,), (4,)],
+    ),
+    "torch.batch_norm": (
+        lambda x, w, b: torch.batch_norm(x, w, b, MEAN, VARIANCE, False, 0.1, 1e-5, False),
+        lambda x, w, b: F.batch_norm(x, MEAN, VARIANCE) * w + b, [(3, 4), (4,), (4,)],
+    ),
+    "torch.embedding_bag": (
+        lambda table, w: torch.embedding_bag(
+            table, IN_A_ROW, torch.tensor([0, 2, 4]), False, 0, False, w.flatten()
+        )[0],
+        lambda table, w: (F.embedding(PLACES, table) * w[..., None]).sum(1), [(5, 4), (3, 2)],
+    ),
+    "clamp": (torch.clamp, lambda x, a, b: x.maximum(a).minimum(b), [(3, 4), (3, 4), (3, 4)]),
     "embedding_bag": (
         lambda table, w: F.embedding_bag(PLACES, table, per_sample_weights=w, mode="sum"),
         lambda table, w: (F.embedding(PLACES, table) * w[..., None]).sum(1), [(5, 4), (3, 2)],
@@ -145,12 +168,21 @@ CALLS = {
     ),
     "ldexp": (torch.ldexp, lambda x, y: x * y.exp2(), [(3, 4), (3, 4)]),
     "mse_loss": (F.mse_loss, lambda x, y: (x - y).square().mean(), [(3, 4), (3, 4)]),
+    "mse_loss with weights": (
+        lambda x, y, w: F.mse_loss(x, y, weight=w, reduction="sum"),
+        lambda x, y, w: ((x - y).square() * w).sum(), [(3, 4), (3, 4), (3, 4)],
+    ),
+    "huber_loss with weights": (
+        lambda x, y, w: F.huber_loss(x, y, "sum", 100.0, w),
+        lambda x, y, w: ((x - y).square() * 0.5 * w).sum(), [(3, 4), (3, 4), (3, 4)],
+    ),
     "gaussian_nll_loss": (
         lambda x, y, v: F.gaussian_nll_loss(x, y, v.abs()),
         lambda x, y, v: (0.5 * (v.abs().log() + (x - y).square() / v.abs())).mean(), [(3, 4), (3, 4), (3, 4)],
     ),
 }  # fmt: skip
 PLACES = torch.tensor([[0, 1], [2, 2], [4, 0]])
+IN_A_ROW = PLACES.flatten()
 MEAN, VARIANCE = torch.tensor([0.1, -0.2, 0.3, 0.0]).double(), torch.tensor([1.0, 2.0, 0.5, 1.5]).double()
 
 
@@ -159,6 +191,8 @@ BY_CONVENTION = {
     ("normalize", "lfp"): "a mixture as a whole, as every normalisation",
     ("renorm", "lfp"): "an activation as a whole",
     ("mse_loss", "lfp"): "an objective: the ordinary gradient",
+    ("mse_loss with weights", "lfp"): "an objective: the ordinary gradient",
+    ("huber_loss with weights", "lfp"): "an objective: the ordinary gradient",
     ("gaussian_nll_loss", "lfp"): "an objective: the ordinary gradient",
 }
 NO_RULE = {("ldexp", "lrp"), ("ldexp", "lfp"), ("gaussian_nll_loss", "lrp")}
@@ -170,7 +204,18 @@ def operands(name):
     return [torch.randn(shape, dtype=torch.float64) for shape in CALLS[name][2]]
 
 
-LEARN_OTHERWISE = {"hypot": "the square of a weight is a weight, and learns by the ordinary gradient"}
+PASS = {
+    ("batch_norm", "lrp"): "part of the layer before it where all else is constant: the shift takes nothing",
+    ("batch_norm with a computed shift", "lrp"): "likewise",
+    ("batch_norm in training", "lrp"): "likewise",
+    ("torch.batch_norm", "lrp"): "likewise",
+    ("clamp", "lrp"): "an activation where the bounds are constant",
+    ("clamp", "lfp"): "likewise",
+}
+LEARN_OTHERWISE = {
+    "hypot": "the square of a weight is a weight, and learns by the ordinary gradient",
+    "clamp": "an activation where the bounds are weights",
+}
 CASES = [(name, rule, which) for name in CALLS for rule in RULES for which in EXPLAINED]
 
 
@@ -188,8 +233,7 @@ def test_a_call_hands_back_what_its_parts_do(name, rule, which):
         assert whole.unknown
         return
     assert not whole.unknown
-    if "batch_norm" in name and rule == "lrp" and which == "the first":
-        # Part of the layer before it where all else is constant: relevance passes, and the shift takes nothing.
+    if which == "the first" and (name, rule) in PASS:
         written.R = [operators.from_call(call, tensors, {}).R.view(shapes[0])]
     assert laws.difference(whole.R, written.R) < 1e-6
 
@@ -226,3 +270,17 @@ def test_the_updates_of_a_call_are_those_of_its_parts(name, which):
         updates.append([*(w.grad for w in model.weights), *(one.grad for one in inputs)])
     for found, expected in zip(*updates, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+MODES = {"nearest": 2, "nearest-exact": 2, "linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3, "area": 2}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("mode", MODES)
+def test_interpolation_is_a_mixture_in_every_mode(mode, rule):
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, *(4,) * MODES[mode], dtype=torch.float64, requires_grad=True)
+    sample = operators.from_call(F.interpolate, (x,), {"scale_factor": 1.5, "mode": mode})
+    handed = RULES[rule](sample)
+    torch.testing.assert_close(handed.R, sample.times_gradient(sample.unit))
+    torch.testing.assert_close(handed.R[0].sum(), sample.R.sum())

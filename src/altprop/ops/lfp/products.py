@@ -328,11 +328,14 @@ def _part_of(lfp: LFPPass, value: Any, part: float) -> Any:
 
 _SCALES = {"layer_norm": 2, "group_norm": 2, "rms_norm": 2, "batch_norm": 3, "instance_norm": 3}
 """The place of the scale among a normalisation's arguments."""
+_SCALE_FIRST = {torch.batch_norm, torch.instance_norm}
 
 
 def normalisation(lfp: LFPPass, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
     """A mixture; if the scale is an activation too, a product of it and of what is normalised."""
     place = _SCALES.get(function.__name__, 0) - 1
+    if function in _SCALE_FIRST:
+        place = 0
     if place < 0 or len(args) <= place or not lfp.is_activation(args[place]) or not lfp.is_activation(x):
         return mixture(lfp, function, x, *args, **kwargs)
     taken = [_shared(lfp, value, 0.5) if i == place else lfp.operand(value) for i, value in enumerate(args)]

@@ -64,8 +64,12 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """Folded into the layer before it where possible; otherwise relevance passes, or by the composite's rule."""
+    if function is torch.batch_norm:  # the same with the operands in another order, and a setting at the end
+        order = (input, weight, bias, running_mean, running_var, training, momentum, eps)
+        return batch_norm(lrp, F.batch_norm, *order)
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
     if depends(weight) or depends(bias):
         return _scaled_batch_norm(lrp, function, *args)
@@ -114,6 +118,7 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
     rule = _rule(lrp, function, input)
@@ -142,6 +147,7 @@ def group_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """As layer norm, over each group of channels: in proportion, with the standard deviation as a constant."""
     rule = _rule(lrp, function, input)
@@ -171,8 +177,12 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """As layer norm, over each channel; with running statistics, as batch norm."""
+    if function is torch.instance_norm:  # the same with the operands in another order, and a setting at the end
+        order = (input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
+        return instance_norm(lrp, F.instance_norm, *order)
     if not use_input_stats:
         return batch_norm(lrp, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)

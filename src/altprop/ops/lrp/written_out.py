@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -113,30 +114,23 @@ def _computed_slope(lrp: LRPPass, input: Tensor, weight: Tensor) -> Any:
     return move(lrp, torch.where, input.detach() > 0, input, elementwise_product(lrp, torch.mul, input, slope))
 
 
-def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:
+def _of_the_difference(loss: Callable[..., Tensor]) -> OpRule:
     """The rule of an elementwise loss φ(x − y)."""
+    signature = inspect.signature(loss)
 
     @written_out
-    def rule(
-        lrp: LRPPass,
-        input: Tensor,
-        target: Tensor,
-        size_average: Any = None,
-        reduce: Any = None,
-        reduction: str = "mean",
-        *others: float,
-        weight: Tensor | None = None,
-        **named: float,
-    ) -> Any:
+    def rule(lrp: LRPPass, *args: Any, **kwargs: Any) -> Any:
         """An elementwise loss: the difference in proportion, then an activation, then the mean."""
-        if size_average is not None or reduce is not None or (named.keys() | set()) - settings.keys():
+        settings = signature.bind(*args, **kwargs).arguments
+        difference = mixture(lrp, torch.sub, settings.pop("input"), settings.pop("target"))
+        reduction, weight = settings.pop("reduction", "mean"), settings.pop("weight", None)
+        if settings.pop("size_average", None) is not None or settings.pop("reduce", None) is not None:
             return NotImplemented
-        given = dict(zip(settings, others, strict=False)) | named
 
-        def phi(difference: Tensor) -> Tensor:
-            return function(difference, torch.zeros_like(difference), reduction="none", **given)
+        def phi(d: Tensor) -> Tensor:
+            return loss(d, torch.zeros_like(d), reduction="none", **settings)
 
-        losses = activation(lrp, phi, mixture(lrp, torch.sub, input, target))
+        losses = activation(lrp, phi, difference)
         if weight is not None:
             losses = elementwise_product(lrp, torch.mul, losses, weight)
         if reduction == "none":
@@ -150,8 +144,8 @@ def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRu
 
 mse_loss = _of_the_difference(F.mse_loss)
 l1_loss = _of_the_difference(F.l1_loss)
-smooth_l1_loss = _of_the_difference(F.smooth_l1_loss, beta=1.0)
-huber_loss = _of_the_difference(F.huber_loss, delta=1.0)
+smooth_l1_loss = _of_the_difference(F.smooth_l1_loss)
+huber_loss = _of_the_difference(F.huber_loss)
 
 
 @written_out
