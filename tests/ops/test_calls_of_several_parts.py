@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import altprop
+from altprop.explain import ZPlus
 from tests.ops import laws, operators
 
 RULES = {"lrp": operators.by_lrp, "lfp": operators.by_lfp}
@@ -284,3 +285,29 @@ def test_interpolation_is_a_mixture_in_every_mode(mode, rule):
     handed = RULES[rule](sample)
     torch.testing.assert_close(handed.R, sample.times_gradient(sample.unit))
     torch.testing.assert_close(handed.R[0].sum(), sample.R.sum())
+
+
+WITH_A_WEIGHT = {
+    "linear": (lambda x, b: F.linear(x, WEIGHT, b), lambda x, b: F.linear(x, WEIGHT) + b),
+    "conv1d": (
+        lambda x, b: F.conv1d(x[..., None], WEIGHT[..., None], b)[..., 0], lambda x, b: F.linear(x, WEIGHT) + b
+    ),
+    "addmm": (lambda x, b: torch.addmm(b, x, WEIGHT.t()), lambda x, b: F.linear(x, WEIGHT) + b),
+    "addmv": (lambda x, b: torch.addmv(b, WEIGHT, x[0]), lambda x, b: F.linear(x[0], WEIGHT) + b),
+    "einsum": (lambda x, b: torch.einsum("bi,oi->bo", x, WEIGHT) + b, lambda x, b: F.linear(x, WEIGHT) + b),
+}  # fmt: skip
+WEIGHT = nn.Parameter(torch.linspace(-1, 1, 20, dtype=torch.float64).sin().view(5, 4))
+
+
+@pytest.mark.parametrize("name", WITH_A_WEIGHT)
+def test_a_layer_with_a_computed_bias_is_the_layer_by_its_rule_and_a_sum(name):
+    """By the z⁺ rule, which is not the one of sums."""
+    found = []
+    torch.manual_seed(0)
+    x, b = (torch.randn(shape, dtype=torch.float64) for shape in ((3, 4), (5,)))
+    for function in WITH_A_WEIGHT[name]:
+        model = operators.Model(function)
+        z = model(x.clone().requires_grad_(), b.clone().requires_grad_()).detach()
+        found.append(altprop.LRP(model, ZPlus(epsilon=1e-13)).attribute((x, b), z))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

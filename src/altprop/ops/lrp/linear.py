@@ -19,12 +19,15 @@ from altprop.ops.lrp.layer import BatchNorm
 from altprop.ops.lrp.pass_ import LRPPass
 from altprop.ops.lrp.products import add, elementwise_product, product_with_bias
 from altprop.ops.lrp.written_out import written_out
+from altprop.ops.names import OpRule
 
 
 def linear(
     lrp: LRPPass, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Any:
     """By the composite's rule for the layer; if the weight is an activation too, half to each."""
+    if depends(bias) and depends(input) and not depends(weight) and weight.dim() == 2:
+        return _with_computed_bias(lrp, function, linear, input, weight, bias)
     if depends(weight) or depends(bias) or not depends(input):
         return product_with_bias(lrp, function, input, weight, bias)
     if input.dim() == 1:
@@ -43,6 +46,8 @@ def convolved(
     **kwargs: Any,
 ) -> Any:
     """By the composite's rule for the layer; if the weight is an activation too, half to each."""
+    if depends(bias) and depends(input) and not depends(weight):
+        return _with_computed_bias(lrp, function, convolved, input, weight, bias, *args, **kwargs)
     if depends(weight) or depends(bias) or not depends(input):
         return product_with_bias(lrp, function, input, weight, bias, *args, **kwargs)
     if input.dim() < weight.dim():
@@ -51,6 +56,17 @@ def convolved(
     linear_map = convolution(function.__name__, weight, *args, **kwargs)
     operands = (input, weight, bias)
     return weighted_sum(lrp, lrp.layer(function), linear_map, operands, function, *operands, *args, **kwargs)
+
+
+def _with_computed_bias(lrp: LRPPass, function: Callable[..., Any], rule: OpRule, *operands: Any, **kwargs: Any) -> Any:
+    """A layer, by the composite's rule for it, and the sum with a bias that depends on the input too."""
+
+    @written_out
+    def parts(lrp: LRPPass, input: Tensor, weight: Tensor, bias: Tensor, *args: Any, **kwargs: Any) -> Any:
+        bias = move(lrp, Tensor.view, bias, (-1, *(1,) * (weight.dim() - 2)))
+        return add(lrp, torch.add, rule(lrp, function, input, weight, None, *args, **kwargs), bias)
+
+    return parts(lrp, function, *operands, **kwargs)
 
 
 def batch_norm(
