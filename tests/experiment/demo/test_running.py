@@ -15,6 +15,7 @@ from altprop.experiment.demo.seen import headline
 from altprop.experiment.records.files import MARKER, marker_of
 from altprop.experiment.records.ownership import foreign
 from altprop.experiment.registry import RULES
+from altprop.experiment.reports.finding import find
 from tests.experiment.toys import StopsAt, run_of, study_of
 
 
@@ -56,6 +57,11 @@ def test_the_folder_holds_each_part_as_its_command_writes_it(demo):
     assert (demo.folder / "explanations/report.html").is_file()
     assert marker_of(demo.folder)["kind"] == "demo"
     assert list(foreign(demo.folder)) == []
+
+
+def test_a_report_takes_its_comparisons_and_passes_over_the_rest(demo):
+    found = find([demo.folder.parent])
+    assert [(one.name, one.folder.parent) for one in found.sources] == [("rules", demo.folder), ("steps", demo.folder)]
 
 
 def test_the_page_shows_all_three_parts_and_where_they_lie(demo):

@@ -14,6 +14,7 @@ RECORDS = {
     "robustness": "stress.json",
     "explanation": "explanations.json",
     "report": "report.json",
+    "demo": "report.html",  # its parts are folders of their own kinds
 }
 """By the kind of a folder, the name of the file with all that came out."""
 
