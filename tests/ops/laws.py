@@ -147,8 +147,8 @@ def _expected(law, functions, sample, rule):
     if sample.partial and (law in ("layer", "sum with a product") or function == "bilinear"):
         return ordinary  # the rest is constant, and keeps its share
     if len(sample.tensors) == 1 and function in _MATRIX_QUOTIENTS:
-        # Outputs that the one operand has no part in (a diagonal of ones, say) are constants.
-        return float(sample.R[euler(sample).abs() > 1e-9].sum())
+        # Outputs that the one operand has no part in (a diagonal of ones, the residuals of lstsq) are constants.
+        return float(sample.R[euler(sample).abs() > 1e-6 * sample.z.abs()].sum())
     return float(sample.R.sum()) if law in CONSERVES else None
 
 

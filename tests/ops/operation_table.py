@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 LAWS = {
     "layer": "z = W x + b: the composite's rule; LFP-ε. A product where the weight depends on the input too",
-    "normalisation": "with the statistics as constants; LFP: as a mixture",
+    "normalisation": "the statistics constant; LFP: a mixture. A product where the scale depends on the input too",
     "mixture": "in proportion to contributions: R_i = x_i · ∂z/∂x_i · R / z, which sums to R",
     "homogeneous": "as a mixture, over the sum Σ x_i · ∂z/∂x_i, which is a multiple of z",
     "reduction": "a sum or mean as a mixture, a product as homogeneous, a maximum or minimum as a contest",
@@ -50,12 +50,12 @@ def table() -> str:
     """The page."""
     lines = [f"| {name} | {law} |" for name, law in LAWS.items()]
     lines += ["", "## Operators", "", "| operator | class | LRP | LFP |", "|---|---|---|---|"]
-    lines += [_row(name, entry) for name, entry in sorted(operators.ENTRIES.items())]
+    lines += [_row(name) for name in sorted(operators.ENTRIES)]
     return HEAD + "\n".join(lines) + "\n"
 
 
-def _row(name, entry):
-    found = operators.samples(entry)
+def _row(name):
+    found = operators.samples(name)
     functions = operators.called(found[0]) if found else []
     known = [all(not rule(sample).unknown for sample in found) for rule in (operators.by_lrp, operators.by_lfp)]
     marks = ["rule" if one else "–" for one in known] if found else ["not tried"] * 2

@@ -4,12 +4,13 @@ import inspect
 import itertools
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, get_testing_overrides
 from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.common_utils import SEED, set_rng_seed
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 import altprop
@@ -121,17 +122,23 @@ class Sample:
         return from_call(self.function, self.args, self.kwargs, first=True)
 
 
-def samples(entry, limit=SAMPLES):
+@cache
+def samples(name):
     """The first samples of an operator that are of use: real tensors that something can be handed back to."""
-    torch.manual_seed(0)
-    found = []
-    for sample in itertools.islice(entry.sample_inputs("cpu", torch.float64, requires_grad=True), 200 * limit):
-        made = from_call(entry.op, (sample.input, *sample.args), sample.kwargs)
-        if made is not None:
-            found.append(made)
-        if len(found) == limit:
-            break
-    return found
+    entry = ENTRIES[name]
+    found = (from_call(entry.op, (sample.input, *sample.args), sample.kwargs) for sample in _inputs(entry))
+    return list(itertools.islice((sample for sample in found if sample is not None), SAMPLES))
+
+
+def _inputs(entry):
+    """What ``entry.sample_inputs`` gives, which for each operator searches the stack for a test, frame by frame."""
+    made = iter(entry.sample_inputs_func(entry, "cpu", torch.float64, True))
+    while True:
+        set_rng_seed(SEED)
+        try:
+            yield next(made)
+        except StopIteration:
+            return
 
 
 def from_call(function, args, kwargs, *, first=False):

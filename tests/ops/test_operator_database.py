@@ -8,18 +8,13 @@ import torch
 
 from tests.ops import laws, operators
 from tests.ops.operation_table import table
-from tests.ops.operators import ENTRIES
+from tests.ops.operators import ENTRIES, samples
 
 RULES = {"lrp": operators.by_lrp, "lfp": operators.by_lfp}
 TOLERANCE = 1e-6
 
 # Torch's samples call what torch itself warns of; warnings of rules are caught where the rules run.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@cache
-def samples(name):
-    return operators.samples(ENTRIES[name])
 
 
 @cache

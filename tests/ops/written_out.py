@@ -4,6 +4,8 @@
 name it bears.
 """
 
+import inspect
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -69,11 +71,19 @@ def _scaled(x, weight, bias):
     return x if bias is None else x + bias
 
 
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, *args, **kwargs):
+    """Relevance passes; through a scale and shift that depend on the input, as through any product and sum."""
+    computed = any(w is not None and w.requires_grad for w in (weight, bias))
+    taken = (None, None) if computed else (weight, bias)
+    y = passing(F.batch_norm)(x, running_mean, running_var, *taken, *args, **kwargs)
+    return _scaled(y, *_per_channel(x, weight, bias)) if computed else y
+
+
 def instance_norm(
     x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
 ):
     if not use_input_stats:
-        return passing(F.batch_norm)(x, running_mean, running_var, weight, bias, False, momentum, eps)
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     return _scaled(_standardised(x, tuple(range(2, x.dim())), eps), *_per_channel(x, weight, bias))
 
 
@@ -107,14 +117,31 @@ def cross_entropy(x, target, *args, label_smoothing=0.0, **kwargs):
     return F.nll_loss(passed(lambda z: F.log_softmax(z, 1 if z.dim() > 1 else 0), x), target, *args, **kwargs)
 
 
+def scaled(normalise):
+    """A normalisation without its scale and shift, and these by themselves: for LFP it is a mixture as a whole."""
+    signature = inspect.signature(normalise)
+
+    def function(*args, **kwargs):
+        given = signature.bind(*args, **kwargs).arguments
+        affine = [given.pop(name, None) for name in ("weight", "bias")]
+        if normalise not in {F.layer_norm, F.rms_norm}:
+            affine = _per_channel(given["input"], *affine)
+        return _scaled(normalise(**given), *affine)
+
+    return function
+
+
+_SCALED = (F.layer_norm, F.rms_norm, F.group_norm, F.instance_norm, F.batch_norm)
 WRITTEN_OUT = {
+    **{("lfp", norm.__name__): scaled(norm) for norm in _SCALED},
     ("lrp", "cosine_similarity"): cosine_similarity_by_lrp,
     ("lfp", "cosine_similarity"): cosine_similarity_by_lfp,
     ("lrp", "layer_norm"): layer_norm,
     ("lrp", "group_norm"): group_norm,
     ("lrp", "instance_norm"): instance_norm,
     ("lrp", "rms_norm"): rms_norm,
-    **{("lrp", norm.__name__): passing(norm) for norm in (F.batch_norm, F.normalize, F.local_response_norm)},
+    **{("lrp", norm.__name__): passing(norm) for norm in (F.normalize, F.local_response_norm)},
+    ("lrp", "batch_norm"): batch_norm,
     ("lrp", "mse_loss"): of_the_difference(F.mse_loss),
     ("lrp", "l1_loss"): of_the_difference(F.l1_loss),
     ("lrp", "smooth_l1_loss"): of_the_difference(F.smooth_l1_loss),

@@ -112,10 +112,19 @@ _FACTORS = dict.fromkeys((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS),
 
 
 def embedding_bag(lfp: LFPPass, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Sums of a table's rows: a mixture; half of the credit to each if rows and their weights are both activations."""
-    part = 1.0 / max(_activations(lfp, (*args, *kwargs.values())), 1)
+    """Sums of a table's rows: a mixture; half of the credit to each if rows and their weights are both activations.
+
+    Rows that are looked up by data are activations, as an embedding's are.
+    """
+    indices, table = args[:2] if args[1].is_floating_point() else args[1::-1]
+    activations = _activations(lfp, (*args, *kwargs.values()))
+    is_weight = table.requires_grad and not lfp.is_activation(table)
+    looked_up = activations == 1 and is_weight and not lfp.is_constant(indices)
+    part = 1.0 / (activations + looked_up or 1)
+    share = _part_of if looked_up else _shared
+    taken = [share(lfp, value, part) if isinstance(value, Tensor) else value for value in args]
     shared = {key: _shared(lfp, value, part) for key, value in kwargs.items()}
-    return lfp.defer(function(*(_shared(lfp, value, part) for value in args), **shared), lfp.epsilon)
+    return lfp.defer(function(*taken, **shared), lfp.epsilon)
 
 
 def added_product(lfp: LFPPass, function: Callable[..., Any], b: Any, a: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
@@ -293,15 +302,41 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    attn_mask: Tensor | None = None,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """softmax(q kᵀ) v: half to v; of the other half, which the softmax passes on, half to each of q and k.
+    """softmax(q kᵀ + mask) v: half to v; the other half is the softmax's, and of that half to each of q and k.
 
-    What is a weight or a constant takes nothing. The function's own backward does the rest, so that fused kernels stay
-    in use.
+    What is a weight or a constant takes nothing, but a weight within the softmax learns from the softmax's half. The
+    function's own backward does the rest, so that fused kernels stay in use.
     """
-    scores = lfp.is_activation(query) + lfp.is_activation(key)
-    half = 0.5 if scores and lfp.is_activation(value) else 1.0
-    query, key = (_shared(lfp, tensor, half / max(scores, 1)) for tensor in (query, key))
-    return lfp.defer(function(query, key, _shared(lfp, value, half), *lfp.operands(args), **kwargs), lfp.epsilon)
+    factors = lfp.is_activation(query) + lfp.is_activation(key)
+    half = 0.5 if (factors or lfp.is_activation(attn_mask)) and lfp.is_activation(value) else 1.0
+    query, key = (
+        _part_of(lfp, factor, half / factors if lfp.is_activation(factor) else half) for factor in (query, key)
+    )
+    mask = _part_of(lfp, attn_mask, half)
+    return lfp.defer(function(query, key, _shared(lfp, value, half), mask, *args, **kwargs), lfp.epsilon)
+
+
+def _part_of(lfp: LFPPass, value: Any, part: float) -> Any:
+    """:meth:`LFPPass.operand`, with only ``part`` of the gradient, be it an activation's or a weight's."""
+    taken = lfp.operand(value)
+    return scale_gradient(taken, part) if part != 1.0 and isinstance(taken, Tensor) and taken.requires_grad else taken
+
+
+_SCALES = {"layer_norm": 2, "group_norm": 2, "rms_norm": 2, "batch_norm": 3, "instance_norm": 3}
+"""The place of the scale among a normalisation's arguments."""
+_SCALE_FIRST = {torch.batch_norm, torch.instance_norm}
+
+
+def normalisation(lfp: LFPPass, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    """A mixture; if the scale is an activation too, a product of it and of what is normalised."""
+    place = _SCALES.get(function.__name__, 0) - 1
+    if function in _SCALE_FIRST:
+        place = 0
+    if place < 0 or len(args) <= place or not lfp.is_activation(args[place]) or not lfp.is_activation(x):
+        return mixture(lfp, function, x, *args, **kwargs)
+    taken = [_shared(lfp, value, 0.5) if i == place else lfp.operand(value) for i, value in enumerate(args)]
+    return lfp.defer(function(_shared(lfp, x, 0.5), *taken, **kwargs), lfp.epsilon)

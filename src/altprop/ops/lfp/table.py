@@ -28,6 +28,7 @@ from altprop.ops.lfp.products import (
     inverse,
     matrix_product,
     matrix_quotient,
+    normalisation,
     power,
     product_with_log,
     quotient,
@@ -69,7 +70,8 @@ def _table() -> dict[names.Key, OpRule]:
     classes: list[tuple[Iterable[names.Key], OpRule]] = [
         # z = W a + b, and whatever else mixes values: credit in proportion to contributions
         ((*names.WEIGHTED_SUMS, *names.TRANSPOSED_CONVOLUTIONS), weighted_sum),
-        ((*names.NORMALISATIONS, *names.MIXTURES, *names.SAMPLERS, *names.FOURIER), mixture),
+        ((*names.MIXTURES, *names.SAMPLERS, *names.FOURIER), mixture),
+        (names.NORMALISATIONS, normalisation),
         (names.ADDED_PRODUCTS, added_product),
         # values that only move keep their credit; the winner of a contest (max pool, ReLU) takes it all
         ((*names.MOVES, *names.MOVING_ATTRIBUTES, *names.CONTESTS), move),

@@ -13,17 +13,21 @@ from torch.nn import functional as F
 
 from altprop.ops.linear_maps import Matrix, convolution
 from altprop.ops.lrp.activations import activation, normalisation
-from altprop.ops.lrp.basics import attach_node, constant, depends, in_proportion, move, ordinary, weighted_sum
+from altprop.ops.lrp.basics import attach_node, constant, depends, in_proportion, mixture, move, ordinary, weighted_sum
 from altprop.ops.lrp.facts import TensorFacts, facts_of
 from altprop.ops.lrp.layer import BatchNorm
 from altprop.ops.lrp.pass_ import LRPPass
-from altprop.ops.lrp.products import product_with_bias
+from altprop.ops.lrp.products import add, elementwise_product, product_with_bias
+from altprop.ops.lrp.written_out import written_out
+from altprop.ops.names import OpRule
 
 
 def linear(
     lrp: LRPPass, function: Callable[..., Any], input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Any:
     """By the composite's rule for the layer; if the weight is an activation too, half to each."""
+    if depends(bias) and depends(input) and not depends(weight) and weight.dim() == 2:
+        return _with_computed_bias(lrp, function, linear, input, weight, bias)
     if depends(weight) or depends(bias) or not depends(input):
         return product_with_bias(lrp, function, input, weight, bias)
     if input.dim() == 1:
@@ -42,6 +46,8 @@ def convolved(
     **kwargs: Any,
 ) -> Any:
     """By the composite's rule for the layer; if the weight is an activation too, half to each."""
+    if depends(bias) and depends(input) and not depends(weight):
+        return _with_computed_bias(lrp, function, convolved, input, weight, bias, *args, **kwargs)
     if depends(weight) or depends(bias) or not depends(input):
         return product_with_bias(lrp, function, input, weight, bias, *args, **kwargs)
     if input.dim() < weight.dim():
@@ -50,6 +56,17 @@ def convolved(
     linear_map = convolution(function.__name__, weight, *args, **kwargs)
     operands = (input, weight, bias)
     return weighted_sum(lrp, lrp.layer(function), linear_map, operands, function, *operands, *args, **kwargs)
+
+
+def _with_computed_bias(lrp: LRPPass, function: Callable[..., Any], rule: OpRule, *operands: Any, **kwargs: Any) -> Any:
+    """A layer, by the composite's rule for it, and the sum with a bias that depends on the input too."""
+
+    @written_out
+    def parts(lrp: LRPPass, input: Tensor, weight: Tensor, bias: Tensor, *args: Any, **kwargs: Any) -> Any:
+        bias = move(lrp, Tensor.view, bias, (-1, *(1,) * (weight.dim() - 2)))
+        return add(lrp, torch.add, rule(lrp, function, input, weight, None, *args, **kwargs), bias)
+
+    return parts(lrp, function, *operands, **kwargs)
 
 
 def batch_norm(
@@ -63,9 +80,15 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """Folded into the layer before it where possible; otherwise relevance passes, or by the composite's rule."""
+    if function is torch.batch_norm:  # the same with the operands in another order, and a setting at the end
+        order = (input, weight, bias, running_mean, running_var, training, momentum, eps)
+        return batch_norm(lrp, F.batch_norm, *order)
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if depends(weight) or depends(bias):
+        return _scaled_batch_norm(lrp, function, *args)
     rule = lrp.rule_for(lrp.layer(function), "normalisation") if depends(input) else None
     if not depends(input) or (lrp.gradients and rule is None):
         return ordinary(lrp, function, *args)
@@ -81,6 +104,28 @@ def batch_norm(
     return connected
 
 
+@written_out
+def _scaled_batch_norm(
+    lrp: LRPPass,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    """A scale or shift that depends on the input: what is normalised times the one, plus the other."""
+    if training:
+        running_mean = running_var = None  # the function itself updates them, once
+    y = batch_norm(lrp, F.batch_norm, input, running_mean, running_var, None, None, training, momentum, eps)
+    shape = (-1, *(1,) * (input.dim() - 2))
+    if weight is not None:
+        y = elementwise_product(lrp, torch.mul, y, move(lrp, Tensor.view, weight, shape))
+    return y if bias is None else add(lrp, torch.add, y, move(lrp, Tensor.view, bias, shape))
+
+
 def layer_norm(
     lrp: LRPPass,
     function: Callable[..., Any],
@@ -89,10 +134,13 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """In proportion to contributions, with the standard deviation as a constant (AttnLRP, section 3.3.3)."""
     rule = _rule(lrp, function, input)
-    if not depends(input) or (lrp.gradients and rule is None):
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, normalized_shape, weight, bias, eps)
+    if lrp.gradients and rule is None:
         return ordinary(lrp, function, input, normalized_shape, weight, bias, eps)
     if rule is not None and rule.passes:
         return activation(lrp, function, input, normalized_shape, weight, bias, eps)
@@ -115,10 +163,13 @@ def group_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """As layer norm, over each group of channels: in proportion, with the standard deviation as a constant."""
     rule = _rule(lrp, function, input)
-    if not depends(input) or (lrp.gradients and rule is None):
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, num_groups, weight, bias, eps)
+    if lrp.gradients and rule is None:
         return ordinary(lrp, function, input, num_groups, weight, bias, eps)
     if rule is not None and rule.passes:
         return activation(lrp, function, input, num_groups, weight, bias, eps)
@@ -142,13 +193,19 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     """As layer norm, over each channel; with running statistics, as batch norm."""
+    if function is torch.instance_norm:  # the same with the operands in another order, and a setting at the end
+        order = (input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
+        return instance_norm(lrp, F.instance_norm, *order)
     if not use_input_stats:
         return batch_norm(lrp, F.batch_norm, input, running_mean, running_var, weight, bias, False, momentum, eps)
     args = (running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     rule = _rule(lrp, function, input)
-    if not depends(input) or (lrp.gradients and rule is None):
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, *args)
+    if lrp.gradients and rule is None:
         return ordinary(lrp, function, input, *args)
     if rule is not None and rule.passes:
         return activation(lrp, function, input, *args)

@@ -53,6 +53,7 @@ from altprop.ops.lrp.written_out import (
     l1_loss,
     lerp,
     mse_loss,
+    prelu,
     product_with_log,
     product_with_log1p,
     rms_norm,
@@ -78,12 +79,18 @@ def _out_of_place() -> Groups:
         (("lerp",), lerp),
         # activations
         (
-            (*_but(names.ACTIVATIONS, *_REFLECTED), *names.SECOND_OPERAND_ACTIVATIONS, "prelu", "log_softmax"),
+            (
+                *_but(names.ACTIVATIONS, *_REFLECTED, *_CLAMPS, *_CLAMPS_IN_PLACE),
+                *names.SECOND_OPERAND_ACTIVATIONS,
+                "log_softmax",
+            ),
             activation,
         ),
         ((step, sign), activation),
+        (_CLAMPS, clamp),
         (_REFLECTED, reflected),
         (("relu", "relu_"), relu),
+        (("prelu",), prelu),
         (("glu",), gated_linear_unit),
         # values that only move; the winner of a contest takes all
         ((*names.MOVES, *names.COMPLEX_MOVES, *_but(names.MOVING_ATTRIBUTES, *names.COMPLEX_MOVES)), move),
@@ -153,6 +160,8 @@ _DEGREES = {
 _PRODUCTS = ("cross", "kron", "vdot", "vecdot", "multi_dot", "chain_matmul")
 """Of tensors, each of which has its part."""
 _REFLECTED = ("__rpow__", "__rtruediv__", "__rdiv__")
+_CLAMPS = ("clamp", "clip", "clamp_min", "clamp_max")
+_CLAMPS_IN_PLACE = tuple(f"{name}_" for name in _CLAMPS)
 _REDUCTIONS = ("scatter_reduce", "index_reduce")
 
 
@@ -161,7 +170,8 @@ def _in_place(table: Mapping[Key, OpRule]) -> Groups:
     own: Groups = [
         (("add_", "__iadd__"), add_in_place),
         # these work in place by themselves
-        ((*_with_in_place_forms(names.ACTIVATIONS), "__ipow__"), activation),
+        (_but((*_with_in_place_forms(names.ACTIVATIONS), "__ipow__"), *_CLAMPS_IN_PLACE), activation),
+        (_CLAMPS_IN_PLACE, clamp_in_place),
         (RESHAPES_IN_PLACE, reshaped_in_place),
         ((*_but(names.OVERWRITES, "index_put_"), *_RANDOM), overwrite),
         (("index_put_",), index_put_in_place),
@@ -215,6 +225,18 @@ def reflected(lrp: LRPPass, function: Callable[..., Any], b: Tensor, a: Any) -> 
         return function(b, a)
 
     return activation(lrp, straight, a, b)
+
+
+def clamp(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+    """An activation; where the bounds depend on the input too, the one that is taken takes all."""
+    rule = move if dependent((*args, *kwargs.values())) else activation
+    return rule(lrp, function, z, *args, **kwargs)
+
+
+def clamp_in_place(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
+    """As :func:`clamp`."""
+    rule = in_place(move) if dependent((*args, *kwargs.values())) else activation
+    return rule(lrp, function, z, *args, **kwargs)
 
 
 def sampler(lrp: LRPPass, function: Callable[..., Any], x: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -290,7 +312,7 @@ def embedding_bag(
     lrp: LRPPass, function: Callable[..., Any], indices: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
     """Sums of vectors, in proportion; with weights per vector, half to the vectors and half to the weights."""
-    inputs = dependent((weight, *args, *kwargs.values()))
+    inputs = dependent((indices, weight, *args, *kwargs.values()))
     if not inputs or lrp.gradients:
         return ordinary(lrp, function, indices, weight, *args, **kwargs)
     return in_proportion(lrp, function, (indices, weight, *args), kwargs, parts=[1 / len(inputs)] * len(inputs))

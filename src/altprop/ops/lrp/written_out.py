@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -89,6 +90,8 @@ def rms_norm(
     lrp: LRPPass, function: Callable[..., Any], input: Tensor, shape: Any, weight: Any = None, eps: Any = None
 ) -> Any:
     """x divided by its size; a product of two activations if the weight depends on the input."""
+    if not depends(input) and not lrp.gradients:
+        return mixture(lrp, function, input, shape, weight, eps)
     rule = _scaled_rms_norm if depends(weight) else normalisation
     return rule(lrp, function, input, shape, weight, eps)
 
@@ -99,30 +102,35 @@ def _scaled_rms_norm(lrp: LRPPass, input: Any, shape: Any, weight: Tensor, eps: 
     return elementwise_product(lrp, torch.mul, normalised, weight)
 
 
-def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRule:
+def prelu(lrp: LRPPass, function: Callable[..., Any], input: Any, weight: Any) -> Any:
+    """An activation; where the slope depends on the input too, negative values are a product of the two."""
+    rule = _computed_slope if depends(weight) else activation
+    return rule(lrp, function, input, weight)
+
+
+@written_out
+def _computed_slope(lrp: LRPPass, input: Tensor, weight: Tensor) -> Any:
+    slope = weight if weight.dim() == 0 else move(lrp, Tensor.view, weight, (-1, *(1,) * max(input.dim() - 2, 0)))
+    return move(lrp, torch.where, input.detach() > 0, input, elementwise_product(lrp, torch.mul, input, slope))
+
+
+def _of_the_difference(loss: Callable[..., Tensor]) -> OpRule:
     """The rule of an elementwise loss φ(x − y)."""
+    signature = inspect.signature(loss)
 
     @written_out
-    def rule(
-        lrp: LRPPass,
-        input: Tensor,
-        target: Tensor,
-        size_average: Any = None,
-        reduce: Any = None,
-        reduction: str = "mean",
-        *others: float,
-        weight: Tensor | None = None,
-        **named: float,
-    ) -> Any:
+    def rule(lrp: LRPPass, *args: Any, **kwargs: Any) -> Any:
         """An elementwise loss: the difference in proportion, then an activation, then the mean."""
-        if size_average is not None or reduce is not None or (named.keys() | set()) - settings.keys():
+        settings = signature.bind(*args, **kwargs).arguments
+        difference = mixture(lrp, torch.sub, settings.pop("input"), settings.pop("target"))
+        reduction, weight = settings.pop("reduction", "mean"), settings.pop("weight", None)
+        if settings.pop("size_average", None) is not None or settings.pop("reduce", None) is not None:
             return NotImplemented
-        given = dict(zip(settings, others, strict=False)) | named
 
-        def phi(difference: Tensor) -> Tensor:
-            return function(difference, torch.zeros_like(difference), reduction="none", **given)
+        def phi(d: Tensor) -> Tensor:
+            return loss(d, torch.zeros_like(d), reduction="none", **settings)
 
-        losses = activation(lrp, phi, mixture(lrp, torch.sub, input, target))
+        losses = activation(lrp, phi, difference)
         if weight is not None:
             losses = elementwise_product(lrp, torch.mul, losses, weight)
         if reduction == "none":
@@ -136,8 +144,8 @@ def _of_the_difference(function: Callable[..., Tensor], **settings: Any) -> OpRu
 
 mse_loss = _of_the_difference(F.mse_loss)
 l1_loss = _of_the_difference(F.l1_loss)
-smooth_l1_loss = _of_the_difference(F.smooth_l1_loss, beta=1.0)
-huber_loss = _of_the_difference(F.huber_loss, delta=1.0)
+smooth_l1_loss = _of_the_difference(F.smooth_l1_loss)
+huber_loss = _of_the_difference(F.huber_loss)
 
 
 @written_out
