@@ -36,7 +36,7 @@ def test_every_operation_is_listed_with_its_module_and_rule():
     found = altprop.inspect(Net(), torch.randn(2, 1, 6, 6), altprop.LFP())
     assert short(found) == [
         ("convolution", "conv2d", "weighted_sum", True),
-        ("norm", "batch_norm", "mixture", True),
+        ("norm", "batch_norm", "normalisation", True),
         ("", "relu", "move", True),
         ("block.0", "dropout", "dropout", True),
         ("block.1", "flatten", "move", True),

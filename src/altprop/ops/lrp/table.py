@@ -234,7 +234,7 @@ def clamp(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwar
 
 
 def clamp_in_place(lrp: LRPPass, function: Callable[..., Any], z: Any, *args: Any, **kwargs: Any) -> Any:
-    """As :func:`clamp`."""
+    """An activation, in place: the value within its bounds passes its relevance on; a bound that holds takes it."""
     rule = in_place(move) if dependent((*args, *kwargs.values())) else activation
     return rule(lrp, function, z, *args, **kwargs)
 
