@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import altprop
+from altprop.ops.lfp.credit import _scalar, secant_denominator
 from tests.identities import IDENTITIES, Apply, Held, script
 from tests.rules.test_lfp_weights import assert_same, batch
 
@@ -353,3 +354,44 @@ KEPT = {
 def test_what_was_used_may_be_overwritten(name, epsilon):
     change, twin = KEPT[name]
     assert_same(updates(Net(change), epsilon=epsilon), updates(Net(twin), epsilon=epsilon))
+
+
+class Looked(nn.Module):
+    """last(table[i]), where the numbers i are what the first layer gives, rounded by ``number``; or given."""
+
+    def __init__(self, number):
+        super().__init__()
+        torch.manual_seed(0)
+        self.number, self.first, self.table, self.last = number, nn.Linear(6, 1), nn.Embedding(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x, i=None):
+        i = self.number(self.first(x).squeeze(1)) if i is None else i
+        return self.last(self.table(i))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [lambda h: h.to(torch.int64) % 4, lambda h: h.abs().type(torch.int64) % 4, lambda h: h.to(torch.int64).clamp(0, 3)],
+    ids=["to", "type", "clamped"],
+)
+def test_numbers_made_from_an_activation_depend_on_the_input(number):
+    """What is looked up by them learns as it does by the same numbers given from outside."""
+    model, (x, y) = Looked(number).double(), batch()
+    numbers = number(model.first(4 * x).squeeze(1)).detach()
+    found = []
+    for inputs in ((4 * x,), (4 * x, numbers)):
+        with warnings.catch_warnings(), altprop.LFP(EPSILON).attach(model):
+            warnings.simplefilter("ignore")
+            found += [gradients(model, lambda inputs=inputs: F.cross_entropy(model(*inputs), y)) for _ in range(2)]
+    for each in found:
+        assert_same(
+            {n: g for n, g in each.items() if "first" not in n},
+            {n: g for n, g in found[-1].items() if "first" not in n},
+        )
+
+
+def test_the_number_epsilon_is_made_once_and_goes_with_any_default_device():
+    _scalar.cache_clear()
+    with torch.device("meta"):
+        secant_denominator(torch.ones(2, device="cpu"), 0.25)
+    assert secant_denominator(torch.tensor([1.0, -1.0, 0.0]), 0.25).tolist() == [1.25, -1.25, 0.25]

@@ -83,8 +83,8 @@ def secant_denominator(z: Tensor, epsilon: float) -> Tensor:
 
 @lru_cache
 def _scalar(epsilon: float) -> Tensor:
-    # In double precision, so that ε is not rounded.
-    return torch.tensor(epsilon, dtype=torch.float64)
+    # In double precision, so that ε is not rounded; on the CPU, from where a number goes with tensors of any device.
+    return torch.tensor(epsilon, dtype=torch.float64, device="cpu")
 
 
 def secant(z: Tensor, a: Tensor, denominator: Tensor) -> Tensor:

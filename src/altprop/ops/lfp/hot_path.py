@@ -23,7 +23,6 @@ from altprop.ops.names import OpRule
 _PLAIN = {bool, int, float, str, type(None), torch.Size, torch.dtype, torch.device}
 """Types of arguments that hold no tensor."""
 
-
 _BIAS = {Parameter, type(None)}
 
 
@@ -79,7 +78,7 @@ def move(general: OpRule) -> OpRule:
             return lfp.defer(result, mark)
         if result.requires_grad:
             return lfp.leave(result, mark)
-        lfp.note_origin(result, lfp.depends_on_input(args[0]))
+        lfp.note_origin(result, of_input=True)
         return result
 
     return answered
